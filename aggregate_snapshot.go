@@ -1,0 +1,111 @@
+package main
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// A snapshot is what readers see of the state. It is never changed after it
+// was published; parts that did not change are shared with the one before.
+type snapshot struct {
+	conf     *Config
+	at       time.Time // when it was taken
+	seq      uint64    // grows by one with each snapshot
+	status   status    // the page's status
+	checked  bool      // whether every poll and script replica was checked once
+	services []*serviceView
+
+	announcements []announcement // oldest first
+	incidents     []incident     // newest first, the last 14 days
+}
+
+// A serviceView is one service of a snapshot.
+type serviceView struct {
+	conf   *Service
+	status status
+	nodes  []*nodeView
+}
+
+// A nodeView is one node of a snapshot.
+type nodeView struct {
+	conf     *Node
+	status   status
+	replicas []replicaView
+	history  *nodeHistory // nil before there is any
+}
+
+// A replicaView is one replica of a snapshot.
+type replicaView struct {
+	id      string
+	status  status
+	checked bool          // false: not checked yet; counts as healthy
+	stale   bool          // known from before a restart, not checked since
+	latency time.Duration // of a poll or script replica; 0 when unknown
+	since   time.Time     // when it took this status
+	reason  string
+	load    *replicaLoad // what a push replica reported; else nil
+}
+
+// replicaLoad is what a push replica reported, and its queue's depth.
+type replicaLoad struct {
+	cpu, ram       float64
+	queue          bool // whether ready and unacked are known
+	ready, unacked int64
+}
+
+// An announcement is a public note by the operator.
+type announcement struct {
+	id    string // UUID v4
+	title string
+	text  string
+	at    time.Time
+}
+
+// An incident is a stretch of time in which a node was dead.
+type incident struct {
+	id      string // stable, for feeds
+	service *Service
+	node    *Node
+	start   time.Time
+	end     time.Time // zero while it lasts
+	reason  string
+}
+
+// nodeHistory is a node's past, oldest day first, today last.
+type nodeHistory struct {
+	days   []historyDay // at most 90
+	uptime float64      // share of the known time of all days that was not dead, 0 to 1
+	known  time.Duration
+}
+
+// A historyDay says how long a node was what on one day of the server's zone.
+// What is missing to the day's length is not known.
+type historyDay struct {
+	date                time.Time // midnight
+	healthy, sick, dead time.Duration
+}
+
+// A board shows the newest snapshot to any number of readers.
+type board struct {
+	current atomic.Pointer[snapshot]
+	changed chan struct{} // capacity 1: a token when there is a newer one
+}
+
+// newBoard returns a board that shows s, so that readers never find it empty.
+func newBoard(s *snapshot) *board {
+	b := &board{changed: make(chan struct{}, 1)}
+	b.publish(s)
+	return b
+}
+
+// publish makes s the newest snapshot. Only the aggregator calls it.
+func (b *board) publish(s *snapshot) {
+	b.current.Store(s)
+	select {
+	case b.changed <- struct{}{}:
+	default:
+	}
+}
+
+// load returns the newest snapshot, never nil.
+func (b *board) load() *snapshot { return b.current.Load() }

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"net/url"
+	"regexp"
+	"time"
+
+	"vigil/notify"
+)
+
+// A Config is one checked configuration. It is built once, by parseConfig, and
+// never changed afterwards: a reload builds another one.
+type Config struct {
+	Path     string // the file it came from; "" for the embedded sample
+	Server   Server
+	Assets   string // folder laid over the embedded assets; "" when there is none
+	Branding Branding
+	Metrics  Metrics
+	RabbitMQ *RabbitMQ // nil without [plugins.rabbitmq]
+	Alerting Alerting
+	Notify   notify.Config
+	Storage  Storage
+	Services []*Service
+
+	// Connectivity are targets of which at least one must answer for a poll
+	// result to count; none means that results always count.
+	Connectivity []Target
+}
+
+// Server is how the program listens, logs and lets people in.
+type Server struct {
+	LogLevel      string        // "debug", "info", "warn" or "error"
+	Inet          string        // host:port to listen on
+	InetSet       bool          // whether the file says so, or Inet is the default
+	PathPrefix    string        // "" or "/status": leading slash, no trailing one
+	ManagerToken  notify.Secret // "" switches the Manager API off
+	ReporterToken notify.Secret // "" switches the Reporter API off
+	MCP           bool
+}
+
+// Branding is what the page and the messages say of their owner. URLs are as
+// written and may be empty.
+type Branding struct {
+	PageTitle   string
+	PageURL     string
+	CompanyName string
+	IconColor   string // "#rrggbb" or "#rgb"
+	IconURL     string
+	LogoColor   string
+	LogoURL     string
+	WebsiteURL  string
+	SupportURL  string
+	CustomHTML  string
+}
+
+// Metrics are the intervals and thresholds of the probes.
+type Metrics struct {
+	PollInterval time.Duration
+	// After a check that came back dead, RetryCount further ones follow,
+	// RetryWait apart.
+	RetryCount       int
+	RetryWait        time.Duration
+	HTTPHealthyAbove int // status codes from this one ...
+	HTTPHealthyBelow int // ... and below this one are healthy
+	PollDelayDead    time.Duration
+	PollDelaySick    time.Duration
+	PollParallelism  int
+
+	PushDelayDead time.Duration
+	CPUSickAbove  float64 // load average per CPU
+	RAMSickAbove  float64 // used share of memory
+
+	ScriptInterval    time.Duration
+	ScriptParallelism int
+
+	LocalDelayDead time.Duration
+}
+
+// RabbitMQ is the plugin that reads queue depths. A nil threshold is not set.
+type RabbitMQ struct {
+	APIURL            *url.URL
+	Username          string
+	Password          notify.Secret
+	VirtualHost       string
+	ReadyHealthyBelow *int64
+	NackHealthyBelow  *int64
+	ReadyDeadAbove    *int64
+	NackDeadAbove     *int64
+	LoadedRetryDelay  time.Duration // 0: a loaded queue is not asked again
+}
+
+// Alerting says when people are told; notify.Config says whom and how.
+type Alerting struct {
+	Startup          bool          // tell when the program started up
+	ReminderInterval time.Duration // 0: no reminders
+	BackoffExponent  int           // 0 none, 1 linear, 2 square, 3 cubic
+	BackoffLimit     int           // highest N of interval x N^exponent
+	Escalate         bool
+}
+
+// Storage is the folder for what must survive.
+type Storage struct {
+	Path string // "" keeps everything in memory
+	Set  bool   // whether the file says so, or Path is the default
+}
+
+// mode is how a node's replicas become known.
+type mode uint8
+
+const (
+	modePoll mode = iota
+	modePush
+	modeScript
+	modeLocal
+)
+
+var modeNames = [...]string{"poll", "push", "script", "local"}
+
+func (m mode) String() string { return modeNames[m] }
+
+// A Service is a group of nodes on the page.
+type Service struct {
+	ID    string
+	Label string
+	Nodes []*Node
+}
+
+// A Node is one monitored thing.
+type Node struct {
+	ID        string
+	Label     string
+	Mode      mode
+	Targets   []Target // of a poll node
+	Scripts   []string // of a script node
+	LinkURL   string
+	LinkLabel string
+
+	HTTPHeaders map[string]string
+	HTTPMethod  string         // "" chooses HEAD or GET
+	HTTPBody    string         // sent with POST, PUT and PATCH
+	HTTPMatch   *regexp.Regexp // nil: any body will do
+
+	RevealReplicaName bool
+
+	RabbitMQQueue    string
+	NackHealthyBelow *int64 // overrides the plugin's
+	NackDeadAbove    *int64
+}
+
+// A Target is a replica URL of a poll node, taken apart.
+type Target struct {
+	Raw    string // as configured: the replica's id
+	Scheme string // "http", "https", "tcp", "icmp" or "ssh"
+	Host   string // name or address, without brackets
+	Port   string // decimal; "" for icmp; the scheme's own for http without one
+	URL    *url.URL
+}
