@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strconv"
 	"time"
 )
 
@@ -27,6 +28,7 @@ type replica struct {
 	node    *Node
 	index   int    // in node.Targets or node.Scripts
 	id      string // the URL as configured, or the script's index
+	ordinal int    // among all replicas that the config has this process check
 }
 
 // target is the URL of a poll replica.
@@ -34,6 +36,32 @@ func (r *replica) target() *Target { return &r.node.Targets[r.index] }
 
 // script is the source of a script replica.
 func (r *replica) script() string { return r.node.Scripts[r.index] }
+
+// replicas returns what the services have this process check itself, in the
+// order of the config. An ordinal is an index into all of it.
+func replicas(services []*Service) (all []*replica) {
+	for _, s := range services {
+		for _, n := range s.Nodes {
+			for i := range n.Targets {
+				all = append(all, &replica{s, n, i, n.Targets[i].Raw, len(all)})
+			}
+			for i := range n.Scripts {
+				all = append(all, &replica{s, n, i, strconv.Itoa(i), len(all)})
+			}
+		}
+	}
+	return all
+}
+
+// ofMode returns those of all whose node has that mode.
+func ofMode(all []*replica, m mode) (some []*replica) {
+	for _, r := range all {
+		if r.node.Mode == m {
+			some = append(some, r)
+		}
+	}
+	return some
+}
 
 // A result is the outcome of one check.
 type result struct {
