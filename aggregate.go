@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"vigil/notify"
+)
+
+// An event is anything that may change the state: the result of a check, a
+// report, a call of the Manager API. Events are applied on the aggregator's
+// goroutine, one after the other, so they need no locks.
+type event interface{ apply(st *state, now time.Time) }
+
+// A result is an event of its own.
+func (r result) apply(st *state, now time.Time) { st.settle(r, now) }
+
+// An aggregator owns the state. Whoever wants to change it sends an event;
+// whoever wants to read it looks at the board. It does no I/O and formats
+// nothing, so it is never what others wait for.
+type aggregator struct {
+	state  *state
+	events <-chan event
+	alerts chan<- notify.Alert // closed when run returns
+	board  *board
+	log    *slog.Logger
+}
+
+const (
+	// publishGap is the least time between two snapshots.
+	publishGap = 100 * time.Millisecond
+
+	// eventBurst is how many waiting events are applied before alerts and
+	// snapshot get their turn.
+	eventBurst = 512
+
+	// eventBuffer is the capacity of the events channel.
+	eventBuffer = 512
+)
+
+// run applies events until ctx ends.
+func (a *aggregator) run(ctx context.Context) error {
+	defer close(a.alerts)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var published time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case ev := <-a.events:
+			a.apply(ev)
+		case <-timer.C:
+		}
+
+		now := time.Now()
+		a.state.expire(now)
+		for alert, ok := a.state.alerter.due(a.state, now); ok; alert, ok = a.state.alerter.due(a.state, now) {
+			select {
+			case a.alerts <- alert:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		wake, waiting := a.state.wake()
+		if a.state.dirty {
+			if gap := published.Add(publishGap); now.Before(gap) {
+				if !waiting || gap.Before(wake) {
+					wake, waiting = gap, true
+				}
+			} else {
+				a.board.publish(a.state.snapshot(now))
+				published = now
+			}
+		}
+		if waiting {
+			timer.Reset(wake.Sub(now))
+		}
+	}
+}
+
+// apply applies the event and those that wait behind it, so that the cost of
+// what follows is shared by a burst.
+func (a *aggregator) apply(ev event) {
+	now := time.Now()
+	ev.apply(a.state, now)
+	for range eventBurst {
+		select {
+		case ev := <-a.events:
+			ev.apply(a.state, now)
+		default:
+			return
+		}
+	}
+}

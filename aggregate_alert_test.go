@@ -1,0 +1,212 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"vigil/notify"
+)
+
+// alertConfig is one service with nodes a, b and c of one poll replica each.
+func alertConfig(alerting Alerting) *Config {
+	service := &Service{ID: "web"}
+	for _, id := range []string{"a", "b", "c"} {
+		service.Nodes = append(service.Nodes, &Node{ID: id, Mode: modePoll, Targets: []Target{{Raw: "tcp://" + id + ":80"}}})
+	}
+	return &Config{
+		Alerting: alerting,
+		Branding: Branding{PageTitle: "Status", PageURL: "https://status.example/"},
+		Services: []*Service{service},
+	}
+}
+
+// A play runs a state through time: it applies events at given seconds and
+// writes down the alerts as they become due.
+type play struct {
+	st       *state
+	replicas []*replica
+	begin    time.Time
+	now      time.Time
+	alerts   []string
+}
+
+func newPlay(conf *Config) *play {
+	begin := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	p := &play{st: newState(conf, begin), replicas: replicas(conf.Services), begin: begin, now: begin}
+	p.until(begin)
+	return p
+}
+
+// until lets time pass, stopping wherever the state wants to be woken.
+func (p *play) until(t time.Time) {
+	for {
+		p.st.expire(p.now)
+		for alert, ok := p.st.alerter.due(p.st, p.now); ok; alert, ok = p.st.alerter.due(p.st, p.now) {
+			p.alerts = append(p.alerts, p.describe(alert))
+		}
+		at, ok := p.st.wake()
+		if !ok || at.After(t) {
+			break
+		}
+		p.now = at
+	}
+	p.now = t
+}
+
+// describe writes an alert as "at kind status dead... -recovered...".
+func (p *play) describe(a notify.Alert) string {
+	s := fmt.Sprintf("%v %s %s", a.Time.Sub(p.begin), a.Kind, a.Status)
+	if a.Kind == notify.Reminder {
+		s += fmt.Sprintf(" #%d", a.Reminders)
+	}
+	node := func(path string) string { return strings.Split(path, ":")[1] }
+	for _, r := range a.Dead {
+		s += " " + node(r.Path)
+		if r.Reason != "" {
+			s += "(" + r.Reason + ")"
+		}
+	}
+	for _, path := range a.Recovered {
+		s += " -" + node(path)
+	}
+	return s
+}
+
+// at applies steps at a time since the beginning, each as "a=dead" (the
+// result of a check), "mute=60s" or "unmute".
+func (p *play) at(t time.Duration, steps ...string) {
+	p.until(p.begin.Add(t))
+	for _, step := range steps {
+		name, value, _ := strings.Cut(step, "=")
+		switch name {
+		case "mute":
+			d, err := time.ParseDuration(value)
+			if err != nil {
+				panic(err)
+			}
+			p.st.alerter.muted = p.now.Add(d)
+		case "unmute":
+			p.st.alerter.muted = time.Time{}
+		default:
+			s := status(slices.Index(statusNames[:], value))
+			p.st.settle(result{replica: p.replicas[name[0]-'a'], status: s, at: p.now}, p.now)
+		}
+	}
+	p.until(p.now)
+}
+
+func TestAlerts(t *testing.T) {
+	type step struct {
+		at    time.Duration
+		steps []string
+	}
+	const s, ms, m, h = time.Second, time.Millisecond, time.Minute, time.Hour
+	allHealthy := step{0, []string{"a=healthy", "b=healthy", "c=healthy"}}
+	quiet := Alerting{BackoffLimit: 3}
+	reminding := Alerting{BackoffLimit: 3, ReminderInterval: 5 * time.Minute}
+	backoff := func(exponent int) Alerting {
+		return Alerting{BackoffLimit: 3, ReminderInterval: time.Minute, BackoffExponent: exponent}
+	}
+	tests := []struct {
+		name     string
+		alerting Alerting
+		steps    []step
+		until    time.Duration
+		want     []string
+	}{
+		{"startup waits for the first round", Alerting{Startup: true}, []step{
+			{0, []string{"a=healthy", "b=healthy"}}, {3 * s, []string{"c=healthy"}},
+		}, h, []string{"3s startup healthy"}},
+		{"startup tells the truth", Alerting{Startup: true}, []step{
+			{0, []string{"a=healthy", "b=healthy"}}, {3 * s, []string{"c=dead"}},
+		}, h, []string{"3s startup dead c"}},
+		{"startup sick", Alerting{Startup: true}, []step{
+			{0, []string{"a=healthy", "b=healthy"}}, {3 * s, []string{"c=sick"}},
+		}, h, []string{"3s startup sick"}},
+		{"a death is not held back by a slow first round", Alerting{Startup: true}, []step{
+			{0, []string{"a=dead", "b=healthy"}}, {30 * s, []string{"c=healthy"}},
+		}, h, []string{"1s changed dead a", "30s startup dead a"}},
+		{"without startup", quiet, []step{allHealthy}, h, nil},
+		{"without startup, dead from the start", quiet, []step{
+			{0, []string{"a=dead", "b=healthy", "c=healthy"}},
+		}, h, []string{"1s changed dead a"}},
+		{"dies and comes back", quiet, []step{
+			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"a=dead"}}, {3 * m, []string{"a=healthy"}},
+		}, h, []string{"1m1s changed dead a", "3m1s changed healthy -a"}},
+		{"sick is not told", quiet, []step{
+			allHealthy, {m, []string{"a=sick"}}, {2 * m, []string{"a=healthy"}},
+		}, h, nil},
+		{"from dead to sick is", quiet, []step{
+			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"a=sick"}},
+		}, h, []string{"1m1s changed dead a", "2m1s changed sick -a"}},
+		{"deaths close together are one alert", quiet, []step{
+			allHealthy, {m, []string{"a=dead"}}, {m + 900*ms, []string{"c=dead"}},
+		}, h, []string{"1m1s changed dead a c"}},
+		{"back within a second", quiet, []step{
+			allHealthy, {m, []string{"a=dead"}}, {m + 900*ms, []string{"a=healthy"}},
+		}, h, nil},
+		{"a blip of health within a second", quiet, []step{
+			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"a=healthy"}}, {2*m + 500*ms, []string{"a=dead"}},
+		}, h, []string{"1m1s changed dead a"}},
+		{"a second outage is not hidden by the first", quiet, []step{
+			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"b=dead"}},
+		}, h, []string{"1m1s changed dead a", "2m1s changed dead a b"}},
+		{"one comes back while another dies", quiet, []step{
+			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"a=healthy", "b=dead"}},
+		}, h, []string{"1m1s changed dead a", "2m1s changed dead b -a"}},
+		{"recoveries are named when the next alert goes out", quiet, []step{
+			allHealthy, {m, []string{"a=dead", "b=dead"}}, {2 * m, []string{"a=healthy"}}, {3 * m, []string{"b=healthy"}},
+		}, h, []string{"1m1s changed dead a b", "3m1s changed healthy -a -b"}},
+		{"a replica that flaps behind another is told once", quiet, []step{
+			allHealthy, {m, []string{"a=dead", "b=dead"}}, {2 * m, []string{"a=healthy"}},
+			{3 * m, []string{"a=dead"}}, {4 * m, []string{"a=healthy", "b=healthy"}},
+		}, h, []string{"1m1s changed dead a b", "4m1s changed healthy -a -b"}},
+		{"reminders", reminding, []step{
+			allHealthy, {m, []string{"a=dead"}}, {17 * m, []string{"a=healthy"}},
+		}, h, []string{"1m1s changed dead a", "6m1s reminder dead #1 a", "11m1s reminder dead #2 a",
+			"16m1s reminder dead #3 a", "17m1s changed healthy -a"}},
+		{"reminders name recoveries", reminding, []step{
+			allHealthy, {m, []string{"a=dead", "b=dead"}}, {2 * m, []string{"b=healthy"}},
+		}, 12 * m, []string{"1m1s changed dead a b", "6m1s reminder dead #1 a -b", "11m1s reminder dead #2 a"}},
+		{"reminders start anew", reminding, []step{
+			allHealthy, {m, []string{"a=dead"}}, {7 * m, []string{"a=healthy"}}, {10 * m, []string{"b=dead"}},
+		}, 16 * m, []string{"1m1s changed dead a", "6m1s reminder dead #1 a", "7m1s changed healthy -a",
+			"10m1s changed dead b", "15m1s reminder dead #1 b"}},
+		{"no reminder of what is over", reminding, []step{
+			allHealthy, {m, []string{"a=dead"}}, {6*m + 500*ms, []string{"a=healthy"}},
+		}, h, []string{"1m1s changed dead a", "6m1.5s changed healthy -a"}},
+		{"linear backoff", backoff(1), []step{allHealthy, {0, []string{"a=dead"}}}, 14 * m,
+			[]string{"1s changed dead a", "1m1s reminder dead #1 a", "3m1s reminder dead #2 a",
+				"6m1s reminder dead #3 a", "9m1s reminder dead #4 a", "12m1s reminder dead #5 a"}},
+		{"square backoff", backoff(2), []step{allHealthy, {0, []string{"a=dead"}}}, 25 * m,
+			[]string{"1s changed dead a", "1m1s reminder dead #1 a", "5m1s reminder dead #2 a",
+				"14m1s reminder dead #3 a", "23m1s reminder dead #4 a"}},
+		{"cubic backoff", backoff(3), []step{allHealthy, {0, []string{"a=dead"}}}, h + 5*m,
+			[]string{"1s changed dead a", "1m1s reminder dead #1 a", "9m1s reminder dead #2 a",
+				"36m1s reminder dead #3 a", "1h3m1s reminder dead #4 a"}},
+		{"silence", reminding, []step{
+			allHealthy, {m, []string{"a=dead"}}, {5 * m, []string{"mute=8m"}},
+		}, 19 * m, []string{"1m1s changed dead a", "13m0s reminder dead #1 a", "18m0s reminder dead #2 a"}},
+		{"silence lifted", reminding, []step{
+			allHealthy, {m, []string{"a=dead"}}, {5 * m, []string{"mute=8h"}}, {20 * m, []string{"unmute"}},
+		}, 21 * m, []string{"1m1s changed dead a", "20m0s reminder dead #1 a"}},
+		{"silence is for reminders only", reminding, []step{
+			allHealthy, {m, []string{"mute=1h", "a=dead"}}, {10 * m, []string{"b=dead"}}, {20 * m, []string{"a=healthy", "b=healthy"}},
+		}, h, []string{"1m1s changed dead a", "10m1s changed dead a b", "20m1s changed healthy -a -b"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPlay(alertConfig(tt.alerting))
+			for _, step := range tt.steps {
+				p.at(step.at, step.steps...)
+			}
+			p.until(p.begin.Add(tt.until))
+			if !slices.Equal(p.alerts, tt.want) {
+				t.Errorf("alerts:\n\t%s\nwant:\n\t%s", strings.Join(p.alerts, "\n\t"), strings.Join(tt.want, "\n\t"))
+			}
+		})
+	}
+}

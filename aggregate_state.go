@@ -1,0 +1,272 @@
+package main
+
+import (
+	"iter"
+	"time"
+)
+
+// state is all that is known of what is monitored. Only the aggregator's
+// goroutine touches it; it has no clock: time comes with each call. Costs
+// follow what changes: a result moves counters up the tree, whatever the
+// number of replicas.
+type state struct {
+	conf     *Config
+	services []*serviceState
+	nodes    map[*Node]*nodeState
+	own      []*replicaState // those that this process checks, by ordinal
+	tally    tally           // of all replicas
+	waiting  int             // replicas of own that were not checked yet
+
+	deadlines     deadlineHeap
+	alerter       alerter
+	announcements []announcement
+
+	dirty      bool         // there is something to publish
+	dirtyNodes []*nodeState // those that changed since the last snapshot
+	last       *snapshot
+}
+
+type serviceState struct {
+	conf  *Service
+	nodes []*nodeState
+	tally tally
+	view  *serviceView
+	dirty bool
+}
+
+type nodeState struct {
+	conf     *Node
+	service  *serviceState
+	replicas []*replicaState
+	byID     map[string]*replicaState // of push and local nodes
+	tally    tally
+	index    int // in service.nodes
+	view     *nodeView
+	dirty    bool
+}
+
+type replicaState struct {
+	node    *nodeState
+	id      string
+	index   int // in node.replicas
+	status  status
+	checked bool // a result or report has come
+	stale   bool // what is known is from before a restart
+	latency time.Duration
+	reason  string
+	since   time.Time
+	load    *replicaLoad
+
+	// Of push and local replicas:
+	grace    time.Duration // from a report to the deadline
+	deadline time.Time     // when it is dead unless it reports again
+	heaped   int           // 1 + its index in state.deadlines; 0: not in it
+}
+
+// path is how the replica is called on the wire.
+func (r *replicaState) path() string {
+	return r.node.service.conf.ID + ":" + r.node.conf.ID + ":" + r.id
+}
+
+// A tally counts replicas by status.
+type tally [3]int
+
+// worst is the status of all of them together; none are healthy.
+func (t *tally) worst() status {
+	switch {
+	case t[dead] > 0:
+		return dead
+	case t[sick] > 0:
+		return sick
+	}
+	return healthy
+}
+
+// newState returns the state of a config of which nothing was checked yet.
+func newState(conf *Config, now time.Time) *state {
+	st := &state{conf: conf, nodes: make(map[*Node]*nodeState), dirty: true}
+	for _, service := range conf.Services {
+		ss := &serviceState{conf: service, dirty: true}
+		for i, node := range service.Nodes {
+			ns := &nodeState{conf: node, service: ss, index: i}
+			ss.nodes = append(ss.nodes, ns)
+			st.nodes[node] = ns
+			st.touch(ns)
+			if node.Mode == modePush || node.Mode == modeLocal {
+				ns.byID = make(map[string]*replicaState)
+			}
+		}
+		st.services = append(st.services, ss)
+	}
+	for _, r := range replicas(conf.Services) {
+		rs := st.addReplica(st.nodes[r.node], r.id)
+		st.own = append(st.own, rs)
+		st.waiting++
+	}
+	st.alerter = newAlerter(conf.Alerting, notifyPage(conf))
+	st.alerter.begin(st, now)
+	return st
+}
+
+// addReplica adds a replica that is healthy until something else is known.
+func (st *state) addReplica(ns *nodeState, id string) *replicaState {
+	r := &replicaState{node: ns, id: id, index: len(ns.replicas)}
+	ns.replicas = append(ns.replicas, r)
+	if ns.byID != nil {
+		ns.byID[id] = r
+	}
+	st.count(ns, healthy, +1)
+	st.touch(ns)
+	return r
+}
+
+// dropReplica forgets a replica.
+func (st *state) dropReplica(r *replicaState, now time.Time) {
+	ns := r.node
+	st.deadlines.remove(r)
+	st.alerter.forget(r, now)
+	last := len(ns.replicas) - 1
+	copy(ns.replicas[r.index:], ns.replicas[r.index+1:])
+	ns.replicas[last] = nil
+	ns.replicas = ns.replicas[:last]
+	for i := r.index; i < last; i++ {
+		ns.replicas[i].index = i
+	}
+	delete(ns.byID, r.id)
+	st.count(ns, r.status, -1)
+	st.touch(ns)
+}
+
+// dead yields the dead replicas in the order of the config. It looks only into
+// services and nodes that have any.
+func (st *state) dead() iter.Seq[*replicaState] {
+	return func(yield func(*replicaState) bool) {
+		for _, ss := range st.services {
+			if ss.tally[dead] == 0 {
+				continue
+			}
+			for _, ns := range ss.nodes {
+				if ns.tally[dead] == 0 {
+					continue
+				}
+				for _, r := range ns.replicas {
+					if r.status == dead && !yield(r) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+func (st *state) count(ns *nodeState, s status, by int) {
+	ns.tally[s] += by
+	ns.service.tally[s] += by
+	st.tally[s] += by
+}
+
+// touch notes that the node has to be shown anew.
+func (st *state) touch(ns *nodeState) {
+	st.dirty = true
+	if !ns.dirty {
+		ns.dirty, ns.service.dirty = true, true
+		st.dirtyNodes = append(st.dirtyNodes, ns)
+	}
+}
+
+// set gives the replica a status and the reason for it.
+func (st *state) set(r *replicaState, s status, reason string, now time.Time) {
+	st.touch(r.node)
+	r.reason = reason
+	if !r.checked || r.status != s {
+		r.since = now
+	}
+	r.checked, r.stale = true, false
+	if r.status == s {
+		return
+	}
+	from := r.status
+	st.count(r.node, from, -1)
+	st.count(r.node, s, +1)
+	r.status = s
+	st.alerter.turned(r, from, s, now)
+}
+
+// settle books the result of a check.
+func (st *state) settle(res result, now time.Time) {
+	r := st.own[res.replica.ordinal]
+	if !r.checked || r.stale {
+		st.waiting--
+	}
+	r.latency = res.latency
+	st.set(r, res.status, res.reason, now)
+	if st.waiting == 0 {
+		st.alerter.roundDone(now)
+	}
+}
+
+// wake returns when something is due without any event: a deadline or an
+// alert.
+func (st *state) wake() (time.Time, bool) {
+	at, ok := st.alerter.wake()
+	if d, has := st.deadlines.next(); has && (!ok || d.Before(at)) {
+		at, ok = d, true
+	}
+	return at, ok
+}
+
+// snapshot returns what readers shall see, sharing with the last one whatever
+// did not change since.
+func (st *state) snapshot(now time.Time) *snapshot {
+	for _, ns := range st.dirtyNodes {
+		ns.view = ns.show()
+		ns.dirty = false
+	}
+	st.dirtyNodes = st.dirtyNodes[:0]
+	services := make([]*serviceView, len(st.services))
+	for i, ss := range st.services {
+		if ss.dirty {
+			ss.view = ss.show()
+			ss.dirty = false
+		}
+		services[i] = ss.view
+	}
+	snap := &snapshot{
+		conf:          st.conf,
+		at:            now,
+		status:        st.tally.worst(),
+		checked:       st.waiting == 0,
+		services:      services,
+		announcements: st.announcements[:len(st.announcements):len(st.announcements)],
+	}
+	if st.last != nil {
+		snap.seq = st.last.seq + 1
+	}
+	st.last, st.dirty = snap, false
+	return snap
+}
+
+func (ss *serviceState) show() *serviceView {
+	v := &serviceView{conf: ss.conf, status: ss.tally.worst(), nodes: make([]*nodeView, len(ss.nodes))}
+	for i, ns := range ss.nodes {
+		v.nodes[i] = ns.view
+	}
+	return v
+}
+
+func (ns *nodeState) show() *nodeView {
+	v := &nodeView{conf: ns.conf, status: ns.tally.worst(), replicas: make([]replicaView, len(ns.replicas))}
+	for i, r := range ns.replicas {
+		v.replicas[i] = replicaView{
+			id:      r.id,
+			status:  r.status,
+			checked: r.checked,
+			stale:   r.stale,
+			latency: r.latency,
+			since:   r.since,
+			reason:  r.reason,
+			load:    r.load,
+		}
+	}
+	return v
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vigil/notify"
+)
+
+// statuses describes a snapshot as "page service[node(replica...)...]...".
+func statuses(s *snapshot) string {
+	out := s.status.String()
+	for _, service := range s.services {
+		out += " " + service.status.String() + "["
+		for i, node := range service.nodes {
+			if i > 0 {
+				out += " "
+			}
+			out += node.status.String() + "("
+			for k, r := range node.replicas {
+				if k > 0 {
+					out += " "
+				}
+				if !r.checked {
+					out += "?"
+				}
+				out += r.status.String()
+			}
+			out += ")"
+		}
+		out += "]"
+	}
+	return out
+}
+
+func TestSnapshot(t *testing.T) {
+	p := newPlay(alertConfig(Alerting{}))
+	first := p.st.snapshot(p.now)
+	if got, want := statuses(first), "healthy healthy[healthy(?healthy) healthy(?healthy) healthy(?healthy)]"; got != want || first.checked {
+		t.Errorf("before the first check: %s (checked %v)\nwant %s", got, first.checked, want)
+	}
+	p.at(time.Second, "a=healthy", "b=sick", "c=healthy")
+	second := p.st.snapshot(p.now)
+	if got, want := statuses(second), "sick sick[healthy(healthy) sick(sick) healthy(healthy)]"; got != want || !second.checked {
+		t.Errorf("after the first round: %s (checked %v)\nwant %s", got, second.checked, want)
+	}
+	if p.st.dirty {
+		t.Error("dirty after the snapshot was taken")
+	}
+	p.at(2*time.Second, "c=dead")
+	third := p.st.snapshot(p.now)
+	if got, want := statuses(third), "dead dead[healthy(healthy) sick(sick) dead(dead)]"; got != want {
+		t.Errorf("after a death: %s\nwant %s", got, want)
+	}
+	if statuses(second) == statuses(third) || second.seq+1 != third.seq {
+		t.Error("a published snapshot changed")
+	}
+	if third.services[0].nodes[0] != second.services[0].nodes[0] {
+		t.Error("a node that did not change was copied")
+	}
+	if r := third.services[0].nodes[2].replicas[0]; !r.since.Equal(p.now) {
+		t.Errorf("since %v, want %v", r.since, p.now)
+	}
+	p.at(time.Minute, "c=dead")
+	fourth := p.st.snapshot(p.now)
+	if r := fourth.services[0].nodes[2].replicas[0]; !r.since.Equal(p.begin.Add(2 * time.Second)) {
+		t.Errorf("since %v, want when it died", r.since)
+	}
+}
+
+// The counters of the tree must always say what a walk over it would.
+func TestTallies(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	conf := &Config{}
+	for s := range 3 {
+		service := &Service{ID: fmt.Sprint(s)}
+		for n := range 4 {
+			service.Nodes = append(service.Nodes, &Node{ID: fmt.Sprint(n), Mode: modePush})
+		}
+		conf.Services = append(conf.Services, service)
+	}
+	now := time.Unix(1e9, 0)
+	st := newState(conf, now)
+	for range 5000 {
+		now = now.Add(time.Second)
+		ns := st.services[rnd.IntN(3)].nodes[rnd.IntN(4)]
+		switch id := fmt.Sprint(rnd.IntN(6)); {
+		case ns.byID[id] == nil:
+			st.addReplica(ns, id)
+		case rnd.IntN(3) == 0:
+			st.dropReplica(ns.byID[id], now)
+		default:
+			st.set(ns.byID[id], status(rnd.IntN(3)), "", now)
+		}
+		all := healthy
+		for _, ss := range st.services {
+			service := healthy
+			for _, ns := range ss.nodes {
+				node := healthy
+				for i, r := range ns.replicas {
+					node = max(node, r.status)
+					if r.index != i || ns.byID[r.id] != r {
+						t.Fatalf("replica %s is not where it says", r.path())
+					}
+				}
+				if len(ns.byID) != len(ns.replicas) || ns.tally.worst() != node {
+					t.Fatalf("node is %v by its counters, %v by its replicas", ns.tally.worst(), node)
+				}
+				service = max(service, node)
+			}
+			if ss.tally.worst() != service {
+				t.Fatalf("service is %v by its counters, %v by its nodes", ss.tally.worst(), service)
+			}
+			all = max(all, service)
+		}
+		if st.tally.worst() != all {
+			t.Fatalf("page is %v by its counters, %v by its services", st.tally.worst(), all)
+		}
+		deads := 0
+		for r := range st.dead() {
+			if r.status != dead {
+				t.Fatalf("%s is not dead", r.path())
+			}
+			deads++
+		}
+		if deads != st.tally[dead] {
+			t.Fatalf("%d dead replicas, counted %d", deads, st.tally[dead])
+		}
+	}
+}
+
+// Hours of outages through scheduler, workers and aggregator: every outage is
+// told once, a second after it is found, and so is its end.
+func TestPipelineThroughHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conf := alertConfig(Alerting{Startup: true, ReminderInterval: 20 * time.Minute, BackoffLimit: 3})
+		conf.Metrics = testMetrics()
+		begin := time.Now()
+		// b is dead for 50 minutes of every two hours.
+		out := func() bool {
+			phase := time.Since(begin) % (2 * time.Hour)
+			return phase >= time.Hour && phase < time.Hour+50*time.Minute
+		}
+		probe := func(_ context.Context, r *replica) result {
+			s := healthy
+			if r.node.ID == "b" && out() {
+				s = dead
+			}
+			return result{replica: r, status: s, latency: time.Millisecond, at: time.Now()}
+		}
+		log := slog.New(slog.DiscardHandler)
+		events := make(chan event, eventBuffer)
+		alerts := make(chan notify.Alert)
+		st := newState(conf, begin)
+		b := newBoard(st.snapshot(begin))
+		ctx, cancel := context.WithTimeout(t.Context(), 48*time.Hour)
+		defer cancel()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := newPollPool(conf.Metrics, probe, events, log).run(ctx, replicas(conf.Services)); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			if err := (&aggregator{st, events, alerts, b, log}).run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		var got []string
+		for a := range alerts {
+			got = append(got, fmt.Sprintf("%v %s %s %d", a.Time.Sub(begin), a.Kind, a.Status, a.Reminders))
+			if shown := b.load().status.String(); shown != string(a.Status) {
+				t.Errorf("the page shows %s while %s is told", shown, a.Status)
+			}
+		}
+		wg.Wait()
+
+		// b is replica 2 of 3: checked 40 s into each minute. A dead result
+		// counts after its retry, 2 s later; then deaths are gathered for 1 s.
+		want := []string{"0s startup healthy 0"}
+		for day := time.Duration(0); day < 48*time.Hour; day += 2 * time.Hour {
+			died := day + time.Hour + 40*time.Second + 2*time.Second + time.Second
+			want = append(want,
+				fmt.Sprintf("%v changed dead 0", died),
+				fmt.Sprintf("%v reminder dead 1", died+20*time.Minute),
+				fmt.Sprintf("%v reminder dead 2", died+40*time.Minute),
+				fmt.Sprintf("%v changed healthy 0", day+time.Hour+50*time.Minute+41*time.Second))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("alerts:\n%v\nwant:\n%v", got, want)
+		}
+	})
+}
