@@ -40,6 +40,7 @@ type Alert struct {
 
 	Reminders int  // for a Reminder: which one it is, from 1
 	Escalate  bool // the n-th reminder is urgent for the first n targets of a channel only
+	Merged    int  // how many earlier alerts, not delivered in time, it stands for too
 	Test      bool // a test message, to be marked as one
 }
 

@@ -1,0 +1,95 @@
+package notify
+
+import (
+	"cmp"
+	"encoding/base64"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// Pieces of a secret URL that are shorter than this are words, not secrets.
+const shortestPiece = 8
+
+// maxSaid is how many characters of a service's answer an error quotes.
+const maxSaid = 200
+
+// A redactor hides the secrets of one target in what others wrote: a service
+// may quote the request in its answer, and so may the network library.
+type redactor struct{ replace *strings.Replacer }
+
+// newRedactor returns a redactor for the secrets, each of which may be a whole
+// URL. Their percent-encoded, JSON and basic authentication forms are hidden
+// too, the latter for the given user name.
+func newRedactor(user string, secrets ...Secret) redactor {
+	var forms []string
+	add := func(s string) {
+		if s != "" {
+			forms = append(forms, s, url.QueryEscape(s), url.PathEscape(s), strings.ReplaceAll(s, "/", `\/`))
+		}
+	}
+	for _, secret := range secrets {
+		s := string(secret)
+		add(s)
+		if s != "" {
+			forms = append(forms, base64.StdEncoding.EncodeToString([]byte(user+":"+s)))
+		}
+		for _, piece := range secretPieces(s) {
+			add(piece)
+		}
+	}
+	// The replacer takes the first form that matches, so longer ones come first.
+	slices.SortFunc(forms, func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b))
+	})
+	var pairs []string
+	for _, form := range slices.Compact(forms) {
+		pairs = append(pairs, form, redacted)
+	}
+	return redactor{strings.NewReplacer(pairs...)}
+}
+
+// secretPieces returns the parts of a secret URL that let somebody in by
+// themselves: password, path, query and what these are made of.
+func secretPieces(s string) []string {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		return nil
+	}
+	var pieces []string
+	if password, ok := u.User.Password(); ok {
+		pieces = append(pieces, password)
+	}
+	long := []string{u.RequestURI(), u.Path, u.EscapedPath(), u.RawQuery}
+	long = append(long, strings.Split(u.Path, "/")...)
+	for _, values := range u.Query() {
+		long = append(long, values...)
+	}
+	for _, piece := range long {
+		if len(piece) >= shortestPiece {
+			pieces = append(pieces, piece)
+		}
+	}
+	return pieces
+}
+
+// hide returns s without the secrets.
+func (r redactor) hide(s string) string {
+	if r.replace == nil {
+		return s
+	}
+	return r.replace.Replace(s)
+}
+
+// said makes what a service answered fit for an error: without secrets, on one
+// line, printable and short.
+func (r redactor) said(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, strings.ToValidUTF8(r.hide(s), "?"))
+	return clip(strings.Join(strings.Fields(s), " "), maxSaid)
+}
