@@ -11,7 +11,9 @@ import (
 // An event is anything that may change the state: the result of a check, a
 // report, a call of the Manager API. Events are applied on the aggregator's
 // goroutine, one after the other, so they need no locks.
-type event interface{ apply(st *state, now time.Time) }
+type event interface {
+	apply(st *state, now time.Time)
+}
 
 // A result is an event of its own.
 func (r result) apply(st *state, now time.Time) { st.settle(r, now) }
