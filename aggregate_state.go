@@ -24,6 +24,8 @@ type state struct {
 	dirty      bool         // there is something to publish
 	dirtyNodes []*nodeState // those that changed since the last snapshot
 	last       *snapshot
+
+	ledger *ledger // what is to survive; nil: nothing is
 }
 
 type serviceState struct {
