@@ -170,6 +170,9 @@ func notes(a Alert) []string {
 	if note := clip(oneLine(a.Note), maxNote); note != "" {
 		list = append(list, note)
 	}
+	if a.Repeat {
+		list = append(list, "This may be a repeat: the monitor was restarted while it was being sent.")
+	}
 	switch {
 	case a.Merged == 1:
 		list = append(list, "This stands for an earlier notification too, which was still waiting.")
