@@ -76,4 +76,7 @@ type Target struct {
 	Channel       string // "slack", "pushover"
 	RemindersOnly bool
 	Notifier
+
+	// turn, when set, is shared by targets that are served one after another.
+	turn chan struct{}
 }
