@@ -20,6 +20,8 @@ type record struct {
 	Queued       *queuedRecord       `json:"queued,omitempty"` // it waits for one target
 	Done         *doneRecord         `json:"done,omitempty"`   // it waits for it no longer
 	Alive        *time.Time          `json:"alive,omitempty"`  // the program ran until then
+	Past         *pastRecord         `json:"past,omitempty"`   // a node's past, or what changed in it
+	Incident     *incidentRecord     `json:"incident,omitempty"`
 }
 
 // replicaName is how a file names a replica: a path would not do, as ids may
