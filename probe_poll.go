@@ -24,6 +24,7 @@ type poller struct {
 	agent     string // User-Agent of HTTP checks
 	dialer    *net.Dialer
 	transport *http.Transport
+	pinger    *pinger
 }
 
 // newPoller returns a poller with the thresholds m. HTTP checks name pageURL,
@@ -37,6 +38,7 @@ func newPoller(m Metrics, pageURL string, log *slog.Logger) (*poller, error) {
 		agent:   "vigil",
 		// A connection that lives for one check needs no keep-alive probes.
 		dialer: &net.Dialer{KeepAlive: -1},
+		pinger: newPinger(log),
 	}
 	if pageURL != "" {
 		p.agent = "vigil (+" + pageURL + ")"
@@ -50,32 +52,21 @@ func newPoller(m Metrics, pageURL string, log *slog.Logger) (*poller, error) {
 func (p *poller) trust(roots *x509.CertPool) { p.transport.TLSClientConfig.RootCAs = roots }
 
 // close releases what the poller holds open between checks.
-func (p *poller) close() error { return nil }
+func (p *poller) close() error { return p.pinger.close() }
 
 // check makes one check of r's target: a good answer in less than
 // PollDelaySick is healthy, a slower one sick, and anything else dead.
 func (p *poller) check(ctx context.Context, r *replica) result {
-	t := r.target()
 	limit := p.metrics.PollDelayDead
-	start := time.Now()
-	ctx, cancel := context.WithDeadline(ctx, start.Add(limit))
-	defer cancel()
-
-	host, err := asciiHost(t.Host)
-	if err == nil {
-		switch t.Scheme {
-		case "http", "https":
-			err = p.checkHTTP(ctx, t.URL, net.JoinHostPort(host, t.Port), r.node)
-		case "tcp":
-			err = p.checkTCP(ctx, net.JoinHostPort(host, t.Port))
-		case "ssh":
-			err = p.checkSSH(ctx, net.JoinHostPort(host, t.Port))
-		default:
-			err = fmt.Errorf("unknown scheme %q", t.Scheme)
-		}
+	if r.target().Scheme == "icmp" {
+		limit = min(limit, pingLimit)
 	}
+	start := time.Now()
+	latency, err := p.ask(ctx, r, limit)
 	end := time.Now()
-	latency := end.Sub(start)
+	if latency == 0 {
+		latency = end.Sub(start)
+	}
 	res := result{replica: r, latency: latency, at: end}
 	switch {
 	case err != nil:
@@ -86,6 +77,31 @@ func (p *poller) check(ctx context.Context, r *replica) result {
 		res.status, res.reason = sick, "slow: "+seconds(latency)
 	}
 	return res
+}
+
+// ask gets an answer of r's target and returns the latency if that is another
+// than the time it took.
+func (p *poller) ask(ctx context.Context, r *replica, limit time.Duration) (time.Duration, error) {
+	t := r.target()
+	host, err := asciiHost(t.Host)
+	if err != nil {
+		return 0, err
+	}
+	if t.Scheme == "icmp" {
+		return p.pinger.check(ctx, host, limit)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	addr := net.JoinHostPort(host, t.Port)
+	switch t.Scheme {
+	case "http", "https":
+		return 0, p.checkHTTP(ctx, t.URL, addr, r.node)
+	case "tcp":
+		return 0, p.checkTCP(ctx, addr)
+	case "ssh":
+		return 0, p.checkSSH(ctx, addr)
+	}
+	return 0, fmt.Errorf("unknown scheme %q", t.Scheme)
 }
 
 // asciiHost returns host as it is looked up and named in a handshake:

@@ -23,6 +23,9 @@ const maxReason = 200
 // err at now.
 func reasonFor(err error, limit time.Duration, now time.Time) string {
 	noAnswer := "no answer in " + seconds(limit)
+	if e, ok := errors.AsType[*addrError](err); ok {
+		return oneLine(e.addr.String() + ": " + reasonFor(e.err, limit, now))
+	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return oneLine("lookup " + dns.Name + ": " + lookupReason(dns, noAnswer))
 	}
