@@ -2,8 +2,10 @@ package notify
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +25,7 @@ const (
 
 	// dialogueBytes bounds what a server may say in one dialogue, TLS
 	// included. Real ones say 5 to 20 KB.
-	dialogueBytes = 1 << 20
+	dialogueBytes = 256 << 10
 )
 
 // A dialFunc opens a connection, as net.Dialer.DialContext does.
@@ -76,4 +78,11 @@ func netError(err error) error {
 		return fmt.Errorf("the server hung up: %w", err)
 	}
 	return err
+}
+
+// deliveryID names one notification to one recipient. It is the same at every
+// try, so that whoever got it twice can tell.
+func deliveryID(a Alert, to string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%d\n%s", a.ID, a.Time.UnixNano(), to))
+	return hex.EncodeToString(sum[:16])
 }

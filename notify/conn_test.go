@@ -36,6 +36,7 @@ type peer struct {
 	eol     string // ends each line on the wire
 	cert    tls.Certificate
 	alpn    []string
+	version uint16   // of TLS at most; 0 is the newest
 	scripts []string // one per connection
 	dialled []string
 	proto   string // what the last handshake agreed on
@@ -129,6 +130,7 @@ func (p *peer) play(conn net.Conn, script string) error {
 			tc := tls.Server(conn, &tls.Config{
 				Certificates: []tls.Certificate{p.cert},
 				NextProtos:   p.alpn,
+				MaxVersion:   p.version,
 			})
 			if err := tc.Handshake(); err != nil {
 				return fmt.Errorf("handshake: %w", err)

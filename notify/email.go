@@ -3,10 +3,8 @@ package notify
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"mime"
@@ -144,15 +142,13 @@ func (n *emailNotifier) message(a Alert, env envelope, now time.Time) ([]byte, e
 	return b.Bytes(), nil
 }
 
-// messageID is the same for every try of one notification to one recipient, so
-// that a mailbox that got it twice can tell (RFC 5322, section 3.6.4).
+// messageID is the Message-ID (RFC 5322, section 3.6.4).
 func (n *emailNotifier) messageID(a Alert, env envelope) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%d\n%s", a.ID, a.Time.UnixNano(), env.to))
 	domain := env.from[strings.LastIndex(env.from, "@")+1 : len(env.from)-1]
 	if !isASCII(domain) {
 		domain = n.hostname
 	}
-	return "<" + hex.EncodeToString(sum[:16]) + "@" + domain + ">"
+	return "<" + deliveryID(a, env.to) + "@" + domain + ">"
 }
 
 // subject is the status and, as far as they fit, the dead replicas' paths.
