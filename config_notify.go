@@ -44,7 +44,7 @@ func (c *Config) readNotify(t *table) {
 // backoffs are the backoff functions; the index is the exponent.
 var backoffs = []string{"none", "linear", "square", "cubic"}
 
-const anyText = "any text but an empty one"
+const anyText = "any non-empty text"
 
 func readEmail(c *notify.Config, t *table) {
 	e := &notify.Email{}
@@ -60,7 +60,7 @@ func readEmail(c *notify.Config, t *table) {
 	}
 	e.Host = t.text("smtp_host", "localhost")
 	if e.Host == "" || strings.ContainsAny(e.Host, "/@ \t\r\n") {
-		t.fault("smtp_host", "%s is no host; allowed is a host name or an IP address", t.show("smtp_host", e.Host))
+		t.fault("smtp_host", "%s is not a host; allowed: a host name or an IP address", t.show("smtp_host", e.Host))
 	}
 	e.Host = strings.Trim(e.Host, "[]")
 	e.Port = int(t.number("smtp_port", 587, 1, 65535, ""))
@@ -86,7 +86,7 @@ func (t *table) addAddress(to []string, key, s string) []string {
 	}
 	a, err := mail.ParseAddress(s)
 	if err != nil {
-		t.fault(key, "%s is no e-mail address; allowed is one like ops@example.com", t.show(key, s))
+		t.fault(key, "%s is not an e-mail address; allowed: one like ops@example.com", t.show(key, s))
 		return to
 	}
 	return append(to, a.Address)
@@ -98,7 +98,7 @@ func readTwilio(c *notify.Config, t *table) {
 	w := &notify.Twilio{}
 	t.recipients("to", `a list of phone numbers, like ["+33600000000"]`, func(item, s string) {
 		if !isPhone(s) {
-			t.fault(item, "%s is no phone number; allowed is a + and up to 15 digits, like +33600000000", t.show(item, s))
+			t.fault(item, "%s is not a phone number; allowed: a + and up to 15 digits, like +33600000000", t.show(item, s))
 		}
 		w.To = append(w.To, s)
 	})
@@ -173,13 +173,13 @@ func (t *table) topic(key string) int64 {
 	s, isText := v.(string)
 	switch n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64); {
 	case isText && (err != nil || n <= 0):
-		t.fault(key, "%s is no topic; allowed is an integer over 0", t.show(key, s))
+		t.fault(key, "%s is not a topic; allowed: an integer over 0", t.show(key, s))
 	case isText:
 		id = n
 	case !isInt:
-		t.fault(key, "is %s; allowed is an integer over 0", kind(v))
+		t.fault(key, "is %s; allowed: an integer over 0", kind(v))
 	case id <= 0:
-		t.fault(key, "%d is no topic; allowed is an integer over 0", id)
+		t.fault(key, "%d is not a topic; allowed: an integer over 0", id)
 	}
 	return id
 }
@@ -220,7 +220,7 @@ func (t *table) jid(key string) string {
 	bare, _, _ := strings.Cut(s, "/")
 	local, domain, ok := strings.Cut(bare, "@")
 	if s != "" && (!ok || local == "" || domain == "" || strings.ContainsAny(bare, " \t\r\n<>&\"'") || strings.Contains(domain, "@")) {
-		t.fault(key, "%s is no account; allowed is %s", t.show(key, s), allowed)
+		t.fault(key, "%s is not an account; allowed: %s", t.show(key, s), allowed)
 	}
 	return s
 }

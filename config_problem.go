@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // A problem is one thing that is wrong, or merely odd, with a config file.
@@ -50,6 +52,22 @@ func shorten(s string) string {
 	return s
 }
 
+// oneLine escapes the line ends and other control characters of a message.
+func oneLine(s string) string {
+	if !strings.ContainsFunc(s, unicode.IsControl) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
 // oneOf words a choice for a message: "a", "b" or "c".
 func oneOf(words []string) string {
 	quoted := make([]string, len(words))
@@ -80,7 +98,7 @@ func nearest(s string, words []string) string {
 	}
 	best, bestEdits := "", 0
 	for _, w := range words {
-		n := edits(strings.ToLower(s), w)
+		n := edits(strings.ToLower(s), strings.ToLower(w))
 		if n <= max(1, len(w)/3) && (best == "" || n < bestEdits) {
 			best, bestEdits = w, n
 		}

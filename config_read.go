@@ -51,7 +51,7 @@ func unreadable(name string, err error) error {
 	if errors.As(err, &pathErr) {
 		err = pathErr.Err
 	}
-	return fmt.Errorf("%s: cannot be read: %w; allowed is a file that this user may read", name, err)
+	return fmt.Errorf("%s: cannot be read: %w; allowed: a file that this user may read", name, err)
 }
 
 // parseConfig reads a config file and checks all of it. The name stands before
@@ -66,7 +66,7 @@ func parseConfig(r io.Reader, name string, getenv func(string) (string, bool)) (
 		return nil, nil, unreadable(file, err)
 	}
 	c := &Config{Path: name}
-	if len(doc.faults) == 0 {
+	if doc.root != nil {
 		c.read(doc.root)
 	}
 	if err := joinProblems(doc.faults); err != nil {
@@ -97,9 +97,9 @@ func (c *Config) readServer(t *table) {
 	s.InetSet = t.has("inet")
 	s.Inet = t.text("inet", "[::1]:8080")
 	if err := checkInet(s.Inet); err != nil {
-		t.fault("inet", "%s %v; allowed is an address and a port, like [::1]:8080 or 0.0.0.0:8080", t.show("inet", s.Inet), err)
+		t.fault("inet", "%s %v; allowed: an address and a port, like [::1]:8080 or 0.0.0.0:8080", t.show("inet", s.Inet), err)
 	}
-	t.number("workers", 4, 0, math.MaxInt32, "")
+	t.number("workers", 4, 0, math.MaxInt64, "")
 	s.ManagerToken = t.token("manager_token", "Manager")
 	s.ReporterToken = t.token("reporter_token", "Reporter")
 	s.MCP = t.yes("mcp_server", false)
@@ -111,13 +111,13 @@ func (c *Config) readServer(t *table) {
 func checkInet(inet string) error {
 	host, port, err := net.SplitHostPort(inet)
 	if err != nil {
-		return errors.New("is no address with a port")
+		return errors.New("is not an address with a port")
 	}
 	if n, err := strconv.ParseUint(port, 10, 32); err != nil || n > math.MaxUint16 {
-		return errors.New("has a port that is not from 0 to 65535")
+		return errors.New("has a port out of range, 0 to 65535")
 	}
 	if strings.ContainsAny(host, "/@ \t\r\n") {
-		return errors.New("has a host that is no address")
+		return errors.New("has a host that is not an address")
 	}
 	return nil
 }
@@ -129,14 +129,14 @@ func (t *table) token(key, api string) notify.Secret {
 	switch {
 	case !t.has(key):
 	case t.vals[key] == "":
-		t.fault(key, "is empty; allowed is any other text, or no %s at all to switch the %s API off", key, api)
+		t.fault(key, "is empty; allowed: any non-empty text, or no %s at all to switch the %s API off", key, api)
 	case t.written(key) == "" && unsetVariable(s) != "":
 		p := t.problem(key, "the environment variable %s is not set, so the %s API is off", unsetVariable(s), api)
 		p.note = true
 		t.doc.warnings = append(t.doc.warnings, p)
 		return ""
 	case strings.HasPrefix(s, "REPLACE_THIS_WITH_"):
-		t.warn(key, "is the one of the sample, which everybody knows; put in one of your own")
+		t.warn(key, "is the one of the sample, which everybody knows; allowed: a secret of your own")
 	}
 	return notify.Secret(s)
 }
@@ -151,7 +151,7 @@ func (t *table) prefix(key string) string {
 	for part := range strings.SplitSeq(path, "/") {
 		plain := strings.Trim(part, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~") == ""
 		if part == "" || part == "." || part == ".." || !plain {
-			t.fault(key, "%s is no path; allowed are names of letters, digits and -._~ with slashes between, like /status", t.show(key, s))
+			t.fault(key, "%s is not a path; allowed: names of letters, digits and -._~ with slashes between, like /status", t.show(key, s))
 			break
 		}
 	}
@@ -169,9 +169,9 @@ func (c *Config) readAssets(t *table) {
 		case errors.Is(err, fs.ErrNotExist) && filepath.Clean(c.Assets) == filepath.Clean(def):
 			c.Assets = ""
 		case err != nil:
-			t.fault("path", "%s cannot be read (%v); allowed is a folder that exists", t.show("path", c.Assets), errors.Unwrap(err))
+			t.fault("path", "%s cannot be read (%v); allowed: a folder that exists", t.show("path", c.Assets), errors.Unwrap(err))
 		case !info.IsDir():
-			t.fault("path", "%s is no folder; allowed is a folder that exists", t.show("path", c.Assets))
+			t.fault("path", "%s is not a folder; allowed: a folder that exists", t.show("path", c.Assets))
 		}
 	}
 	t.rest()
@@ -213,14 +213,14 @@ func (c *Config) readMetrics(t *table) {
 	m.HTTPHealthyBelow = int(t.number("poll_http_status_healthy_below", 400, 101, 600, ""))
 	if m.HTTPHealthyAbove >= m.HTTPHealthyBelow {
 		t.fault(t.either("poll_http_status_healthy_above", "poll_http_status_healthy_below"),
-			"no status is healthy from %d on and below %d; allowed is poll_http_status_healthy_above under poll_http_status_healthy_below",
+			"no status is from %d on and below %d; allowed: poll_http_status_healthy_above under poll_http_status_healthy_below",
 			m.HTTPHealthyAbove, m.HTTPHealthyBelow)
 	}
 
 	m.PollDelayDead = t.seconds("poll_delay_dead", 10, 1)
 	m.PollDelaySick = t.seconds("poll_delay_sick", min(5, int64(m.PollDelayDead/time.Second)), 1)
 	if m.PollDelaySick > m.PollDelayDead {
-		t.fault("poll_delay_sick", "%d is over poll_delay_dead, which is %d; allowed is up to that",
+		t.fault("poll_delay_sick", "%d is over poll_delay_dead, which is %d; allowed: up to that",
 			m.PollDelaySick/time.Second, m.PollDelayDead/time.Second)
 	}
 	m.PollParallelism = t.count("poll_parallelism", 4, 65536)
@@ -272,7 +272,7 @@ func (c *Config) readRabbitMQ(t *table) {
 // checkOrder checks that a queue turns sick before it turns dead.
 func (t *table) checkOrder(lowKey string, low *int64, highKey string, high *int64) {
 	if low != nil && high != nil && *low > *high {
-		t.fault(lowKey, "%d is over %s, which is %d; allowed is up to that", *low, highKey, *high)
+		t.fault(lowKey, "%d is over %s, which is %d; allowed: up to that", *low, highKey, *high)
 	}
 }
 

@@ -164,9 +164,9 @@ func (s *scanner) variable(text string) (string, int) {
 	if !utf8.ValidString(value) {
 		s.badVars = append(s.badVars, problem{
 			line: s.line, key: "${" + name + "}",
-			text: "the variable's value is not text in UTF-8; allowed is UTF-8 only",
+			text: "the variable's value is not text in UTF-8; allowed: UTF-8 only",
 		})
-		return "", len(name) + len("${}")
+		value = strings.ToValidUTF8(value, "?")
 	}
 	return value, len(name) + len("${}")
 }

@@ -14,7 +14,7 @@ func (c *Config) readProbe(t *table) {
 	first := make(map[string]*table)
 	for _, sub := range t.tables("service") {
 		s := &Service{
-			ID:    sub.id("service", first),
+			ID:    sub.id("service", "", first),
 			Label: sub.required("label", "the name to show on the page"),
 		}
 		nodes := make(map[string]*table)
@@ -27,15 +27,16 @@ func (c *Config) readProbe(t *table) {
 	t.rest()
 }
 
-// id reads an id that no table in first has, and adds it there.
-func (t *table) id(what string, first map[string]*table) string {
-	id := t.required("id", "any text that no other "+what+" has for an id")
+// id reads an id that no table in first has, and adds it there. For messages,
+// what is the thing with the id and of says among which it must be unique.
+func (t *table) id(what, of string, first map[string]*table) string {
+	id := t.required("id", "text that is the id of no other "+what+of)
 	if id == "" {
 		return ""
 	}
 	if other := first[id]; other != nil {
-		t.fault("id", "%s is the id of the %s on line %d already; allowed is one that no other %s has",
-			t.show("id", id), what, other.line, what)
+		t.fault("id", "%s is already the id of the %s on line %d; allowed: text that is the id of no other %s%s",
+			t.show("id", id), what, other.line, what, of)
 		return id
 	}
 	first[id] = t
@@ -45,7 +46,7 @@ func (t *table) id(what string, first map[string]*table) string {
 // readNode reads one [[probe.service.node]].
 func (c *Config) readNode(t *table, first map[string]*table) *Node {
 	n := &Node{
-		ID:        t.id("node of its service", first),
+		ID:        t.id("node", " of this service", first),
 		Label:     t.required("label", "the name to show on the page"),
 		LinkURL:   t.site("link_url", "an http://, https:// or mailto: URL", "http", "https", "mailto"),
 		LinkLabel: t.text("link_label", ""),
@@ -62,14 +63,14 @@ func (c *Config) readNode(t *table, first map[string]*table) *Node {
 	if s := t.text("http_method", ""); t.has("http_method") {
 		n.HTTPMethod = strings.ToUpper(s)
 		if !slices.Contains(methods, n.HTTPMethod) {
-			t.fault("http_method", "is %s; allowed is %s%s", t.show("http_method", s), oneOf(methods), hint(s, methods))
+			t.fault("http_method", "%s is unknown; allowed: %s%s", t.show("http_method", s), oneOf(methods), hint(s, methods))
 		}
 	}
 	n.HTTPBody = t.text("http_body", "")
 	if s := t.text("http_body_healthy_match", ""); s != "" {
 		var err error
 		if n.HTTPMatch, err = regexp.Compile(s); err != nil {
-			t.fault("http_body_healthy_match", "%s is no regular expression (%s); allowed is the syntax of RE2",
+			t.fault("http_body_healthy_match", "%s is not a regular expression (%s); allowed: the syntax of RE2",
 				t.show("http_body_healthy_match", s), regexpReason(err))
 		}
 	}
@@ -95,7 +96,7 @@ func (t *table) mode(m *mode) bool {
 	i := slices.Index(modeNames[:], strings.ToLower(s))
 	if i < 0 {
 		if s != "" {
-			t.fault("mode", "is %s; allowed is %s%s", t.show("mode", s), oneOf(modeNames[:]), hint(s, modeNames[:]))
+			t.fault("mode", "%s is unknown; allowed: %s%s", t.show("mode", s), oneOf(modeNames[:]), hint(s, modeNames[:]))
 		}
 		return false
 	}
@@ -106,10 +107,10 @@ func (t *table) mode(m *mode) bool {
 // checkReplicas checks that a node has what its mode needs and nothing else.
 func (t *table) checkReplicas(n *Node) {
 	if n.Mode != modePoll && t.has("replicas") {
-		t.fault("replicas", "is in a node whose mode is %q; allowed is it where mode is \"poll\"", n.Mode)
+		t.fault("replicas", "is set, but mode is %q; allowed only where mode is \"poll\"", n.Mode)
 	}
 	if n.Mode != modeScript && t.has("scripts") {
-		t.fault("scripts", "is in a node whose mode is %q; allowed is it where mode is \"script\"", n.Mode)
+		t.fault("scripts", "is set, but mode is %q; allowed only where mode is \"script\"", n.Mode)
 	}
 	if n.Mode == modePoll && t.size("replicas") == 0 {
 		t.warn("replicas", "is missing or empty, so the node is always healthy")
@@ -119,10 +120,13 @@ func (t *table) checkReplicas(n *Node) {
 	}
 }
 
-// size returns how many elements a list has.
+// size returns how many elements a list has, or -1 for what is not a list.
 func (t *table) size(key string) int {
-	items, _ := t.vals[key].([]any)
-	return len(items)
+	v, ok := t.vals[key]
+	if items, isList := v.([]any); isList || !ok {
+		return len(items)
+	}
+	return -1
 }
 
 // targets reads a list of replica URLs. One that is there twice would be one
@@ -133,7 +137,7 @@ func (t *table) targets(key string) []Target {
 		target, err := parseTarget(s)
 		switch {
 		case err != nil:
-			t.fault(item, "%s %v; allowed is %s", t.show(item, s), err, targetForms)
+			t.fault(item, "%s %v; allowed: %s", t.show(item, s), err, targetForms)
 		case slices.ContainsFunc(ts, func(other Target) bool { return other.Raw == s }):
 			t.warn(item, "%s is in the list already and is checked once", t.show(item, s))
 		default:
@@ -157,11 +161,11 @@ func (t *table) headers(key string) map[string]string {
 		canonical := http.CanonicalHeaderKey(name)
 		switch {
 		case !isToken(name):
-			sub.fault(name, "is no header name; allowed are letters, digits and !#$%%&'*+-.^_`|~")
+			sub.fault(name, "is not a header name; allowed: letters, digits and !#$%%&'*+-.^_`|~")
 		case first[canonical] != "":
-			sub.fault(name, "is the same header as %q; allowed is each once", first[canonical])
+			sub.fault(name, "is the same header as %q; allowed: each once", first[canonical])
 		case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
-			sub.fault(name, "has a value with a line end or another control character; allowed is one line of text")
+			sub.fault(name, "has a value with a line end or another control character; allowed: one line of text")
 		}
 		first[canonical] = name
 		headers[name] = value

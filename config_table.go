@@ -22,7 +22,7 @@ const maxConfig = 64 << 20
 // A document is a parsed config file of any kind and what is wrong with it.
 type document struct {
 	file     string
-	root     *table
+	root     *table // nil when the syntax is wrong
 	faults   []problem
 	warnings []problem
 }
@@ -35,22 +35,22 @@ func readDocument(r io.Reader, file string, getenv func(string) (string, bool)) 
 		return nil, err
 	}
 	if len(raw) > maxConfig {
-		return nil, fmt.Errorf("is larger than the %d MiB allowed", maxConfig>>20)
+		return nil, fmt.Errorf("is larger than %d MiB", maxConfig>>20)
 	}
 
 	doc := &document{file: file}
 	s := &scanner{getenv: getenv, src: string(raw)}
 	at := s.scan()
+	doc.faults = s.badVars
 	vals := make(map[string]any)
-	if fault, ok := parseTOML(s, vals); !ok {
+	if fault, ok := parseTOML(s, vals); ok {
+		doc.root = &table{doc: doc, vals: vals, at: at, line: 1}
+	} else {
 		doc.faults = append(doc.faults, fault)
-		vals, at = nil, nil
 	}
-	doc.faults = append(doc.faults, s.badVars...)
 	for i := range doc.faults {
 		doc.faults[i].file = file
 	}
-	doc.root = &table{doc: doc, vals: vals, at: at, line: 1}
 	return doc, nil
 }
 
@@ -59,7 +59,7 @@ func readDocument(r io.Reader, file string, getenv func(string) (string, bool)) 
 func parseTOML(s *scanner, vals map[string]any) (fault problem, ok bool) {
 	if s.tooDeep > 0 {
 		return problem{line: s.tooDeep, key: "syntax",
-			text: fmt.Sprintf("lists and tables are nested too deep; allowed are %d levels", maxDepth)}, false
+			text: fmt.Sprintf("lists and tables are nested too deep; allowed: %d levels", maxDepth)}, false
 	}
 	defer func() {
 		// The parser panics on some input that it takes for a bug of its own.
@@ -83,18 +83,25 @@ func parseTOML(s *scanner, vals map[string]any) (fault problem, ok bool) {
 		fault.text = fmt.Sprintf("the environment variable %s is not set; set it, or put the value in quotes", name)
 	case s.open > 0:
 		fault.line = s.open
-		fault.text = fmt.Sprintf("what begins here with %s is never closed", s.opener)
+		closer := strings.NewReplacer("[", "]", "{", "}").Replace(s.opener)
+		fault.text = fmt.Sprintf("what begins here with %s is never closed; allowed: a closing %s", s.opener, closer)
 	case again && strings.Contains(pe.Message, "already"):
-		fault.text = fmt.Sprintf("is there twice, first on line %d; allowed is once", first)
+		if _, key, ok := strings.Cut(pe.Message, "'"); ok {
+			fault.key, _, _ = strings.Cut(key, "'")
+		}
+		fault.text = fmt.Sprintf("is there twice, first on line %d; allowed: once", first)
 	case strings.HasPrefix(pe.Message, "expected value but found"):
 		// The parser would repeat the value, which may be a secret.
-		fault.text = "what follows the = is no value; allowed are text in quotes, numbers, true, false, lists and tables"
+		fault.text = "has no value that TOML knows; allowed: text in quotes, a number, true, false, a list or a table"
 	case strings.HasPrefix(pe.Message, "invalid datetime"):
-		fault.text = "the value begins like a date, but is none; text must be in quotes"
+		fault.text = "begins like a date, but is not one; allowed: a date, or text in quotes"
+	case strings.HasPrefix(pe.Message, "invalid escape"):
+		fault.text += `; allowed: \b \t \n \f \r \e \" \\ \xHH \uXXXX \UXXXXXXXX, or a string in single quotes`
 	}
 	if fault.key == "" {
 		fault.key = "syntax"
 	}
+	fault.key, fault.text = oneLine(fault.key), oneLine(fault.text)
 	return fault, false
 }
 
@@ -236,7 +243,7 @@ func (t *table) text(key, def string) string {
 	}
 	s, ok := v.(string)
 	if !ok {
-		t.fault(key, "is %s; allowed is a string", kind(v))
+		t.fault(key, "is %s; allowed: a string", kind(v))
 		return def
 	}
 	return s
@@ -247,9 +254,9 @@ func (t *table) required(key, allowed string) string {
 	s := t.text(key, "")
 	switch {
 	case !t.has(key):
-		t.fault(key, "is missing; allowed is %s", allowed)
+		t.fault(key, "is missing; allowed: %s", allowed)
 	case s == "" && t.vals[key] == "":
-		t.fault(key, "is empty; allowed is %s", allowed)
+		t.fault(key, "is empty; allowed: %s", allowed)
 	}
 	return s
 }
@@ -264,9 +271,9 @@ func (t *table) secret(key, allowed string) notify.Secret {
 // headerSecret reads a secret that is sent as part of an HTTP header or path. A
 // line end, as a secret read from a file often has, would break every request.
 func (t *table) headerSecret(key string) notify.Secret {
-	s := t.secret(key, "any text but an empty one")
+	s := t.secret(key, anyText)
 	if strings.ContainsFunc(string(s), func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		t.fault(key, "holds a line end or another control character; allowed is one line of text")
+		t.fault(key, "holds a line end or another control character; allowed: one line of text")
 	}
 	return s
 }
@@ -284,7 +291,7 @@ func (t *table) choice(key, def string, words []string) string {
 	if w := strings.ToLower(s); slices.Contains(words, w) {
 		return w
 	}
-	t.fault(key, "is %s; allowed is %s%s", t.show(key, s), oneOf(words), hint(s, words))
+	t.fault(key, "%s is unknown; allowed: %s%s", t.show(key, s), oneOf(words), hint(s, words))
 	return def
 }
 
@@ -305,10 +312,10 @@ func (t *table) yes(key string, def bool) bool {
 		case "false":
 			return false
 		}
-		t.fault(key, "the value of %s is no boolean; allowed is %s", t.show(key, s), allowed)
+		t.fault(key, "the value of %s is not a boolean; allowed: %s", t.show(key, s), allowed)
 		return def
 	}
-	t.fault(key, "is %s; allowed is %s", kind(v), allowed)
+	t.fault(key, "is %s; allowed: %s", kind(v), allowed)
 	return def
 }
 
@@ -327,21 +334,24 @@ func (t *table) maybe(key string, lo, hi int64, unit string) *int64 {
 		return nil
 	}
 	allowed := fmt.Sprintf("an integer from %d to %d%s", lo, hi, unit)
+	if hi == math.MaxInt64 {
+		allowed = fmt.Sprintf("an integer from %d up%s", lo, unit)
+	}
 	n, ok := v.(int64)
 	if s, isText := v.(string); isText && t.written(key) != "" {
 		var err error
 		if n, err = strconv.ParseInt(strings.TrimSpace(s), 10, 64); err != nil {
-			t.fault(key, "the value of %s is no integer; allowed is %s", t.show(key, s), allowed)
+			t.fault(key, "the value of %s is not an integer; allowed: %s", t.show(key, s), allowed)
 			return nil
 		}
 		ok = true
 	}
 	switch {
 	case !ok:
-		t.fault(key, "is %s; allowed is %s", kind(v), allowed)
+		t.fault(key, "is %s; allowed: %s", kind(v), allowed)
 		return nil
 	case n < lo || n > hi:
-		t.fault(key, "%s is out of range; allowed is %s", t.shownNumber(key, n), allowed)
+		t.fault(key, "%s is out of range; allowed: %s", t.shownNumber(key, n), allowed)
 		return nil
 	}
 	return &n
@@ -371,18 +381,18 @@ func (t *table) float(key string, def, hi float64) float64 {
 	case string:
 		var err error
 		if f, err = strconv.ParseFloat(strings.TrimSpace(v), 64); t.written(key) == "" {
-			t.fault(key, "is a string; allowed is %s", allowed)
+			t.fault(key, "is a string; allowed: %s", allowed)
 			return def
 		} else if err != nil {
-			t.fault(key, "the value of %s is no number; allowed is %s", t.show(key, v), allowed)
+			t.fault(key, "the value of %s is not a number; allowed: %s", t.show(key, v), allowed)
 			return def
 		}
 	default:
-		t.fault(key, "is %s; allowed is %s", kind(v), allowed)
+		t.fault(key, "is %s; allowed: %s", kind(v), allowed)
 		return def
 	}
 	if !(f > 0 && f <= hi) { // NaN is neither
-		t.fault(key, "%s is out of range; allowed is %s", t.shownNumber(key, f), allowed)
+		t.fault(key, "%s is out of range; allowed: %s", t.shownNumber(key, f), allowed)
 		return def
 	}
 	return f
@@ -417,16 +427,16 @@ func (t *table) each(key string, f func(item, s string)) {
 	}
 	items, ok := v.([]any)
 	if !ok {
-		t.fault(key, "is %s; allowed is a list of strings", kind(v))
+		t.fault(key, "is %s; allowed: a list of strings", kind(v))
 		return
 	}
 	for i, v := range items {
 		item := fmt.Sprintf("%s[%d]", key, i)
 		switch s, ok := v.(string); {
 		case !ok:
-			t.fault(item, "is %s; allowed is a string", kind(v))
+			t.fault(item, "is %s; allowed: a string", kind(v))
 		case s == "":
-			t.fault(item, "is empty; allowed is any text but that")
+			t.fault(item, "is empty; allowed: any non-empty text")
 		default:
 			f(item, s)
 		}
@@ -438,9 +448,9 @@ func (t *table) recipients(key, allowed string, f func(item, s string)) {
 	v, ok := t.vals[key]
 	t.each(key, f)
 	if items, isList := v.([]any); !ok {
-		t.fault(key, "is missing; allowed is %s", allowed)
+		t.fault(key, "is missing; allowed: %s", allowed)
 	} else if isList && len(items) == 0 {
-		t.fault(key, "is empty; allowed is %s", allowed)
+		t.fault(key, "is empty; allowed: %s", allowed)
 	}
 }
 
@@ -456,7 +466,7 @@ func (t *table) table(key string) *table {
 		sub.line = sub.at.line
 	}
 	if sub.vals, ok = v.(map[string]any); !ok {
-		t.fault(key, "is %s; allowed is one table, [%s]", kind(v), t.header(key))
+		t.fault(key, "is %s; allowed: one table, [%s]", kind(v), t.header(key))
 	}
 	return sub
 }
@@ -475,13 +485,13 @@ func (t *table) tables(key string) []*table {
 		for _, item := range v {
 			m, ok := item.(map[string]any)
 			if !ok {
-				t.fault(key, "is a list of other things than tables; allowed is a table each, [[%s]]", t.header(key))
+				t.fault(key, "holds other things than tables; allowed: a list of tables, each under [[%s]]", t.header(key))
 				return nil
 			}
 			items = append(items, m)
 		}
 	default:
-		t.fault(key, "is %s; allowed is a list of tables, each under [[%s]]", kind(v), t.header(key))
+		t.fault(key, "is %s; allowed: a list of tables, each under [[%s]]", kind(v), t.header(key))
 		return nil
 	}
 	subs := make([]*table, len(items))

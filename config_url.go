@@ -25,13 +25,13 @@ func parseURL(raw string, schemes ...string) (*url.URL, error) {
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, errors.New("is no URL")
+		return nil, errors.New("is not a valid URL")
 	}
 	switch {
 	case u.Scheme == "":
 		return nil, errors.New("has no scheme")
 	case !slices.Contains(schemes, u.Scheme):
-		return nil, errors.New("has another scheme")
+		return nil, errors.New("has a scheme that is not allowed")
 	case u.Hostname() == "":
 		return nil, errURLHost
 	case strings.HasSuffix(u.Host, ":"):
@@ -64,11 +64,11 @@ func parseTarget(raw string) (Target, error) {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		return Target{}, errors.New("has more than a host and a port")
 	case t.Scheme == "icmp" && t.Port != "":
-		return Target{}, errors.New("has a port, which ICMP does not know")
+		return Target{}, errors.New("has a port, which ICMP does not use")
 	case t.Scheme != "icmp" && t.Port == "":
 		return Target{}, errURLPort
 	case strings.ContainsFunc(t.Host, func(r rune) bool { return r > 0x7f }):
-		return Target{}, errors.New("has a host with letters outside of ASCII, which goes in its xn-- form here")
+		return Target{}, errors.New("has a host with letters outside of ASCII; its xn-- form is wanted here")
 	}
 	return t, nil
 }
@@ -93,13 +93,13 @@ func (t *table) site(key, allowed string, schemes ...string) string {
 	if scheme, rest, ok := strings.Cut(s, ":"); ok && slices.Contains(schemes, strings.ToLower(scheme)) {
 		if strings.EqualFold(scheme, "mailto") || strings.EqualFold(scheme, "tel") {
 			if rest == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' }) {
-				t.fault(key, "%s leads nowhere; allowed is %s", t.show(key, s), allowed)
+				t.fault(key, "%s leads nowhere; allowed: %s", t.show(key, s), allowed)
 			}
 			return s
 		}
 	}
 	if _, err := parseURL(s, schemes...); err != nil {
-		t.fault(key, "%s %v; allowed is %s", t.show(key, s), err, allowed)
+		t.fault(key, "%s %v; allowed: %s", t.show(key, s), err, allowed)
 	}
 	return s
 }
@@ -113,7 +113,7 @@ func (t *table) image(key string) string {
 		return s
 	}
 	if _, err := parseURL(s, "http", "https"); err != nil {
-		t.fault(key, "%s %v; allowed is an http:// or https:// URL, or a path like /assets/logo.svg", t.show(key, s), err)
+		t.fault(key, "%s %v; allowed: an http:// or https:// URL, or a path like /assets/logo.svg", t.show(key, s), err)
 	}
 	return s
 }
@@ -126,7 +126,7 @@ func (t *table) colour(key string) string {
 	}
 	hex, ok := strings.CutPrefix(s, "#")
 	if _, err := strconv.ParseUint(hex, 16, 32); !ok || err != nil || len(hex) != 3 && len(hex) != 6 {
-		t.fault(key, "%s is no colour; allowed is #rrggbb or #rgb in hexadecimal, like #1972f5", t.show(key, s))
+		t.fault(key, "%s is not a colour; allowed: #rrggbb or #rgb in hexadecimal, like #1972f5", t.show(key, s))
 	}
 	return s
 }
@@ -144,7 +144,7 @@ func (t *table) endpoint(key, like string) string {
 		if name := unsetVariable(s); name != "" {
 			unset = " (" + name + " is not set)"
 		}
-		t.fault(key, "%v%s; allowed is %s", err, unset, allowed)
+		t.fault(key, "%v%s; allowed: %s", err, unset, allowed)
 	}
 	return s
 }
