@@ -52,8 +52,8 @@ func shorten(s string) string {
 	return s
 }
 
-// oneLine escapes the line ends and other control characters of a message.
-func oneLine(s string) string {
+// escapeControl escapes the line ends and other control characters of a message.
+func escapeControl(s string) string {
 	if !strings.ContainsFunc(s, unicode.IsControl) {
 		return s
 	}
