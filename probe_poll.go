@@ -22,6 +22,7 @@ import (
 type poller struct {
 	metrics   Metrics
 	agent     string // User-Agent of HTTP checks
+	resolver  *net.Resolver
 	dialer    *net.Dialer
 	transport *http.Transport
 	pinger    *pinger
@@ -33,17 +34,20 @@ func newPoller(m Metrics, pageURL string, log *slog.Logger) (*poller, error) {
 	if strings.ContainsFunc(pageURL, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return nil, fmt.Errorf("page url %q cannot stand in a User-Agent header", pageURL)
 	}
+	resolver := new(net.Resolver)
+	// A connection that lives for one check needs no keep-alive probes.
+	dialer := &net.Dialer{Resolver: resolver, KeepAlive: -1}
 	p := &poller{
-		metrics: m,
-		agent:   "vigil",
-		// A connection that lives for one check needs no keep-alive probes.
-		dialer: &net.Dialer{KeepAlive: -1},
-		pinger: newPinger(log),
+		metrics:   m,
+		agent:     "vigil",
+		resolver:  resolver,
+		dialer:    dialer,
+		transport: newTransport(dialer),
+		pinger:    newPinger(resolver, log),
 	}
 	if pageURL != "" {
 		p.agent = "vigil (+" + pageURL + ")"
 	}
-	p.transport = newTransport(p.dialer)
 	return p, nil
 }
 

@@ -21,15 +21,16 @@ const pingLimit = time.Second
 // address family: with one raw socket per ping, every socket would get a copy
 // of every answer. The sockets are opened for the first ping.
 type pinger struct {
-	log  *slog.Logger
-	open sync.Once
-	v4   *echoer
-	v6   *echoer
-	err4 error // why there is no v4
-	err6 error
+	resolver *net.Resolver
+	log      *slog.Logger
+	open     sync.Once
+	v4       *echoer
+	v6       *echoer
+	err4     error // why there is no v4
+	err6     error
 }
 
-func newPinger(log *slog.Logger) *pinger { return &pinger{log: log} }
+func newPinger(r *net.Resolver, log *slog.Logger) *pinger { return &pinger{resolver: r, log: log} }
 
 // start opens the sockets. When that is not permitted, it says so to the log,
 // this once; each result carries the reason too.
@@ -93,7 +94,7 @@ func (e *addrError) Unwrap() error { return e.err }
 // check pings every address of host and returns the slowest answer's time. It
 // fails as soon as one of them does, and after limit.
 func (p *pinger) check(ctx context.Context, host string, limit time.Duration) (time.Duration, error) {
-	addrs, err := lookup(ctx, host, limit)
+	addrs, err := p.lookup(ctx, host, limit)
 	if err != nil {
 		return 0, err
 	}
@@ -147,6 +148,9 @@ func (p *pinger) ping(ctx context.Context, addrs []netip.Addr, limit time.Durati
 				return 0, addrs[i], context.DeadlineExceeded
 			}
 		}
+		if p.err == nil && p.rtt > limit {
+			p.err = context.DeadlineExceeded
+		}
 		if p.err != nil {
 			return 0, p.addr, p.err
 		}
@@ -157,13 +161,13 @@ func (p *pinger) ping(ctx context.Context, addrs []netip.Addr, limit time.Durati
 }
 
 // lookup returns all addresses of host, once each.
-func lookup(ctx context.Context, host string, limit time.Duration) ([]netip.Addr, error) {
+func (p *pinger) lookup(ctx context.Context, host string, limit time.Duration) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr.Unmap()}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	addrs, err := p.resolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return nil, err
 	}
