@@ -42,6 +42,7 @@ type nodeState struct {
 	service  *serviceState
 	replicas []*replicaState
 	byID     map[string]*replicaState // of push and local nodes
+	queue    queueDepth               // of a push node
 	tally    tally
 	track    nodeTrack
 	index    int // in service.nodes
