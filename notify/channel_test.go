@@ -287,6 +287,31 @@ func TestPriorities(t *testing.T) {
 	}
 }
 
+// TestWebhookSaysEverything fills every field of an alert.
+func TestWebhookSaysEverything(t *testing.T) {
+	a := deadAlert().with(func(a *Alert) {
+		a.Kind, a.Reminders, a.Merged, a.Repeat, a.Test = Reminder, 3, 2, true, true
+		a.Recovered, a.Note = []string{"api:main:0"}, "note"
+	})
+	req, err := (&Webhook{HookURL: "https://example.com/"}).request(a, at.Add(5*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(req.Body)
+	const want = `{"type":"reminder","status":"dead","time":"08:58:28 UTC+0200",` +
+		`"replicas":["web:core:tcp://edge-3.example.net:80","web:core:tcp://edge-4.example.net:80"],` +
+		`"page":{"title":"Crisp Status","url":"https://status.example.com/"},` +
+		`"id":"b7c1","timestamp":"2026-03-29T08:58:28+02:00",` +
+		`"reasons":{"web:core:tcp://edge-3.example.net:80":"connection refused"},"recovered":["api:main:0"],` +
+		`"note":"note","reminder":3,"merged":2,"repeat":true,"late_seconds":300,"test":true}`
+	if string(body) != want {
+		t.Errorf("got %s\nwant %s", body, want)
+	}
+	if got := req.Header.Get("Idempotency-Key"); got != a.ID {
+		t.Errorf("Idempotency-Key = %q", got)
+	}
+}
+
 // TestWebhookIsTheSeeds compares with the payload that the seed shows.
 func TestWebhookIsTheSeeds(t *testing.T) {
 	a := Alert{

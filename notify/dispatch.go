@@ -18,7 +18,8 @@ type Journal interface {
 	// Queued says that the target is to get the alert. One with the same id
 	// that is queued already is replaced.
 	Queued(target string, a Alert)
-	// Done says that the target has the alert, or never will.
+	// Done says that the target has the alert, does not want it or never will
+	// get it.
 	Done(target, alertID string)
 }
 
@@ -94,6 +95,8 @@ func (d *Dispatcher) fanOut(ctx context.Context, alerts <-chan Alert) {
 		for _, q := range d.queues {
 			if q.target.Wants(a) {
 				q.in <- a
+			} else {
+				d.journal.Done(q.target.Name, a.ID)
 			}
 		}
 	}

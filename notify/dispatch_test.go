@@ -149,6 +149,7 @@ func (b *bench) end() time.Duration {
 type journal struct {
 	mu   sync.Mutex
 	left map[string][]string // by target: ids
+	done []string            // "target id"
 }
 
 func newJournal() *journal { return &journal{left: make(map[string][]string)} }
@@ -164,6 +165,7 @@ func (j *journal) Queued(target string, a Alert) {
 func (j *journal) Done(target, id string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.done = append(j.done, target+" "+id)
 	j.left[target] = slices.DeleteFunc(j.left[target], func(s string) bool { return s == id })
 	if len(j.left[target]) == 0 {
 		delete(j.left, target)
@@ -554,6 +556,19 @@ func TestSurvives(t *testing.T) {
 		}
 		if want := `level=WARN msg="gave up alerts of a target that is no longer configured" target=gone alerts=2`; !strings.Contains(next.log.String(), want) {
 			t.Errorf("log lacks %s:\n%s", want, next.log)
+		}
+	})
+}
+
+// TestJournalOfTheUnwanted: who takes an alert for pending until it is done
+// must hear of those that a target does not want, too.
+func TestJournalOfTheUnwanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(map[string]func(context.Context, int, Alert) error{"reminders": nil}).run()
+		b.send(t, alert(Changed, "dead1"), alert(Reminder, "reminder1"))
+		b.end()
+		if want := []string{"reminders dead1", "reminders reminder1"}; !slices.Equal(b.journal.done, want) {
+			t.Errorf("done %q, want %q", b.journal.done, want)
 		}
 	})
 }

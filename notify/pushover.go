@@ -23,7 +23,7 @@ const (
 
 func (p *Pushover) notifier(rank int) httpNotifier {
 	return httpNotifier{
-		hide: newRedactor("", p.AppToken, p.UserKeys[rank], password(p.APIURL)),
+		hide: newRedactor("", append([]Secret{p.AppToken, password(p.APIURL)}, p.UserKeys...)...),
 		request: func(a Alert, now time.Time) (*http.Request, error) {
 			return p.request(rank, a, now)
 		},

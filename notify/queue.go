@@ -66,10 +66,8 @@ func (q *queue) run(ctx context.Context) {
 				q.drain(ctx)
 				return
 			}
-			head := q.tries
 			q.journal.Queued(q.target.Name, a)
-			q.add(a)
-			if q.tries < head { // the one that waited gave way to a newer one
+			if q.add(a) {
 				wait = after(time.Until(q.hold))
 			}
 		case err := <-q.trying:
@@ -186,12 +184,14 @@ func (q *queue) drain(ctx context.Context) {
 	}
 }
 
-// add appends an alert and keeps the queue within its bound.
+// add appends an alert and keeps the queue within its bound. It reports
+// whether the alert that waited for its next try made way.
 //
 // A reminder that something newer follows says nothing that the newer one does
 // not say: it makes way. Changes never do; when there are too many, the two
 // oldest become one.
-func (q *queue) add(a Alert) {
+func (q *queue) add(a Alert) bool {
+	tries := q.tries
 	q.backlog = append(q.backlog, a)
 	q.count.queued.Add(1)
 	first := 0
@@ -202,6 +202,7 @@ func (q *queue) add(a Alert) {
 	if len(q.backlog) > maxQueue {
 		q.merge(1) // the first may be under way, or may have arrived in spite of an error
 	}
+	return q.tries < tries
 }
 
 // mergeReminders merges the reminders from index i on into what follows them

@@ -44,7 +44,7 @@ func judgeWebex(r answer) verdict {
 		TrackingID string
 	}
 	said := string(r.body)
-	if r.json(&reply) && reply.Message != "" {
+	if r.json(&reply) && reply.TrackingID != "" {
 		said = fmt.Sprintf("%s (tracking id %s)", reply.Message, reply.TrackingID)
 	}
 	v := r.verdict(said)

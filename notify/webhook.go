@@ -21,6 +21,7 @@ type webhookPayload struct {
 	Note        string            `json:"note,omitempty"`
 	Reminder    int               `json:"reminder,omitempty"` // which one, from 1
 	Merged      int               `json:"merged,omitempty"`
+	Repeat      bool              `json:"repeat,omitempty"` // it may have come before
 	LateSeconds int               `json:"late_seconds,omitempty"`
 	Test        bool              `json:"test,omitempty"`
 }
@@ -51,6 +52,7 @@ func (w *Webhook) request(a Alert, now time.Time) (*http.Request, error) {
 		Recovered:   append([]string{}, a.Recovered...),
 		Note:        a.Note,
 		Merged:      a.Merged,
+		Repeat:      a.Repeat,
 		LateSeconds: int(lateness(a, now).Seconds()),
 		Test:        a.Test,
 	}
