@@ -375,6 +375,7 @@ func TestTargets(t *testing.T) {
 	c := webConfig("https://service.example")
 	c.Slack.RemindersOnly, c.Pushover.RemindersOnly = true, true
 	c.Email = &Email{To: []string{"ops@example.com", "boss@example.com"}, From: "vigil@example.com", Host: "localhost", Port: 587}
+	c.XMPP = &XMPP{To: "ops@example.com", From: "vigil@example.com", Password: "xmpp-secret"}
 	var names, quiet []string
 	for _, target := range c.Targets("1.2.3") {
 		names = append(names, target.Name)
@@ -383,7 +384,7 @@ func TestTargets(t *testing.T) {
 		}
 	}
 	if want := []string{"email#1", "email#2", "twilio#1", "twilio#2", "slack", "zulip", "telegram", "pushover#1", "pushover#2",
-		"gotify", "matrix", "webex", "webhook"}; !slices.Equal(names, want) {
+		"gotify", "xmpp", "matrix", "webex", "webhook"}; !slices.Equal(names, want) {
 		t.Errorf("targets %q, want %q", names, want)
 	}
 	if want := []string{"slack", "pushover#1", "pushover#2"}; !slices.Equal(quiet, want) {

@@ -68,6 +68,9 @@ func (c Config) Targets(version string) []Target {
 	if c.Gotify != nil {
 		add("gotify", c.Gotify.RemindersOnly, web(c.Gotify.notifier()))
 	}
+	if c.XMPP != nil {
+		add("xmpp", c.XMPP.RemindersOnly, newXMPPNotifier(c.XMPP))
+	}
 	if c.Matrix != nil {
 		add("matrix", c.Matrix.RemindersOnly, web(c.Matrix.notifier()))
 	}
