@@ -36,6 +36,29 @@ func TestSampleConfig(t *testing.T) {
 	}
 }
 
+// The sample's commented keys are as good as the others, and no key is left out.
+func TestSampleConfigUncommented(t *testing.T) {
+	text := regexp.MustCompile(`(?m)^#([a-z_]+ =|\[)`).ReplaceAllString(sampleConfig, "$1")
+	_, warnings, err := parseConfig(strings.NewReader(text), "", func(name string) (string, bool) {
+		return "https://" + name, true
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, w := range warnings {
+		t.Error(w)
+	}
+	full, err := os.ReadFile("testdata/config/full.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range regexp.MustCompile(`(?m)^(?:[a-z_]+ =|\[.*\])`).FindAllString(string(full), -1) {
+		if !strings.Contains(text, "\n"+key) {
+			t.Errorf("the sample does not show %q", key)
+		}
+	}
+}
+
 // fullEnv is the environment of testdata/config/full.cfg.
 var fullEnv = environ(map[string]string{
 	"MANAGER_TOKEN": "m\"\n${REGION}", "REPORTER_TOKEN": "7", "MCP": "true", "REGION": "eu",
