@@ -19,9 +19,12 @@ const (
 	// two looks before that counts as a step; slewing stays far below.
 	maxSkew = 2 * time.Second
 
+	// redrawEvery is how often dead nodes are drawn anew.
+	redrawEvery = time.Minute
+
 	// sweepEvery is how often nodes are looked through for those that are not
-	// checked any more.
-	sweepEvery = time.Minute
+	// checked any more. What is booked does not depend on it.
+	sweepEvery = 5 * time.Minute
 
 	// keptNodes is how many nodes that are no longer in the config keep their
 	// past, so that taking one out by mistake loses nothing.
@@ -33,6 +36,7 @@ const (
 // a node that stays what it is but once a day.
 type history struct {
 	ticked   time.Time // the last look at the clock
+	redrawn  time.Time
 	swept    time.Time
 	midnight time.Time // the next one, by the wall clock
 
@@ -79,7 +83,7 @@ func (ns *nodeState) condition() (s status, known bool) {
 
 // begin starts the history of a state whose nodes have none.
 func (h *history) begin(st *state, now time.Time) {
-	h.ticked, h.swept, h.keptAt = now, now, now
+	h.ticked, h.redrawn, h.swept, h.keptAt = now, now, now, now
 	h.midnight = (dateOf(now) + 1).start(now.Location())
 	h.gone = make(map[nodeKey]*nodeHistory)
 	h.enlist(st, now)
@@ -163,6 +167,9 @@ func (h *history) tick(st *state, now time.Time) {
 	if h.reveals(now) {
 		st.dirty = true
 	}
+	if now.Sub(h.redrawn) >= redrawEvery {
+		h.redraw(st, now)
+	}
 	if now.Sub(h.swept) >= sweepEvery {
 		h.sweep(st, now)
 	}
@@ -195,10 +202,20 @@ func (h *history) fold(st *state, now time.Time) {
 	h.midnight = (dateOf(now) + 1).start(now.Location())
 }
 
+// redraw has those nodes drawn anew that are dead: a push node that is gives
+// no other cause while the figures grow.
+func (h *history) redraw(st *state, now time.Time) {
+	h.redrawn = now
+	for _, out := range h.all {
+		if out.end.IsZero() {
+			st.touch(st.nodes[out.node])
+		}
+	}
+}
+
 // sweep takes note of the nodes that are not checked any more, because checks
 // hang or the machine has no network: they are not known to be anything since
-// their last result. And it has those drawn anew that are dead: a push node
-// that is gives no other cause.
+// their last result.
 func (h *history) sweep(st *state, now time.Time) {
 	h.swept = now
 	for ns := range st.allNodes() {
@@ -206,9 +223,6 @@ func (h *history) sweep(st *state, now time.Time) {
 		if limit := st.conf.Metrics.lapse(ns.conf.Mode); limit > 0 && t.past.known && now.Sub(t.settled) > limit {
 			t.lapsed = true
 			st.rewrite(ns, t.past.become(healthy, false, t.settled))
-		}
-		if t.outage != nil {
-			st.touch(ns)
 		}
 	}
 }

@@ -243,3 +243,40 @@ func TestHistoryYear(t *testing.T) {
 		t.Errorf("incidents:\n%v\nwant:\n%v", got, want)
 	}
 }
+
+// The cost of a result must not grow with the number of replicas. One in two
+// hundred is a change here, and time passes as it does with an interval of
+// 120 s.
+func BenchmarkSettle(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			conf := &Config{Metrics: Metrics{PollInterval: 2 * time.Minute}}
+			service := &Service{ID: "s"}
+			for i := range n / 4 {
+				service.Nodes = append(service.Nodes, &Node{ID: fmt.Sprint(i), Targets: make([]Target, 4)})
+			}
+			conf.Services = []*Service{service}
+			all := replicas(conf.Services)
+			now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+			st := newState(conf, now)
+			for _, r := range all {
+				st.settle(result{replica: r}, now)
+			}
+			st.snapshot(now)
+			rnd := rand.New(rand.NewPCG(5, 6))
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				now = now.Add(2 * time.Minute / time.Duration(n))
+				res := result{replica: all[i%n], latency: time.Millisecond}
+				if rnd.IntN(200) == 0 {
+					res.status = status(rnd.IntN(3))
+				}
+				st.settle(res, now)
+				if i%64 == 0 {
+					st.expire(now)
+				}
+			}
+		})
+	}
+}

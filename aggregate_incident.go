@@ -13,8 +13,10 @@ const (
 	// keptFor is how long it is kept.
 	keptFor = keptDays * 24 * time.Hour
 
-	// keptIncidents is how many incidents that ended are kept.
+	// keptIncidents is how many incidents that ended are kept; pruneAfter
+	// more may come before they are looked through.
 	keptIncidents = 1000
+	pruneAfter    = 250
 )
 
 // An incident is a stretch of time in which a node was dead, of a second at
@@ -37,6 +39,7 @@ type outage struct {
 // outages are the incidents that are kept.
 type outages struct {
 	all     []*outage // by start
+	pruned  int       // how many were left when it was last pruned
 	changed bool      // what is shown is no longer true
 	reveal  time.Time // when an outage becomes an incident; zero: none will
 
@@ -64,7 +67,9 @@ func (o *outages) close(out *outage, now time.Time) {
 	}
 	out.end, out.unkept = now, true
 	o.anyUnkept = true
-	o.prune(now)
+	if len(o.all) > o.pruned+pruneAfter {
+		o.prune(now)
+	}
 }
 
 // prune drops what is too old, and the oldest of what is too much. Those that
@@ -84,6 +89,7 @@ func (o *outages) prune(now time.Time) {
 		over--
 		return true
 	})
+	o.pruned = max(len(o.all), keptIncidents)
 }
 
 // shift keeps the outages that last as long as they are, when the wall clock

@@ -7,9 +7,14 @@ import (
 	"time"
 )
 
-// keptDays is for how many days, today among them, a node's past is kept day
-// by day. Its months are kept for ever.
-const keptDays = 90
+const (
+	// keptDays is for how many days, today among them, a node's past is kept
+	// day by day.
+	keptDays = 90
+
+	// keptMonths is for how many months it is kept by month: for ever.
+	keptMonths = 12 * 100
+)
 
 // A date is a day of the calendar, counted from 1 January 1970.
 type date int32
@@ -107,20 +112,31 @@ func (l sumRow) all() iter.Seq[sum] {
 	}
 }
 
-// turn makes the sum from d the current one. It keeps the newest of the
-// others; what lies beyond the horizon was booked under a wrong clock.
-func (l *sumRow) turn(d date, keep int, horizon date) {
-	next, closed := sum{from: d}, make([]closedSum, 0, len(l.closed)+1)
+// turn makes the sum from d the current one. Of more others than keep, it
+// drops those farthest from d: usually the oldest, but also what was booked
+// under a clock that was wrong. As d itself may be that, a leap drops nothing
+// until there are twice as many.
+func (l *sumRow) turn(d date, keep int) {
+	next, closed, leap := sum{from: d}, make([]closedSum, 0, len(l.closed)+1), true
 	for s := range l.all() {
-		switch {
-		case s.from == d:
+		if s.from == d {
 			next = s
-		case s.from <= horizon:
-			closed = append(closed, s.close())
+			continue
+		}
+		closed = append(closed, s.close())
+		if distance := int(d) - int(s.from); max(distance, -distance) <= keep {
+			leap = false
 		}
 	}
-	if over := len(closed) - keep; over > 0 {
-		closed = slices.Clone(closed[over:])
+	if len(closed) > keep && (!leap || len(closed) > 2*keep) {
+		for len(closed) > keep {
+			if last := len(closed) - 1; d-closed[0].from >= closed[last].from-d {
+				closed = closed[1:]
+			} else {
+				closed = closed[:last]
+			}
+		}
+		closed = slices.Clone(closed)
 	}
 	*l = sumRow{closed, next}
 }
@@ -158,10 +174,10 @@ func (h nodeHistory) advance(now time.Time) nodeHistory {
 // the length does not fit in, however the wall clock was moved.
 func (h *nodeHistory) book(d date, part, length time.Duration) {
 	if h.days.current.from != d {
-		h.days.turn(d, keptDays-1, d+1)
+		h.days.turn(d, keptDays-1)
 	}
 	if m := d.month(); h.months.current.from != m {
-		h.months.turn(m, math.MaxInt, (m + 31).month())
+		h.months.turn(m, keptMonths)
 	}
 	if part = min(part, length-h.days.current.total()); part > 0 {
 		h.days.current.parts[h.status] += part
