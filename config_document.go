@@ -70,12 +70,14 @@ func parseTOML(s *scanner, vals map[string]any) (fault problem, ok bool) {
 		return problem{line: 1, key: "syntax", text: "is not valid TOML"}, false
 	}
 	fault = problem{line: max(1, pe.Position.Line), key: pe.LastKey, text: pe.Message}
+	// Where the parser would repeat a value, which may be a secret without its
+	// quotes, there are other words.
 	first, again := s.again[fault.line]
 	name, unset := s.unset[fault.line]
 	switch {
 	case unset:
 		fault.text = fmt.Sprintf("the environment variable %s is not set; set it, or put the value in quotes", name)
-	case s.open > 0:
+	case s.open > 0 && s.open <= fault.line+1: // at the end of the file it counts one line too few
 		fault.line = s.open
 		closer := strings.NewReplacer("[", "]", "{", "}").Replace(s.opener)
 		fault.text = fmt.Sprintf("what begins here with %s is never closed; allowed: a closing %s", s.opener, closer)
@@ -84,11 +86,12 @@ func parseTOML(s *scanner, vals map[string]any) (fault problem, ok bool) {
 			fault.key, _, _ = strings.Cut(key, "'")
 		}
 		fault.text = fmt.Sprintf("is there twice, first on line %d; allowed: once", first)
-	case strings.HasPrefix(pe.Message, "expected value but found"):
-		// The parser would repeat the value, which may be a secret.
+	case hasPrefix(pe.Message, "expected value", "expected a digit"):
 		fault.text = "has no value that TOML knows; allowed: text in quotes, a number, true, false, a list or a table"
-	case strings.HasPrefix(pe.Message, "invalid datetime"):
-		fault.text = "begins like a date, but is not one; allowed: a date, or text in quotes"
+	case strings.Contains(pe.Message, "out of range"):
+		fault.text = "is out of range; allowed: numbers of 64 bits, or text in quotes"
+	case hasPrefix(strings.ToLower(pe.Message), "invalid integer", "invalid float", "invalid datetime", "cannot use sign", "not a"):
+		fault.text = "begins like a number or a date, but is not one that TOML knows; allowed: text in quotes, or a number without leading zeroes"
 	case strings.HasPrefix(pe.Message, "invalid escape"):
 		fault.text += `; allowed: \b \t \n \f \r \e \" \\ \xHH \uXXXX \UXXXXXXXX, or a string in single quotes`
 	}
@@ -103,4 +106,9 @@ func parseTOML(s *scanner, vals map[string]any) (fault problem, ok bool) {
 func (doc *document) sortedWarnings() []problem {
 	slices.SortStableFunc(doc.warnings, byLine)
 	return doc.warnings
+}
+
+// hasPrefix reports whether s begins with one of the prefixes.
+func hasPrefix(s string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }

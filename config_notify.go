@@ -177,7 +177,7 @@ func (t *table) topic(key string) int64 {
 	case isText:
 		id = n
 	case !isInt:
-		t.fault(key, "is %s; allowed: an integer over 0", kind(v))
+		t.mistyped(key, v, "an integer over 0")
 	case id <= 0:
 		t.fault(key, "%d is not a topic; allowed: an integer over 0", id)
 	}

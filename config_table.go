@@ -136,6 +136,15 @@ func kind(v any) string {
 	return "a date"
 }
 
+// mistyped notes that a value has another type than it must.
+func (t *table) mistyped(key string, v any, allowed string) {
+	is := kind(v)
+	if s, ok := v.(string); ok && t.written(key) == "" && unsetVariable(s) != "" {
+		is += fmt.Sprintf(" (%s is not set)", unsetVariable(s))
+	}
+	t.fault(key, "is %s; allowed: %s", is, allowed)
+}
+
 // text reads a string that may be anything.
 func (t *table) text(key, def string) string {
 	v, ok := t.get(key)
@@ -144,7 +153,7 @@ func (t *table) text(key, def string) string {
 	}
 	s, ok := v.(string)
 	if !ok {
-		t.fault(key, "is %s; allowed: a string", kind(v))
+		t.mistyped(key, v, "a string")
 		return def
 	}
 	return s
@@ -216,7 +225,7 @@ func (t *table) yes(key string, def bool) bool {
 		t.fault(key, "the value of %s is not a boolean; allowed: %s", t.show(key, s), allowed)
 		return def
 	}
-	t.fault(key, "is %s; allowed: %s", kind(v), allowed)
+	t.mistyped(key, v, allowed)
 	return def
 }
 
@@ -249,7 +258,7 @@ func (t *table) maybe(key string, lo, hi int64, unit string) *int64 {
 	}
 	switch {
 	case !ok:
-		t.fault(key, "is %s; allowed: %s", kind(v), allowed)
+		t.mistyped(key, v, allowed)
 		return nil
 	case n < lo || n > hi:
 		t.fault(key, "%s is out of range; allowed: %s", t.shownNumber(key, n), allowed)
@@ -282,14 +291,14 @@ func (t *table) float(key string, def, hi float64) float64 {
 	case string:
 		var err error
 		if f, err = strconv.ParseFloat(strings.TrimSpace(v), 64); t.written(key) == "" {
-			t.fault(key, "is a string; allowed: %s", allowed)
+			t.mistyped(key, v, allowed)
 			return def
 		} else if err != nil {
 			t.fault(key, "the value of %s is not a number; allowed: %s", t.show(key, v), allowed)
 			return def
 		}
 	default:
-		t.fault(key, "is %s; allowed: %s", kind(v), allowed)
+		t.mistyped(key, v, allowed)
 		return def
 	}
 	if !(f > 0 && f <= hi) { // NaN is neither
@@ -328,14 +337,14 @@ func (t *table) each(key string, f func(item, s string)) {
 	}
 	items, ok := v.([]any)
 	if !ok {
-		t.fault(key, "is %s; allowed: a list of strings", kind(v))
+		t.mistyped(key, v, "a list of strings")
 		return
 	}
 	for i, v := range items {
 		item := fmt.Sprintf("%s[%d]", key, i)
 		switch s, ok := v.(string); {
 		case !ok:
-			t.fault(item, "is %s; allowed: a string", kind(v))
+			t.mistyped(item, v, "a string")
 		case s == "":
 			t.fault(item, "is empty; allowed: any non-empty text")
 		default:
@@ -367,7 +376,7 @@ func (t *table) table(key string) *table {
 		sub.line = sub.at.line
 	}
 	if sub.vals, ok = v.(map[string]any); !ok {
-		t.fault(key, "is %s; allowed: one table, [%s]", kind(v), t.header(key))
+		t.mistyped(key, v, "one table, ["+t.header(key)+"]")
 	}
 	return sub
 }
@@ -378,6 +387,7 @@ func (t *table) tables(key string) []*table {
 	if !ok {
 		return nil
 	}
+	allowed := "a list of tables, each under [[" + t.header(key) + "]]"
 	var items []map[string]any
 	switch v := v.(type) {
 	case []map[string]any:
@@ -386,18 +396,18 @@ func (t *table) tables(key string) []*table {
 		for _, item := range v {
 			m, ok := item.(map[string]any)
 			if !ok {
-				t.fault(key, "holds other things than tables; allowed: a list of tables, each under [[%s]]", t.header(key))
+				t.fault(key, "holds other things than tables; allowed: %s", allowed)
 				return nil
 			}
 			items = append(items, m)
 		}
 	default:
-		t.fault(key, "is %s; allowed: a list of tables, each under [[%s]]", kind(v), t.header(key))
+		t.mistyped(key, v, allowed)
 		return nil
 	}
 	subs := make([]*table, len(items))
 	for i, vals := range items {
-		sub := &table{doc: t.doc, name: fmt.Sprintf("%s[%d]", t.path(key), i), vals: vals, line: t.line}
+		sub := &table{doc: t.doc, name: fmt.Sprintf("%s[%d]", t.path(key), i), vals: vals, line: t.line, known: make([]string, 0, 20)}
 		sub.at = t.at.key(key).item(i)
 		if sub.at != nil {
 			sub.line = sub.at.line
