@@ -104,9 +104,47 @@ func (h *history) enlist(st *state, now time.Time) {
 	}
 }
 
+// adopt carries everything over to the nodes of a new config, which the state
+// has already. Before are the nodes of the old one. It finds out anew which
+// replicas are fresh.
+func (h *history) adopt(st *state, before []*nodeState, now time.Time) {
+	old := make(map[nodeKey]*nodeState, len(before))
+	for _, ns := range before {
+		old[ns.key()] = ns
+	}
+	for ns := range st.allNodes() {
+		key := ns.key()
+		if was := old[key]; was != nil {
+			ns.track = was.track
+			delete(old, key)
+		}
+		ns.track.fresh = tally{}
+		for _, r := range ns.replicas {
+			if r.fresh() {
+				ns.track.fresh[r.status]++
+			}
+		}
+	}
+	for key, ns := range old {
+		h.retire(st, key, ns.track.past, now)
+	}
+	h.unkept = nil
+	h.enlist(st, now)
+	for ns := range st.allNodes() {
+		ns.track.unkept = false
+		st.rewrite(ns, ns.track.past)
+	}
+	h.attach(st, now, now)
+	for ns := range st.allNodes() {
+		st.observe(ns, "", now)
+	}
+}
+
 // retire puts away the past of a node that is no longer in the config.
-func (h *history) retire(key nodeKey, past *nodeHistory, now time.Time) {
-	h.gone[key] = past.become(healthy, false, now)
+func (h *history) retire(st *state, key nodeKey, past *nodeHistory, now time.Time) {
+	past = past.become(healthy, false, now)
+	h.gone[key] = past
+	st.keep(record{Past: newPastRecord(key, past, 0)}, nil)
 	if len(h.gone) <= keptNodes {
 		return
 	}
