@@ -233,9 +233,9 @@ func newAuthority(t testing.TB) authority {
 	return authority{key, cert, pool}
 }
 
-// issue makes a certificate for one host name that is good until the end of
+// issue makes a certificate for host names that is good until the end of
 // the year.
-func (a authority) issue(t testing.TB, host string, year int) tls.Certificate {
+func (a authority) issue(t testing.TB, year int, hosts ...string) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -243,8 +243,8 @@ func (a authority) issue(t testing.TB, host string, year int) tls.Certificate {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(2),
-		Subject:      pkix.Name{CommonName: host},
-		DNSNames:     []string{host},
+		Subject:      pkix.Name{CommonName: hosts[0]},
+		DNSNames:     hosts,
 		NotBefore:    a.cert.NotBefore,
 		NotAfter:     time.Date(year, 12, 31, 0, 0, 0, 0, time.UTC),
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},

@@ -12,7 +12,7 @@ import (
 // whole dialogue: each time the delivery has failed for now, in ten seconds.
 func TestSMTPStalls(t *testing.T) {
 	ca := newAuthority(t)
-	cert := ca.issue(t, "mail.example.com", 2100)
+	cert := ca.issue(t, 2100, "mail.example.com")
 	run := func(t *testing.T, script string) (time.Duration, error) {
 		n := testEmail()
 		n.roots = ca.pool

@@ -84,7 +84,7 @@ func offering(auth string) string {
 
 func TestSMTP(t *testing.T) {
 	ca := newAuthority(t)
-	good := ca.issue(t, "mail.example.com", 2100)
+	good := ca.issue(t, 2100, "mail.example.com")
 	for _, tt := range []struct {
 		name   string
 		edit   func(n *emailNotifier)
@@ -210,13 +210,13 @@ func TestSMTP(t *testing.T) {
 		err: "STARTTLS: 454 4.7.0 TLS not available due to local problem",
 	}, {
 		name:      "certificate for another host",
-		peer:      peer{cert: ca.issue(t, "other.example.com", 2100)},
+		peer:      peer{cert: ca.issue(t, 2100, "other.example.com")},
 		script:    untilTLS(greetingLines),
 		err:       "STARTTLS: tls: failed to verify certificate: x509: certificate is valid for other.example.com, not mail.example.com",
 		permanent: true,
 	}, {
 		name:   "certificate out of date",
-		peer:   peer{cert: ca.issue(t, "mail.example.com", 1999)},
+		peer:   peer{cert: ca.issue(t, 1999, "mail.example.com")},
 		script: untilTLS(greetingLines),
 		err:    "STARTTLS: tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2000-01-01T00:00:00Z is after 1999-12-31T00:00:00Z",
 	}, {

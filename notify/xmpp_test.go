@@ -15,7 +15,7 @@ import (
 
 func TestXMPP(t *testing.T) {
 	ca := newAuthority(t)
-	good := ca.issue(t, "xmpp.test", 2100)
+	good := ca.issue(t, 2100, "xmpp.test")
 	for _, tt := range []struct {
 		name    string
 		edit    func(n *xmppNotifier)
@@ -112,7 +112,7 @@ func TestXMPP(t *testing.T) {
 		edit: func(n *xmppNotifier) {
 			n.lookup = fakeDNS(&net.SRV{Target: srvStart + "c2s.example.net.", Port: 5222})
 		},
-		peer:      peer{cert: ca.issue(t, "c2s.example.net", 2100)},
+		peer:      peer{cert: ca.issue(t, 2100, "c2s.example.net")},
 		scripts:   []string{strings.TrimSuffix(startTLSLines, "TLS") + "BADTLS"},
 		dialled:   []string{"c2s.example.net:5222"},
 		err:       "c2s.example.net:5222: TLS: tls: failed to verify certificate: x509: certificate is valid for c2s.example.net, not xmpp.test",
@@ -339,7 +339,7 @@ func TestXMPP(t *testing.T) {
 // whole dialogue.
 func TestXMPPStalls(t *testing.T) {
 	ca := newAuthority(t)
-	cert := ca.issue(t, "xmpp.test", 2100)
+	cert := ca.issue(t, 2100, "xmpp.test")
 	run := func(t *testing.T, script string) (time.Duration, error) {
 		n := testXMPP()
 		n.roots = ca.pool
