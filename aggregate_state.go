@@ -61,6 +61,7 @@ type replicaState struct {
 	reason  string
 	since   time.Time
 	load    *replicaLoad
+	unkept  bool // something is in ledger.later, but not in the files
 
 	// Of push and local replicas:
 	grace    time.Duration // from a report to the deadline
@@ -129,6 +130,9 @@ func (st *state) addReplica(ns *nodeState, id string) *replicaState {
 // dropReplica forgets a replica.
 func (st *state) dropReplica(r *replicaState, now time.Time) {
 	ns := r.node
+	gone := r.name()
+	r.unkept = false
+	st.keep(record{Gone: &gone}, nil)
 	st.deadlines.remove(r)
 	st.alerter.forget(r, now)
 	last := len(ns.replicas) - 1
@@ -200,12 +204,16 @@ func (st *state) touch(ns *nodeState) {
 // set gives the replica a status and the reason for it.
 func (st *state) set(r *replicaState, s status, reason string, now time.Time) {
 	st.touch(r.node)
+	said := r.reason
 	r.reason = reason
-	if !r.checked || r.status != s {
-		r.since = now
-	}
-	from, fresh := r.status, r.fresh()
+	from, fresh, known, stale := r.status, r.fresh(), r.checked, r.stale
 	r.checked, r.stale, r.status = true, false, s
+	if !known || from != s {
+		r.since = now
+		st.keepReplica(r)
+	} else if reason != said || r.node.byID != nil {
+		st.keepLater(r)
+	}
 	if from == s && fresh && !r.node.track.lapsed {
 		return
 	}
@@ -217,6 +225,8 @@ func (st *state) set(r *replicaState, s status, reason string, now time.Time) {
 	if from != s {
 		st.count(r.node, from, -1)
 		st.count(r.node, s, +1)
+	}
+	if from != s || stale && s == dead { // if it was dead before a restart, was that told?
 		st.alerter.turned(r, from, s, now)
 	}
 	st.observe(r.node, reason, now)

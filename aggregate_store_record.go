@@ -22,6 +22,26 @@ type record struct {
 	Alive        *time.Time          `json:"alive,omitempty"`  // the program ran until then
 	Past         *pastRecord         `json:"past,omitempty"`   // a node's past, or what changed in it
 	Incident     *incidentRecord     `json:"incident,omitempty"`
+
+	Head *headRecord `json:"vigil,omitempty"` // the first line of a file
+	End  *endRecord  `json:"end,omitempty"`   // the last line of a state file
+}
+
+// storeFormat is the version of the files' format. It grows when an older
+// program could not make sense of them.
+const storeFormat = 1
+
+// A headRecord says what a file is.
+type headRecord struct {
+	File       string    `json:"file"` // "state" or "journal"
+	Format     int       `json:"format"`
+	Generation int       `json:"generation"`
+	Written    time.Time `json:"written"`
+}
+
+// An endRecord says that a file is whole when it has that many lines before.
+type endRecord struct {
+	Lines int `json:"lines"`
 }
 
 // replicaName is how a file names a replica: a path would not do, as ids may
@@ -31,6 +51,8 @@ type replicaName struct {
 	Node    string `json:"node"`
 	ID      string `json:"id"`
 }
+
+func (n replicaName) path() string { return n.Service + ":" + n.Node + ":" + n.ID }
 
 // A replicaRecord is the last status of a replica and, of push and local ones,
 // the last report.
@@ -59,17 +81,28 @@ type announcementRecord struct {
 
 // A toldRecord is what people were last told.
 type toldRecord struct {
+	Page      bool      `json:"page,omitempty"`      // that the page is dead
 	Dead      []string  `json:"dead,omitempty"`      // paths they take for dead
 	Reminders int       `json:"reminders,omitempty"` // sent since the page died
 	Next      time.Time `json:"next,omitzero"`       // when the next one is due
 }
 
-// An alertRecord is an alert that is pending for every target from then on.
-// People are taken to know what it says.
+// An alertRecord is an alert that is pending for its targets from then on, and
+// known to people.
 type alertRecord struct {
-	Alert     notify.Alert `json:"alert"`
-	Reminders int          `json:"reminders,omitempty"`
-	Next      time.Time    `json:"next,omitzero"`
+	Alert   notify.Alert `json:"alert"`
+	Targets []string     `json:"targets"`
+	Next    time.Time    `json:"next,omitzero"`  // when a reminder is due
+	Sent    int          `json:"sent,omitempty"` // reminders sent since the page died
+}
+
+// told is what people know by the alert.
+func (r *alertRecord) told() toldRecord {
+	t := toldRecord{Page: r.Alert.Status == notify.Dead, Reminders: r.Sent, Next: r.Next}
+	for _, d := range r.Alert.Dead {
+		t.Dead = append(t.Dead, d.Path)
+	}
+	return t
 }
 
 type queuedRecord struct {
