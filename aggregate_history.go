@@ -145,13 +145,21 @@ func (h *history) retire(st *state, key nodeKey, past *nodeHistory, now time.Tim
 	past = past.become(healthy, false, now)
 	h.gone[key] = past
 	st.keep(record{Past: newPastRecord(key, past, 0)}, nil)
-	if len(h.gone) <= keptNodes {
+	h.forget()
+}
+
+// forget drops the oldest of the pasts that no node of the config has.
+func (h *history) forget() {
+	over := len(h.gone) - keptNodes
+	if over <= 0 {
 		return
 	}
-	oldest := slices.MinFunc(slices.Collect(maps.Keys(h.gone)), func(a, b nodeKey) int {
+	keys := slices.SortedFunc(maps.Keys(h.gone), func(a, b nodeKey) int {
 		return h.gone[a].since.Compare(h.gone[b].since)
 	})
-	delete(h.gone, oldest)
+	for _, key := range keys[:over] {
+		delete(h.gone, key)
+	}
 }
 
 // observe notes that a node may have another condition than before. The reason

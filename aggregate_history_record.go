@@ -195,6 +195,7 @@ func (h *history) resume(st *state, alive, now time.Time) {
 		ns.track = nodeTrack{fresh: ns.track.fresh}
 	}
 	h.enlist(st, now)
+	h.forget()
 	for ns := range st.allNodes() {
 		s, known := ns.condition()
 		st.rewrite(ns, ns.track.past.become(s, known, now)) // the file must not have it run on either

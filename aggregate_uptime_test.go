@@ -336,3 +336,16 @@ func TestHistoryWrongClock(t *testing.T) {
 		t.Errorf("%v are left", up)
 	}
 }
+
+// historyOf is a history of these days, of which nothing is running.
+func historyOf(days []historyDay) *nodeHistory {
+	h := &nodeHistory{}
+	for _, day := range days {
+		d := dateOf(day.date)
+		for s, part := range [...]time.Duration{healthy: day.healthy, sick: day.sick, dead: day.dead} {
+			h.status = status(s)
+			h.book(d, part, (d + 1).start(day.date.Location()).Sub(day.date))
+		}
+	}
+	return h
+}
