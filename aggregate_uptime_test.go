@@ -349,3 +349,21 @@ func historyOf(days []historyDay) *nodeHistory {
 	}
 	return h
 }
+
+// The days are those of the calendar, with and without anything known.
+func TestHistoryLast(t *testing.T) {
+	zone := location(t, "Europe/Berlin")
+	day := func(d int, parts ...time.Duration) historyDay {
+		parts = append(parts, 0, 0, 0)
+		return historyDay{time.Date(2026, 3, d, 0, 0, 0, 0, zone), parts[0], parts[1], parts[2]}
+	}
+	known := []historyDay{day(27, 1*time.Hour), day(29, 20*time.Hour, 2*time.Hour, time.Hour), day(31, 0, time.Minute)}
+	got := historyOf(known).last(7, time.Date(2026, 4, 1, 9, 0, 0, 0, zone))
+	want := []historyDay{day(26), known[0], day(28), known[1], day(30), known[2], day(32)}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v\nwant %v", got, want)
+	}
+	if d := known[1]; historyOf([]historyDay{{d.date, 20 * time.Hour, 9 * time.Hour, 0}}).days.current.total() != 23*time.Hour {
+		t.Errorf("%v has more than 23 hours", d.date)
+	}
+}
