@@ -1,0 +1,243 @@
+// The page without this script is complete. With it, the page keeps itself up
+// to date, shows times in the visitor's zone, and opens details beside what
+// they belong to.
+(() => {
+  "use strict";
+  const every = 5e3, slowest = 60e3; // ms between two looks at the server
+  const regions = ["top", "banner", "main", "foot"];
+  const states = ["healthy", "sick", "dead", "pending"];
+  const doc = document, root = doc.documentElement;
+  const $ = (id) => doc.getElementById(id);
+  const all = (where, what) => where.querySelectorAll(what);
+  const rich = "popover" in HTMLElement.prototype;
+
+  // Times and details, in the page as well as in each newer version of it.
+
+  const form = (style) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: style });
+  const short = form("short"), long = form("medium");
+
+  function prepare(page) {
+    for (const t of all(page, "time")) {
+      t.title = t.textContent;
+      t.textContent = (t.dataset.f ? long : short).format(new Date(t.dateTime));
+    }
+    if (!rich) return;
+    for (const b of all(page, "button[title]")) {
+      let text = b.title;
+      if (b.dataset.t) text = text.replace(/\nSince: .*/, () => "\nSince: " + short.format(new Date(b.dataset.t * 1e3)));
+      b.dataset.tip = text;
+      b.ariaLabel = text.replaceAll("\n", ", ");
+      b.removeAttribute("title");
+    }
+  }
+
+  // Of a node's squares one is in the tab order; arrow keys reach the others.
+  function rove() {
+    for (const list of all(doc, ".rs")) {
+      const squares = [...all(list, "button")];
+      const chosen = squares.find((b) => b.getAttribute("tabindex") === "0") || squares[0];
+      for (const b of squares) b.tabIndex = b === chosen ? 0 : -1;
+    }
+  }
+
+  doc.addEventListener("keydown", (e) => {
+    if (e.key === "Escape") return hide();
+    const list = e.target.closest?.(".rs");
+    if (!list) return;
+    const squares = [...all(list, "button")], i = squares.indexOf(e.target), last = squares.length - 1;
+    const to = { ArrowRight: i + 1, ArrowDown: i + 1, ArrowLeft: i - 1, ArrowUp: i - 1, Home: 0, End: last }[e.key];
+    if (to === undefined) return;
+    e.preventDefault();
+    const next = squares[Math.max(0, Math.min(last, to))];
+    e.target.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+
+  // Details: one popover for all.
+
+  const tip = $("tip");
+  let shown = null; // the element whose details are open
+
+  function show(on) {
+    if (!rich || !on.dataset.tip) return;
+    shown = on;
+    const lines = on.dataset.tip.split("\n"), list = doc.createElement("dl"), head = doc.createElement("b");
+    head.textContent = lines[0];
+    for (const line of lines.slice(1)) {
+      const cut = line.indexOf(": ");
+      for (const [tag, text] of [["dt", line.slice(0, cut)], ["dd", line.slice(cut + 2)]]) {
+        const el = doc.createElement(tag);
+        el.textContent = text;
+        list.append(el);
+      }
+    }
+    tip.replaceChildren(head, ...(lines.length > 1 ? [list] : []));
+    tip.showPopover();
+    const a = on.getBoundingClientRect(), t = tip.getBoundingClientRect(), gap = 8;
+    const left = Math.max(gap, Math.min(a.left + a.width / 2 - t.width / 2, root.clientWidth - t.width - gap));
+    const above = a.top - t.height - gap;
+    tip.style.left = left + "px";
+    tip.style.top = (above >= gap ? above : Math.min(a.bottom + gap, innerHeight - t.height - gap)) + "px";
+  }
+
+  function hide() {
+    if (!shown) return;
+    shown = null;
+    tip.hidePopover();
+    tip.replaceChildren();
+  }
+
+  const holder = (e) => e.target.closest?.("[data-tip]");
+  let leaving;
+  doc.addEventListener("pointerover", (e) => {
+    if (e.pointerType !== "mouse") return;
+    clearTimeout(leaving);
+    const on = holder(e);
+    if (on) show(on);
+    else if (shown && !tip.contains(e.target)) leaving = setTimeout(hide, 150); // time to reach it
+  });
+  doc.addEventListener("click", (e) => {
+    const on = holder(e);
+    if (on) show(on);
+    else if (!tip.contains(e.target)) hide();
+  });
+  doc.addEventListener("focusin", (e) => {
+    const on = holder(e);
+    if (on && on.matches(":focus-visible")) show(on);
+    else hide();
+  });
+  doc.addEventListener("focusout", hide);
+  addEventListener("scroll", hide, { passive: true, capture: true });
+  addEventListener("resize", hide);
+
+  // A newer version of the page is worked into the one on the screen, so that
+  // focus, scroll position and folds stay as the visitor has them.
+
+  const mine = new Set(["open", "tabindex"]); // attributes that belong to the visitor
+  const folds = new WeakMap(); // what the server last said of a fold
+  const like = (a, b) => a && a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
+
+  function merge(a, b) {
+    if (a.nodeType !== 1) {
+      if (a.data !== b.data) a.data = b.data;
+      return;
+    }
+    for (const { name, value } of b.attributes) if (!mine.has(name) && a.getAttribute(name) !== value) a.setAttribute(name, value);
+    for (const { name } of [...a.attributes]) if (!mine.has(name) && !b.hasAttribute(name)) a.removeAttribute(name);
+    if (a.nodeName === "DETAILS") {
+      if (folds.has(a) && folds.get(a) !== b.open) a.open = b.open;
+      folds.set(a, b.open);
+    }
+    const kept = new Set();
+    for (const child of b.children) if (child.id) kept.add(child.id);
+    const gone = (n) => n && n.nodeType === 1 && n.id && !kept.has(n.id);
+    let at = a.firstChild;
+    const drop = () => { const next = at.nextSibling; at.remove(); at = next; };
+    for (const want of [...b.childNodes]) {
+      while (gone(at)) drop();
+      let have = at;
+      if (want.id && !like(at, want)) {
+        have = $(want.id);
+        if (have && have.parentNode === a) a.insertBefore(have, at);
+        else have = null;
+      }
+      if (!like(have, want)) a.insertBefore(want, at);
+      else {
+        merge(have, want);
+        at = have.nextSibling;
+      }
+    }
+    while (at) drop();
+  }
+
+  function swap(page) {
+    if (page.documentElement.dataset.build !== root.dataset.build) {
+      if (performance.now() > 60e3) location.reload();
+      return;
+    }
+    prepare(page);
+    for (const id of regions) {
+      const a = $(id), b = page.getElementById(id);
+      if (a && b) merge(a, b);
+    }
+    doc.title = page.title;
+    doc.body.classList.remove(...states);
+    doc.body.classList.add(...page.body.classList);
+    rove();
+    if (shown && !shown.isConnected) hide();
+    else if (shown) show(shown);
+  }
+
+  // Looking at the server: the browser asks with the ETag it has.
+
+  let tag = null, wait = every, timer, busy = false, fresh = performance.now(), behind;
+
+  function took(stamp) { // ms by which the data was behind when it came
+    return Math.max(0, stamp - Date.parse(all($("when"), "time")[0].dateTime));
+  }
+
+  function length(s) {
+    if (s < 60) return s + " s";
+    if (s < 3600) return Math.floor(s / 60) + " min";
+    return s < 86400 ? Math.floor(s / 3600) + " h" : Math.floor(s / 86400) + " d";
+  }
+
+  function age() {
+    const s = Math.round((behind + performance.now() - fresh) / 1e3);
+    $("age").textContent = "(" + length(s) + " ago)";
+  }
+
+  async function look() {
+    clearTimeout(timer);
+    if (doc.hidden || busy) return;
+    busy = true;
+    try {
+      const res = await fetch(location.pathname + location.search, { cache: "no-cache", signal: AbortSignal.timeout(15e3) });
+      if (!res.ok) throw new Error(res.status);
+      const now = res.headers.get("ETag"), stamp = Date.parse(res.headers.get("Date")) || Date.now();
+      const text = await res.text();
+      if (!now || now !== tag) {
+        const page = new DOMParser().parseFromString(text, "text/html");
+        if (!page.getElementById("banner")) throw new Error("not the page");
+        swap(page);
+        tag = now;
+      }
+      fresh = performance.now();
+      behind = took(stamp);
+      wait = every;
+      $("lost").hidden = true;
+    } catch {
+      wait = Math.min(wait * 2, slowest);
+      const lost = $("lost");
+      if (lost.hidden) {
+        lost.hidden = false;
+        lost.textContent = "The server of this page cannot be reached. What you see may be out of date.";
+      }
+    }
+    busy = false;
+    age();
+    if (!doc.hidden) timer = setTimeout(look, wait);
+  }
+
+  for (const d of all(doc, "details")) folds.set(d, d.open);
+  prepare(doc);
+  rove();
+  behind = took(Date.now());
+  if (behind > 864e5) behind = 0; // a wrong clock
+  age();
+  setInterval(age, 1e3);
+  timer = setTimeout(look, wait);
+  doc.addEventListener("visibilitychange", () => (doc.hidden ? clearTimeout(timer) : look()));
+  addEventListener("online", look);
+  addEventListener("offline", look);
+
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...all(doc, "details:not([open])")];
+    for (const d of closed) d.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const d of closed) d.open = false;
+  });
+})();

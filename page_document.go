@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// A field is a header field with its value in the form that http.Header
+// keeps, so that setting it allocates nothing. The name is in canonical form.
+type field struct {
+	name  string
+	value []string
+}
+
+func newField(name, value string) field {
+	return field{http.CanonicalHeaderKey(name), []string{value}}
+}
+
+var (
+	gzipValue = []string{"gzip"}
+	varyValue = []string{"Accept-Encoding"}
+)
+
+// A document is an answer of which every byte is ready. It is never changed.
+type document struct {
+	plain  variant
+	packed variant // gzip; without a body where that would not be smaller
+	fields []field // of every answer
+	cache  []string
+}
+
+// A variant is one encoding of a document.
+type variant struct {
+	body   []byte
+	etag   []string // strong, so each variant has its own, RFC 9110 section 8.8.3
+	length []string
+}
+
+// packAbove is the least size, in bytes, worth compressing: less fits into one
+// packet anyway.
+const packAbove = 860
+
+// newDocument prepares body. Among fields, Cache-Control is also sent with
+// a 304, as RFC 9110 section 15.4.5 asks.
+func newDocument(body []byte, fields []field) *document {
+	sum := sha256.Sum256(body)
+	tag := base64.RawURLEncoding.EncodeToString(sum[:15])
+	d := &document{plain: newVariant(body, tag), fields: fields}
+	for _, f := range fields {
+		if f.name == "Cache-Control" {
+			d.cache = f.value
+		}
+	}
+	if len(body) > packAbove {
+		if p := pack(body); len(p) < len(body) {
+			d.packed = newVariant(p, tag+".gz")
+		}
+	}
+	return d
+}
+
+func newVariant(body []byte, tag string) variant {
+	return variant{body, []string{`"` + tag + `"`}, []string{strconv.Itoa(len(body))}}
+}
+
+func pack(body []byte) []byte {
+	var buf bytes.Buffer
+	buf.Grow(len(body)/4 + 64)
+	zw := gzip.NewWriter(&buf)
+	zw.Write(body) // a Buffer takes everything
+	zw.Close()
+	return buf.Bytes()
+}
+
+// serve answers a GET or HEAD request, with a 304 where the client has it.
+func (d *document) serve(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	v := &d.plain
+	if d.packed.body != nil {
+		h["Vary"] = varyValue
+		if acceptsGzip(r.Header["Accept-Encoding"]) {
+			v = &d.packed
+		}
+	}
+	h["Etag"] = v.etag
+	if known := r.Header["If-None-Match"]; known != nil && d.knownTo(known) {
+		if d.cache != nil {
+			h["Cache-Control"] = d.cache
+		}
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	for _, f := range d.fields {
+		h[f.name] = f.value
+	}
+	if v == &d.packed {
+		h["Content-Encoding"] = gzipValue
+	}
+	h["Content-Length"] = v.length
+	if r.Method == http.MethodHead {
+		return
+	}
+	if len(v.body) > connBuffer {
+		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+			c.join()
+		}
+	}
+	w.Write(v.body)
+}
+
+// knownTo reports whether an If-None-Match field names one of the document's
+// tags. The comparison is the weak one, RFC 9110 section 13.1.2.
+func (d *document) knownTo(values []string) bool {
+	for _, s := range values {
+		for {
+			s = strings.TrimLeft(s, " \t,")
+			if s == "" {
+				break
+			}
+			if s[0] == '*' {
+				return true
+			}
+			s = strings.TrimPrefix(s, "W/")
+			if s == "" || s[0] != '"' {
+				break // not a list of tags
+			}
+			end := strings.IndexByte(s[1:], '"')
+			if end < 0 {
+				break
+			}
+			tag := s[:end+2]
+			if tag == d.plain.etag[0] || d.packed.body != nil && tag == d.packed.etag[0] {
+				return true
+			}
+			s = s[end+2:]
+		}
+	}
+	return false
+}
+
+// acceptsGzip reports whether an Accept-Encoding field allows gzip and does
+// not prefer the plain bytes, RFC 9110 section 12.5.3.
+func acceptsGzip(values []string) bool {
+	packed, plain, other := -1, -1, -1 // thousandths; -1 for not named
+	for _, list := range values {
+		if list == "gzip" {
+			return true
+		}
+		for item := range strings.SplitSeq(list, ",") {
+			name, params, _ := strings.Cut(item, ";")
+			switch name = strings.TrimSpace(name); {
+			case strings.EqualFold(name, "gzip"), strings.EqualFold(name, "x-gzip"):
+				packed = max(packed, quality(params))
+			case strings.EqualFold(name, "identity"):
+				plain = quality(params)
+			case name == "*":
+				other = quality(params)
+			}
+		}
+	}
+	if packed < 0 {
+		packed = other
+	}
+	return packed > 0 && packed >= plain
+}
+
+// quality returns the weight among a list item's parameters in thousandths:
+// 1000 where there is none, 0 where it is malformed.
+func quality(params string) int {
+	for p := range strings.SplitSeq(params, ";") {
+		k, v, ok := strings.Cut(p, "=")
+		if !ok || !strings.EqualFold(strings.TrimSpace(k), "q") {
+			continue
+		}
+		q, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
+		if err != nil || !(q >= 0 && q <= 1) {
+			return 0
+		}
+		return int(q * 1000)
+	}
+	return 1000
+}

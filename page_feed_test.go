@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/xml"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestFeedGolden(t *testing.T) {
+	h := newTestPage(t, mixedSample()).handler(nil)
+	for name, target := range map[string]string{"feed": "/feed.atom", "feed.service": "/feed/id-Mail.atom"} {
+		got := body(t, get(h, "GET", target))
+		golden(t, "page/"+name+".xml", []byte(strings.ReplaceAll(got, "><", ">\n<")))
+	}
+}
+
+// A reader knows an entry again, and sees that it changed, when an incident
+// ends.
+func TestFeedEntryStays(t *testing.T) {
+	s := mixedSample()
+	before := newFeed(s, nil)
+	s.incidents[0].end = sampleTime
+	after := newFeed(s, nil)
+	find := func(f *atomFeed, id string) *atomEntry {
+		for i := range f.Entries {
+			if f.Entries[i].ID == id {
+				return &f.Entries[i]
+			}
+		}
+		t.Fatalf("no entry %s", id)
+		return nil
+	}
+	const id = "tag:status.acme.example,2026-11-20:incident/i3"
+	a, b := find(before, id), find(after, id)
+	if a.Title != "Front pages (Website) is down" || b.Title != "Front pages (Website) was down for 1 h 1 min" {
+		t.Errorf("titles %q and %q", a.Title, b.Title)
+	}
+	if b.Updated != sampleTime.Format(time.RFC3339) || a.Published != b.Published {
+		t.Errorf("updated %s, published %s and %s", b.Updated, a.Published, b.Published)
+	}
+	if before.ID != after.ID || after.Updated != b.Updated {
+		t.Errorf("feed: %s, updated %s", after.ID, after.Updated)
+	}
+}
+
+func TestFeedIsBounded(t *testing.T) {
+	s := healthySample()
+	in := incident{service: s.services[0].conf, node: s.services[0].nodes[0].conf, start: sampleTime.Add(-time.Hour), end: sampleTime}
+	for range 3 * maxEntries {
+		s.incidents = append(s.incidents, in)
+	}
+	var f atomFeed
+	if err := xml.Unmarshal([]byte(body(t, get(newTestPage(t, s).handler(nil), "GET", "/feed.atom"))), &f); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Entries) != maxEntries {
+		t.Errorf("%d entries, want %d", len(f.Entries), maxEntries)
+	}
+	page := string(newTestPage(t, s).now.Load().page.plain.body)
+	if got := strings.Count(page, "Was down for"); got != maxIncidents {
+		t.Errorf("%d incidents on the page, want %d", got, maxIncidents)
+	}
+	if !strings.Contains(page, "And 250 more.") {
+		t.Error("the page does not say how many it left out")
+	}
+}
+
+// The feed without anything to tell is one all the same.
+func TestFeedEmpty(t *testing.T) {
+	s := emptySample()
+	s.conf.Branding = Branding{}
+	golden(t, "page/feed.empty.xml", []byte(strings.ReplaceAll(body(t, get(newTestPage(t, s).handler(nil), "GET", "/feed.atom")), "><", ">\n<")))
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"html/template"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	maxSquares  = 100 // a node with more replicas shows counts and the unhealthy ones
+	maxBadDays  = 10  // days that the history's details list
+	historyDays = 90
+)
+
+// A NodeView is what the template node.html sees.
+type NodeView struct {
+	ID, Label string
+	State     string
+	Word      string
+	Link      template.URL
+	LinkLabel string
+	Squares   template.HTML // one <li> for each replica
+	Counts    string        // instead of the healthy squares, where there are too many
+	Note      string        // instead of squares, where there are none
+	History   *HistoryView
+}
+
+// A HistoryView is a node's bar of days.
+type HistoryView struct {
+	Bars   template.HTML // SVG paths of the classes u, h, s and d, in a box of 90 x 1
+	Uptime string        // "99.98 %"; "" when nothing is known
+	Window string        // "last 90 days"
+	Detail string        // lines "key: value"
+}
+
+// state is what the page shows for the node.
+func (nv *nodeView) state() string {
+	known := func(r replicaView) bool { return r.state() != statePending }
+	if nv.status != healthy || slices.ContainsFunc(nv.replicas, known) {
+		return nv.status.String()
+	}
+	return statePending
+}
+
+// state is what the page shows for the replica.
+func (r replicaView) state() string {
+	if !r.checked && !r.stale {
+		return statePending
+	}
+	return r.status.String()
+}
+
+func newNodeView(sv *serviceView, nv *nodeView, zone *time.Location) *NodeView {
+	v := &NodeView{
+		ID:        elementID("n", sv.conf.ID, nv.conf.ID),
+		Label:     nv.conf.Label,
+		State:     nv.state(),
+		Link:      link(nv.conf.LinkURL),
+		LinkLabel: nv.conf.LinkLabel,
+	}
+	v.Word = stateWord(v.State)
+	if v.LinkLabel == "" {
+		v.LinkLabel = "More about it"
+	}
+	switch {
+	case len(nv.replicas) > maxSquares:
+		v.Counts = countStates(nv.replicas)
+	case len(nv.replicas) > 0:
+	case nv.conf.Mode == modePush || nv.conf.Mode == modeLocal:
+		v.Word, v.Note = "no reports yet", "Waiting for the first report."
+	default:
+		v.Word, v.Note = "nothing to check", "There is nothing to check."
+	}
+	var squares []byte
+	shown := 0
+	for i := range nv.replicas {
+		r := &nv.replicas[i]
+		if v.Counts != "" && (r.state() == stateHealthy || shown == maxSquares) {
+			continue
+		}
+		shown++
+		squares = appendSquare(squares, nv.conf, r, i+1, zone)
+	}
+	v.Squares = template.HTML(squares)
+	if nv.history != nil {
+		v.History = newHistoryView(nv.history)
+	}
+	return v
+}
+
+// countStates returns "1,204 healthy, 3 dead".
+func countStates(replicas []replicaView) string {
+	n := make(map[string]int)
+	for i := range replicas {
+		n[replicas[i].state()]++
+	}
+	var parts []string
+	for _, s := range [...]string{stateHealthy, stateSick, stateDead, statePending} {
+		if n[s] > 0 {
+			parts = append(parts, thousands(n[s])+" "+stateWord(s))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// appendSquare adds a replica's square: its number, its state as a class, what
+// may be said of it as lines "key: value", and for the script since when. Pages
+// hold thousands of them, so they are written here and not by a template.
+func appendSquare(b []byte, n *Node, r *replicaView, number int, zone *time.Location) []byte {
+	state := r.state()
+	b = append(b, `<li><button type="button" class="r `...)
+	b = append(b, state...)
+	if r.stale {
+		b = append(b, " stale"...)
+	}
+	b = append(b, `" title="`...)
+	b = appendDetail(b, n, r, number)
+	if !r.since.IsZero() && state != statePending {
+		b = append(b, "\nSince: "...)
+		b = r.since.In(zone).AppendFormat(b, minuteForm)
+		b = append(b, `" data-t="`...)
+		b = strconv.AppendInt(b, r.since.Unix(), 10)
+	}
+	b = append(b, `">`...)
+	b = strconv.AppendInt(b, int64(number), 10)
+	return append(b, "</button></li>"...)
+}
+
+// appendDetail says what may be said of a replica in public, escaped for an
+// attribute: never its reason, and its id only where the node reveals it.
+func appendDetail(b []byte, n *Node, r *replicaView, number int) []byte {
+	b = append(b, "Replica "...)
+	b = strconv.AppendInt(b, int64(number), 10)
+	b = append(b, ": "...)
+	b = append(b, stateWord(r.state())...)
+	if r.stale {
+		b = append(b, ", as last known"...)
+	}
+	if n.RevealReplicaName {
+		b = append(b, "\nName: "...)
+		b = append(b, template.HTMLEscapeString(isolate(strings.ReplaceAll(r.id, "\n", " ")))...)
+	}
+	b = append(b, "\nMode: "...)
+	b = append(b, n.Mode.String()...)
+	if r.latency > 0 && r.checked {
+		b = append(b, "\nLatency: "...)
+		b = append(b, milliseconds(r.latency)...)
+	}
+	if l := r.load; l != nil {
+		b = append(b, "\nCPU load: "...)
+		b = append(b, load(l.cpu)...)
+		b = append(b, "\nRAM load: "...)
+		b = append(b, load(l.ram)...)
+		if l.queue {
+			b = append(b, "\nReady: "...)
+			b = append(b, thousands(int(l.ready))...)
+			b = append(b, "\nUnacked: "...)
+			b = append(b, thousands(int(l.unacked))...)
+		}
+	}
+	return b
+}
+
+// newHistoryView draws the days: a full bar for one that went well, and over
+// it one that is the higher the longer things were bad, but never so low that
+// a short outage is overlooked.
+func newHistoryView(h *nodeHistory) *HistoryView {
+	var good, weak, bad, none [historyDays]int // heights in hundredths
+	days := h.days[max(0, len(h.days)-historyDays):]
+	for x := range historyDays - len(days) {
+		none[x] = 100
+	}
+	var lines []byte
+	listed, first := 0, len(days)
+	for i := len(days) - 1; i >= 0; i-- {
+		d, x := &days[i], historyDays-len(days)+i
+		known := d.healthy + d.sick + d.dead
+		if known <= 0 {
+			none[x] = 100
+			continue
+		}
+		first = i
+		good[x] = 100
+		weak[x] = barHeight(d.sick, known)
+		bad[x] = barHeight(d.dead, known)
+		if weak[x]+bad[x] > 0 && listed < maxBadDays {
+			listed++
+			lines = append(lines, '\n')
+			lines = d.date.AppendFormat(lines, "2 Jan")
+			lines = append(lines, ": "...)
+			lines = append(lines, badTimes(d)...)
+		}
+		if bad[x] > 0 && weak[x] > 0 {
+			weak[x] = min(100, weak[x]+bad[x]) // it stands behind
+		}
+	}
+	var bars []byte
+	bars = appendBars(bars, "u", &none)
+	bars = appendBars(bars, "h", &good)
+	bars = appendBars(bars, "s", &weak)
+	bars = appendBars(bars, "d", &bad)
+	v := &HistoryView{Bars: template.HTML(bars)}
+	if h.known <= 0 {
+		v.Detail = "Uptime: not known yet"
+		return v
+	}
+	v.Uptime = percent(h.uptime)
+	v.Window = historyWindow(len(days) - first)
+	v.Detail = "Uptime: " + v.Uptime + ", " + v.Window + string(lines)
+	return v
+}
+
+// barHeight returns the height, in hundredths, that stands for a part of the
+// known time of a day.
+func barHeight(part, known time.Duration) int {
+	const least, step = 35, 5
+	if part <= 0 {
+		return 0
+	}
+	return max(least, (int(100*part/known)+step-1)/step*step)
+}
+
+// appendBars adds a path with the bars of one class, equal neighbours as one;
+// the style sheet cuts them into days.
+func appendBars(b []byte, class string, heights *[historyDays]int) []byte {
+	drawn := false
+	for x := 0; x < historyDays; {
+		end := x + 1
+		for end < historyDays && heights[end] == heights[x] {
+			end++
+		}
+		if heights[x] > 0 {
+			if !drawn {
+				drawn = true
+				b = append(b, `<path class="`+class+`" d="`...)
+			}
+			b = append(b, 'M')
+			b = strconv.AppendInt(b, int64(x), 10)
+			b = append(b, ' ')
+			b = strconv.AppendFloat(b, float64(100-heights[x])/100, 'g', -1, 64)
+			b = append(b, 'H')
+			b = strconv.AppendInt(b, int64(end), 10)
+			b = append(b, 'V', '1', 'H')
+			b = strconv.AppendInt(b, int64(x), 10)
+			b = append(b, 'z')
+		}
+		x = end
+	}
+	if drawn {
+		b = append(b, `"/>`...)
+	}
+	return b
+}
+
+// historyWindow names the time over which an uptime was measured.
+func historyWindow(days int) string {
+	if days <= 1 {
+		return "today"
+	}
+	return "last " + strconv.Itoa(days) + " days"
+}
+
+// badTimes returns "dead for 12 min, sick for 3 min".
+func badTimes(d *historyDay) string {
+	var parts []string
+	if d.dead > 0 {
+		parts = append(parts, "dead for "+length(d.dead))
+	}
+	if d.sick > 0 {
+		parts = append(parts, "sick for "+length(d.sick))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"hash/fnv"
+	"html/template"
+	"strconv"
+)
+
+// A renderer turns snapshots into the page. What did not change from one
+// snapshot to the next is shared between them, so its HTML is kept and found
+// again by the pointer: the cost is that of what changed. It belongs to one
+// goroutine.
+type renderer struct {
+	site     *site
+	nodes    map[*nodeView]template.HTML
+	services map[serviceKey]template.HTML
+	buf      bytes.Buffer
+}
+
+type serviceKey struct {
+	view *serviceView
+	open bool
+}
+
+func newRenderer(st *site) *renderer { return &renderer{site: st} }
+
+// render returns s as documents that are ready to be served.
+func (r *renderer) render(s *snapshot) (*rendering, error) {
+	page, embed, err := r.html(s)
+	if err != nil {
+		return nil, err
+	}
+	return &rendering{
+		site:  r.site,
+		snap:  s,
+		page:  newDocument(page, r.site.pageFields),
+		embed: newDocument(embed, r.site.embedFields),
+	}, nil
+}
+
+// html returns s as the page and as the widget.
+func (r *renderer) html(s *snapshot) (page, embed []byte, err error) {
+	view := newPageView(r.site, s)
+	if err := r.fill(view, s); err != nil {
+		return nil, nil, err
+	}
+	if err := r.execute("page.html", view); err != nil {
+		return nil, nil, err
+	}
+	page = bytes.Clone(r.buf.Bytes())
+	if err := r.execute("embed.html", EmbedView{view.shell, view.State, view.Sentence}); err != nil {
+		return nil, nil, err
+	}
+	return page, bytes.Clone(r.buf.Bytes()), nil
+}
+
+// fill adds the services' HTML to the view.
+func (r *renderer) fill(view *PageView, s *snapshot) error {
+	nodes := make(map[*nodeView]template.HTML, len(r.nodes))
+	services := make(map[serviceKey]template.HTML, len(s.services))
+	for _, sv := range s.services {
+		list := make([]template.HTML, len(sv.nodes))
+		for i, nv := range sv.nodes {
+			part, ok := r.nodes[nv]
+			if !ok {
+				if err := r.execute("node.html", newNodeView(sv, nv, s.at.Location())); err != nil {
+					return err
+				}
+				part = template.HTML(r.buf.String())
+			}
+			nodes[nv], list[i] = part, part
+		}
+		key := serviceKey{sv, len(s.services) <= foldAbove || sv.state() != stateHealthy}
+		part, ok := r.services[key]
+		if !ok {
+			if err := r.execute("service.html", newServiceView(sv, key.open, list)); err != nil {
+				return err
+			}
+			part = template.HTML(r.buf.String())
+		}
+		services[key] = part
+		view.Services = append(view.Services, part)
+	}
+	r.nodes, r.services = nodes, services
+	return nil
+}
+
+// execute fills the buffer.
+func (r *renderer) execute(name string, data any) error {
+	r.buf.Reset()
+	return r.site.templates.ExecuteTemplate(&r.buf, name, data)
+}
+
+// elementID returns an element's id that stays the same from one rendering to
+// the next, wherever the element stands, and tells nothing of the ids in the
+// configuration, which are not for the public.
+func elementID(kind string, ids ...string) string {
+	h := fnv.New64a()
+	for _, id := range ids {
+		h.Write([]byte(id))
+		h.Write([]byte{0})
+	}
+	return kind + strconv.FormatUint(h.Sum64(), 36)
+}

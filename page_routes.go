@@ -1,0 +1,196 @@
+package main
+
+import (
+	"cmp"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// A router finds out what a request asks for. The hot routes are compared
+// with the path as it came, before anything is taken apart.
+type router struct {
+	page  *page
+	rooms map[string]http.Handler // by the first path segment
+}
+
+var (
+	textType   = []string{"text/plain; charset=utf-8"}
+	svgType    = []string{"image/svg+xml"}
+	noStore    = []string{"no-cache, no-store, must-revalidate"}
+	noCache    = []string{"no-cache"}
+	nosniff    = []string{"nosniff"}
+	anyOrigin  = []string{"*"}
+	readMethod = []string{"GET, HEAD"}
+)
+
+func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	now := rt.page.now.Load()
+	path := r.URL.EscapedPath()
+	if prefix := now.site.prefix; prefix != "" {
+		rest, ok := strings.CutPrefix(path, prefix)
+		if !ok || rest != "" && rest[0] != '/' {
+			now.site.serveMissing(w, r)
+			return
+		}
+		path = rest
+	}
+	switch path {
+	case "", "/":
+		if reads(w, r) {
+			now.page.serve(w, r)
+		}
+	case "/status/text", "/status/text/":
+		if reads(w, r) {
+			rt.page.serveStatus(w, r)
+		}
+	default:
+		rt.serveRest(w, r, now, path)
+	}
+}
+
+// serveRest serves what is not hot. Each segment of the path is decoded on
+// its own, so that ids may contain slashes; a slash at the end is ignored.
+func (rt *router) serveRest(w http.ResponseWriter, r *http.Request, now *rendering, path string) {
+	first, _, _ := strings.Cut(path[1:], "/")
+	if room := rt.rooms[first]; room != nil {
+		if prefix := now.site.conf.Server.PathPrefix; prefix != "" {
+			u := *r.URL
+			u.Path, u.RawPath = strings.TrimPrefix(u.Path, prefix), path
+			inner := *r
+			inner.URL = &u
+			r = &inner
+		}
+		room.ServeHTTP(w, r)
+		return
+	}
+	segments := strings.Split(strings.TrimSuffix(path[1:], "/"), "/")
+	for i, s := range segments {
+		var err error
+		if segments[i], err = url.PathUnescape(s); err != nil {
+			now.site.serveMissing(w, r)
+			return
+		}
+	}
+	serve := rt.page.route(now, segments)
+	if serve == nil {
+		now.site.serveMissing(w, r)
+		return
+	}
+	if reads(w, r) {
+		serve(w, r)
+	}
+}
+
+// route returns what serves the route of these segments, of which there is at
+// least one; nil when there is no such route.
+func (p *page) route(now *rendering, segments []string) http.HandlerFunc {
+	st, rest := now.site, segments[1:]
+	switch segments[0] {
+	case "status":
+		if len(rest) == 1 && rest[0] == "report" {
+			return p.serveReport
+		}
+	case "badge":
+		if len(rest) > 0 {
+			return p.badge(rest[0], rest[1:])
+		}
+	case "feed.atom":
+		if len(rest) == 0 {
+			return p.feed(nil)
+		}
+	case "feed":
+		if len(rest) == 1 {
+			return p.serviceFeed(rest[0])
+		}
+	case "embed":
+		if len(rest) == 0 {
+			return now.embed.serve
+		}
+	case "robots.txt", "favicon.ico":
+		if len(rest) == 0 {
+			return st.rootFile(segments[0])
+		}
+	case "assets":
+		if a := st.assets[strings.Join(rest, "/")]; a != nil {
+			return func(w http.ResponseWriter, r *http.Request) {
+				version, _ := strings.CutPrefix(r.URL.RawQuery, "v=")
+				a.serve(w, r, version)
+			}
+		}
+	}
+	return nil
+}
+
+// rootFile serves an asset from the root, where robots and browsers look for
+// it. Without an icon file the configured icon, else the drawn one, serves.
+func (st *site) rootFile(name string) http.HandlerFunc {
+	if a := st.assets[name]; a != nil {
+		return a.plain.serve
+	}
+	if name != "favicon.ico" {
+		return nil
+	}
+	if u := string(link(st.conf.Branding.IconURL)); u != "" {
+		return http.RedirectHandler(u, http.StatusFound).ServeHTTP
+	}
+	return st.assets["icon.svg"].plain.serve
+}
+
+// reads reports whether the method is one that reads, and refuses any other.
+func reads(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header()["Allow"] = readMethod
+	http.Error(w, "method not allowed: "+readMethod[0]+" only", http.StatusMethodNotAllowed)
+	return false
+}
+
+// statusBodies are what /status/text answers: the word and nothing else.
+var statusBodies = [...][]byte{healthy: []byte("healthy"), sick: []byte("sick"), dead: []byte("dead")}
+
+// serveStatus answers with the status as it is on the board, not as it was
+// when the page was rendered.
+func (p *page) serveStatus(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h["Content-Type"] = textType
+	h["Cache-Control"] = noCache
+	h["X-Content-Type-Options"] = nosniff
+	h["Access-Control-Allow-Origin"] = anyOrigin
+	w.Write(statusBodies[p.board.load().status])
+}
+
+// A MissingView is what the template missing.html sees.
+type MissingView struct{ shell }
+
+// serveMissing answers 404: a small page for browsers, a line for the rest.
+func (st *site) serveMissing(w http.ResponseWriter, r *http.Request) {
+	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		http.Error(w, "not found", http.StatusNotFound)
+		return
+	}
+	base := st.base
+	if base == "" { // relative links, from however deep
+		depth := strings.Count(r.URL.EscapedPath(), "/") - 1
+		base = cmp.Or(strings.Repeat("../", min(max(depth, 0), 32)), "./")
+	}
+	st.serveTemplate(w, r, "missing.html", MissingView{shell{st, base}}, http.StatusNotFound, st.htmlFields)
+}
+
+// serveTemplate answers with a small page that is rendered on demand.
+func (st *site) serveTemplate(w http.ResponseWriter, r *http.Request, name string, view any, code int, fields []field) {
+	var body strings.Builder
+	if err := st.templates.ExecuteTemplate(&body, name, view); err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	for _, f := range fields {
+		h[f.name] = f.value
+	}
+	w.WriteHeader(code)
+	if r.Method != http.MethodHead {
+		w.Write([]byte(body.String()))
+	}
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+)
+
+// sampleTime is when all samples were taken.
+var sampleTime = time.Date(2026, time.November, 20, 14, 5, 12, 0, time.UTC)
+
+// sampleConfig is a page's configuration with everything on it.
+func sampleConfig() *Config {
+	return &Config{Branding: Branding{
+		PageTitle:   "Acme Status",
+		PageURL:     "https://status.acme.example/",
+		CompanyName: "Acme",
+		IconColor:   "#1972f5",
+		LogoColor:   "#1972f5",
+		WebsiteURL:  "https://acme.example/",
+		SupportURL:  "mailto:help@acme.example",
+	}}
+}
+
+// A sampler builds a snapshot for a test.
+type sampler struct{ *snapshot }
+
+func newSampler() sampler {
+	return sampler{&snapshot{conf: sampleConfig(), at: sampleTime, checked: true}}
+}
+
+// service adds a service whose status follows from its nodes'.
+func (s sampler) service(label string, nodes ...*nodeView) sampler {
+	sv := &serviceView{conf: &Service{ID: "id-" + label, Label: label}, nodes: nodes}
+	for _, nv := range nodes {
+		sv.conf.Nodes = append(sv.conf.Nodes, nv.conf)
+		sv.status = max(sv.status, nv.status)
+	}
+	s.conf.Services = append(s.conf.Services, sv.conf)
+	s.services = append(s.services, sv)
+	s.status = max(s.status, sv.status)
+	return s
+}
+
+// node builds a node whose status follows from its replicas'.
+func node(label string, m mode, replicas ...replicaView) *nodeView {
+	nv := &nodeView{conf: &Node{ID: "id-" + label, Label: label, Mode: m}, replicas: replicas}
+	for _, r := range replicas {
+		nv.status = max(nv.status, r.status)
+	}
+	return nv
+}
+
+func (nv *nodeView) linked(url, label string) *nodeView {
+	nv.conf.LinkURL, nv.conf.LinkLabel = url, label
+	return nv
+}
+
+func (nv *nodeView) revealed() *nodeView {
+	nv.conf.RevealReplicaName = true
+	return nv
+}
+
+// past gives the node a history of days in which the named ones, counted back
+// from today, were bad.
+func (nv *nodeView) past(days int, deadOn map[int]time.Duration, sickOn map[int]time.Duration) *nodeView {
+	h := &nodeHistory{}
+	var up time.Duration
+	midnight := time.Date(2026, time.November, 20, 0, 0, 0, 0, time.UTC)
+	for back := days - 1; back >= 0; back-- {
+		whole := 24 * time.Hour
+		if back == 0 {
+			whole = sampleTime.Sub(midnight)
+		}
+		d := historyDay{date: midnight.AddDate(0, 0, -back), dead: deadOn[back], sick: sickOn[back]}
+		d.healthy = whole - d.dead - d.sick
+		h.days = append(h.days, d)
+		h.known += whole
+		up += whole - d.dead
+	}
+	h.uptime = float64(up) / float64(h.known)
+	nv.history = h
+	return nv
+}
+
+// polled is a replica that was checked.
+func polled(id string, s status, ms int) replicaView {
+	return replicaView{
+		id: id, status: s, checked: true, latency: time.Duration(ms) * time.Millisecond,
+		since: sampleTime.Add(-26 * time.Hour), reason: "secret reason of " + id,
+	}
+}
+
+func pushed(id string, s status, cpu, ram float64) replicaView {
+	return replicaView{
+		id: id, status: s, checked: true, since: sampleTime.Add(-3 * time.Hour),
+		load: &replicaLoad{cpu: cpu, ram: ram},
+	}
+}
+
+func queued(id string, s status, ready, unacked int64) replicaView {
+	r := pushed(id, s, 0.31, 0.62)
+	r.load.queue, r.load.ready, r.load.unacked = true, ready, unacked
+	return r
+}
+
+func waiting(id string) replicaView { return replicaView{id: id} }
+
+func known(id string, s status) replicaView {
+	return replicaView{id: id, status: s, checked: true, stale: true, since: sampleTime.Add(-50 * time.Hour)}
+}
+
+// The page's states, each as a snapshot.
+
+func healthySample() *snapshot {
+	return newSampler().
+		service("Website",
+			node("Front pages", modePoll, polled("https://a.internal/", healthy, 23), polled("https://b.internal/", healthy, 8)).linked("https://acme.example/docs", "").past(90, nil, nil),
+			node("Shop", modePoll, polled("tcp://c.internal:80", healthy, 112)).revealed().past(90, map[int]time.Duration{31: 14 * time.Minute}, map[int]time.Duration{31: time.Hour, 60: 3 * time.Hour})).
+		service("Messaging",
+			node("Relay", modePush, queued("10.0.0.1", healthy, 12, 3), pushed("10.0.0.2", healthy, 0.12, 0.44)).past(12, nil, nil),
+			node("Nightly jobs", modeScript, polled("0", healthy, 0)).past(1, nil, nil)).
+		snapshot
+}
+
+func sickSample() *snapshot {
+	s := newSampler().
+		service("Website", node("Front pages", modePoll, polled("https://a.internal/", healthy, 23), polled("https://b.internal/", sick, 6200))).
+		service("Messaging", node("Relay", modePush, pushed("10.0.0.1", sick, 3.97, 0.44))).
+		service("Mail", node("Inbound", modePoll, polled("tcp://mx.internal:25", healthy, 2)))
+	return s.snapshot
+}
+
+func deadSample() *snapshot {
+	return newSampler().
+		service("Website", node("Front pages", modePoll, polled("https://a.internal/", dead, 10000), polled("https://b.internal/", dead, 4))).
+		snapshot
+}
+
+func mixedSample() *snapshot {
+	var many []replicaView
+	for i := range 1240 {
+		s := healthy
+		switch i {
+		case 17, 903:
+			s = sick
+		case 700:
+			s = dead
+		}
+		many = append(many, pushed(fmt.Sprintf("10.0.%d.%d", i/250, i%250), s, 0.2, 0.3))
+	}
+	var row []replicaView
+	for i := range 24 {
+		row = append(row, polled(fmt.Sprintf("icmp://host-%d.internal", i), healthy, 3+i))
+	}
+	s := newSampler().
+		service("Website",
+			node("Front pages", modePoll, polled("https://a.internal/", healthy, 23), polled("https://b.internal/", sick, 6200), polled("https://c.internal/", dead, 10000)).past(90, map[int]time.Duration{0: time.Hour, 12: 9 * time.Hour, 13: 24 * time.Hour}, map[int]time.Duration{0: 10 * time.Minute, 40: 5 * time.Hour}),
+			node("Edge", modePoll, row...).past(90, nil, map[int]time.Duration{3: time.Hour}).linked("https://acme.example/edge", "Where they are"),
+			node("Old shop", modePoll, known("https://old.internal/", sick), known("https://old2.internal/", healthy), known("https://old3.internal/", dead)).past(40, nil, nil)).
+		service("Workers", node("Fleet", modePush, many...).past(90, nil, nil)).
+		service("Mail",
+			node("Inbound", modePoll, polled("tcp://mx.internal:25", healthy, 2), waiting("tcp://mx2.internal:25")),
+			node("Reports", modeLocal)).
+		snapshot
+	s.announcements = []announcement{
+		{id: "6f0c0f1e-8f6e-4d0a-9a52-35b7a1a5a001", title: "Maintenance of the shop", text: "On Sunday from 02:00 to 04:00 UTC the shop is read-only.\nOrders are kept.", at: sampleTime.Add(-70 * time.Hour)},
+		{id: "6f0c0f1e-8f6e-4d0a-9a52-35b7a1a5a002", title: "Front pages are down for some", text: "We found the cause and are working on it.", at: sampleTime.Add(-20 * time.Minute)},
+	}
+	web, mail := s.services[0].conf, s.services[2].conf
+	s.incidents = []incident{
+		{id: "i3", service: web, node: web.Nodes[0], start: sampleTime.Add(-61 * time.Minute), reason: "secret reason"},
+		{id: "i2", service: mail, node: mail.Nodes[0], start: sampleTime.Add(-72 * time.Hour), end: sampleTime.Add(-71*time.Hour - 20*time.Minute), reason: "secret reason"},
+		{id: "i1", service: web, node: web.Nodes[0], start: sampleTime.Add(-14 * 24 * time.Hour), end: sampleTime.Add(-12*24*time.Hour - 3*time.Hour), reason: "secret reason"},
+	}
+	return s
+}
+
+func emptySample() *snapshot { return newSampler().snapshot }
+
+func startingSample() *snapshot {
+	s := newSampler().
+		service("Website", node("Front pages", modePoll, waiting("https://a.internal/"), waiting("https://b.internal/"))).
+		service("Messaging", node("Relay", modePush), node("Jobs", modeScript, polled("0", healthy, 4))).
+		snapshot
+	s.checked = false
+	return s
+}
+
+// hostileLabel tries everything that text on a page may try.
+const hostileLabel = "<script>alert(1)</script>\"'&{{.}}\u202Eabc\u2066\x1b[2J"
+
+func hostileSample() *snapshot {
+	s := newSampler().service(hostileLabel, node(hostileLabel, modePoll, polled(hostileLabel, dead, 1)).revealed().linked("javascript:alert(1)", hostileLabel)).snapshot
+	b := &s.conf.Branding
+	b.PageTitle, b.CompanyName, b.SupportURL = hostileLabel, hostileLabel, "javascript:alert(2)"
+	s.announcements = []announcement{{id: "a", title: hostileLabel, text: hostileLabel, at: sampleTime}}
+	s.incidents = []incident{{id: "i", service: s.services[0].conf, node: s.services[0].nodes[0].conf, start: sampleTime.Add(-time.Hour)}}
+	return s
+}
+
+// crowdSample is a page of many services with three nodes each.
+func crowdSample(services int) *snapshot {
+	s := newSampler()
+	for i := range services {
+		var nodes []*nodeView
+		for j := range 3 {
+			n := i*3 + j
+			var replicas []replicaView
+			for k := range 1 + n%4 {
+				r := polled(fmt.Sprintf("https://host-%d-%d.internal/", n, k), healthy, 5+(n*7919+k*104729)%400)
+				r.since = sampleTime.Add(-time.Duration((n*7919+k*104729)%2_000_000) * time.Second)
+				replicas = append(replicas, r)
+			}
+			outages := map[int]time.Duration{n % 97: time.Duration(1+n%50) * time.Minute}
+			nodes = append(nodes, node(fmt.Sprintf("Node %d of the fleet", n), modePoll, replicas...).past(90, outages, nil))
+		}
+		s = s.service(fmt.Sprintf("Service %d", i), nodes...)
+	}
+	return s.snapshot
+}
+
+// samples are the states that the page is looked at in.
+var samples = map[string]func() *snapshot{
+	"healthy":  healthySample,
+	"sick":     sickSample,
+	"dead":     deadSample,
+	"mixed":    mixedSample,
+	"empty":    emptySample,
+	"starting": startingSample,
+	"hostile":  hostileSample,
+}
+
+// newTestPage returns a page of one snapshot. What it logs fails the test.
+func newTestPage(t testing.TB, s *snapshot) *page {
+	t.Helper()
+	p, err := newPage(newBoard(s), slog.New(slog.NewTextHandler(failOnLog{t}, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// failOnLog is a log that must stay empty.
+type failOnLog struct{ t testing.TB }
+
+func (f failOnLog) Write(line []byte) (int, error) {
+	f.t.Errorf("logged: %s", line)
+	return len(line), nil
+}

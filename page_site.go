@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/url"
+	"strings"
+)
+
+// A site is all of the page that depends on the configuration alone:
+// templates, assets, colours and header fields.
+type site struct {
+	conf      *Config
+	prefix    string // the path prefix as it stands in a request, or ""
+	base      string // what the page's links start with: prefix and a slash, or ""
+	templates *template.Template
+	assets    map[string]*asset // by path below /assets/
+	brand     brand
+	style     template.CSS // the brand's colours, for an inline <style>
+	head      template.HTML
+
+	pageFields  []field // of the page
+	embedFields []field // of the widget, which may be framed
+	htmlFields  []field // of other HTML
+}
+
+// newSite prepares the site of conf with a folder of assets, if any. It fails
+// on a template that does not parse; a file that cannot be used it logs.
+func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
+	files, err := loadFiles(folder, log)
+	if err != nil {
+		return nil, err
+	}
+	st := &site{
+		conf:   conf,
+		prefix: (&url.URL{Path: conf.Server.PathPrefix}).EscapedPath(),
+		brand:  newBrand(conf.Branding),
+		head:   template.HTML(conf.Branding.CustomHTML), // the operator's own
+	}
+	if st.prefix != "" {
+		st.base = st.prefix + "/"
+	}
+	st.style = st.brand.css()
+	if st.templates, err = parseTemplates(files); err != nil {
+		return nil, err
+	}
+	files["assets/icon.svg"] = st.brand.paint(files["assets/icon.svg"])
+	st.assets = newAssets(files)
+
+	policy := newPolicy()
+	policy.allow("img-src", "data:")
+	policy.allowURL("img-src", conf.Branding.LogoURL)
+	policy.allowURL("img-src", conf.Branding.IconURL)
+	policy.allow("style-src", hashSource(string(st.style)))
+	policy.allowHTML(conf.Branding.CustomHTML)
+	st.pageFields = newFields(policy.String("'none'"), "public, max-age=1, must-revalidate")
+
+	bare := newPolicy()
+	bare.allow("img-src", "data:")
+	bare.allow("style-src", hashSource(string(st.style)))
+	st.embedFields = newFields(bare.String("*"), "public, max-age=1, must-revalidate")
+	st.htmlFields = newFields(bare.String("'none'"), "no-cache")
+	return st, nil
+}
+
+// newFields returns the header fields of HTML under a content security policy.
+func newFields(policy, cache string) []field {
+	return []field{
+		newField("Content-Type", "text/html; charset=utf-8"),
+		newField("Cache-Control", cache),
+		newField("Content-Security-Policy", policy),
+		newField("X-Content-Type-Options", "nosniff"),
+	}
+}
+
+// parseTemplates parses templates/*.html, each under its bare name.
+func parseTemplates(files map[string][]byte) (*template.Template, error) {
+	all := template.New("")
+	for name, text := range files {
+		bare, ok := strings.CutPrefix(name, "templates/")
+		if !ok {
+			continue
+		}
+		if _, err := all.New(bare).Parse(string(text)); err != nil {
+			return nil, fmt.Errorf("assets: %w", err)
+		}
+	}
+	return all, nil
+}

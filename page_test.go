@@ -1,0 +1,282 @@
+package main
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"encoding/xml"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/net/html"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// golden compares got with a file below testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Errorf("%s differs; look at the change and run with -update\ngot:\n%s", path, got)
+	}
+}
+
+// get asks a handler; header lines are "Name: value".
+func get(h http.Handler, method, target string, header ...string) *http.Response {
+	r := httptest.NewRequest(method, target, nil)
+	for _, line := range header {
+		name, value, _ := strings.Cut(line, ": ")
+		r.Header.Add(name, value)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result()
+}
+
+func body(t testing.TB, res *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestPageGolden(t *testing.T) {
+	for name, sample := range samples {
+		t.Run(name, func(t *testing.T) {
+			p := newTestPage(t, sample())
+			got := p.now.Load().page.plain.body
+			// Their hashes change with every touch of the style sheet.
+			text := string(got)
+			for _, a := range p.now.Load().site.assets {
+				text = strings.ReplaceAll(text, "?v="+a.hash, "?v=HASH")
+			}
+			golden(t, "page/"+name+".html", []byte(text))
+		})
+	}
+}
+
+// Nobody but the node's owner may know where a replica is, or why it is dead.
+func TestPageKeepsSecrets(t *testing.T) {
+	for name, sample := range samples {
+		if name == "hostile" {
+			continue // it reveals names
+		}
+		h := newTestPage(t, sample()).handler(nil)
+		for _, route := range []string{"/", "/status/report", "/feed.atom", "/embed", "/badge/uptime"} {
+			got := body(t, get(h, "GET", route))
+			if route == "/" && name == "healthy" {
+				if !strings.Contains(got, "Name: tcp://c.internal:80") {
+					t.Error("the revealed name is not on the page")
+				}
+				got = strings.ReplaceAll(got, "tcp://c.internal:80", "")
+			}
+			for _, secret := range []string{".internal", "10.0.", "secret reason", "id-"} {
+				if strings.Contains(got, secret) {
+					t.Errorf("%s: %s contains %q", name, route, secret)
+				}
+			}
+		}
+	}
+}
+
+// A label is text, whatever it holds, wherever it is shown.
+func TestHostileLabels(t *testing.T) {
+	s := hostileSample()
+	h := newTestPage(t, s).handler(nil)
+
+	z := html.NewTokenizer(strings.NewReader(body(t, get(h, "GET", "/"))))
+	bdi, scripts, isolated := 0, 0, 0
+	for z.Next() != html.ErrorToken {
+		switch tok := z.Token(); {
+		case tok.Type == html.StartTagToken && tok.Data == "script":
+			scripts++
+		case tok.Type == html.StartTagToken && tok.Data == "bdi":
+			bdi++
+		case tok.Type == html.EndTagToken && tok.Data == "bdi":
+			bdi--
+		case tok.Type == html.TextToken && strings.Contains(tok.Data, "\u202E") && bdi > 0:
+			isolated++
+		}
+		for _, a := range z.Token().Attr {
+			if strings.HasPrefix(strings.TrimSpace(a.Val), "javascript:") {
+				t.Errorf("attribute %s=%q", a.Key, a.Val)
+			}
+		}
+	}
+	if scripts != 1 {
+		t.Errorf("%d scripts on the page, want its own only", scripts)
+	}
+	if isolated < 6 {
+		t.Errorf("%d labels in <bdi>, want 6 at least", isolated)
+	}
+
+	id := "id-" + hostileLabel
+	for _, route := range []string{"/feed.atom", "/badge/color/" + escape(id), "/badge/icon/" + escape(id) + "/" + escape(id), "/badge/uptime/" + escape(id), "/feed/" + escape(id) + ".atom"} {
+		res := get(h, "GET", route)
+		text := body(t, res)
+		if res.StatusCode != 200 || strings.Contains(text, "<script>") {
+			t.Errorf("%s: %s\n%s", route, res.Status, text)
+		}
+		d := xml.NewDecoder(strings.NewReader(text))
+		for {
+			if _, err := d.Token(); err == io.EOF {
+				break
+			} else if err != nil {
+				t.Errorf("%s: %v", route, err)
+				break
+			}
+		}
+	}
+
+	var rep report
+	if err := json.Unmarshal([]byte(body(t, get(h, "GET", "/status/report"))), &rep); err != nil {
+		t.Fatal(err)
+	}
+	if rep.Probes[0].Name != hostileLabel || rep.Probes[0].Nodes[0].Name != hostileLabel {
+		t.Errorf("report: %+v", rep)
+	}
+}
+
+// escape percent-encodes every byte of a path segment.
+func escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		fmt.Fprintf(&b, "%%%02X", s[i])
+	}
+	return b.String()
+}
+
+// The renderer follows the board, once a second at most, and follows a new
+// configuration.
+func TestPageRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoard(healthySample())
+		p, err := newPage(b, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		title := func() string {
+			text := string(p.now.Load().page.plain.body)
+			text = text[strings.Index(text, "<title>")+len("<title>"):]
+			return text[:strings.Index(text, "<")]
+		}
+		go p.run(t.Context())
+		synctest.Wait()
+
+		b.publish(sickSample())
+		synctest.Wait()
+		if got := title(); got != "All systems are healthy | Acme Status" {
+			t.Errorf("rendered again at once: %q", got)
+		}
+		time.Sleep(renderEvery)
+		synctest.Wait()
+		if got := title(); got != "Some systems are slow or under high load | Acme Status" {
+			t.Errorf("after a second: %q", got)
+		}
+		before := p.now.Load()
+		b.publish(before.snap)
+		time.Sleep(2 * renderEvery)
+		synctest.Wait()
+		if p.now.Load() != before {
+			t.Error("the same snapshot was rendered twice")
+		}
+
+		s := deadSample()
+		s.conf.Branding.PageTitle = "Renamed"
+		s.conf.Assets = filepath.Join(t.TempDir(), "missing")
+		b.publish(s)
+		time.Sleep(2 * renderEvery)
+		synctest.Wait()
+		if got := title(); got != "Some systems are down | Renamed" {
+			t.Errorf("after a reload with a broken folder: %q", got)
+		}
+	})
+}
+
+// A first view of a big page must stay within 40 KiB and 4 requests.
+func TestPageBudget(t *testing.T) {
+	const limit = 40 << 10
+	p := newTestPage(t, crowdSample(100))
+	h := p.handler(nil)
+	total, requests := 0, 0
+	for _, target := range append([]string{"/"}, links(t, body(t, get(h, "GET", "/")))...) {
+		res := get(h, "GET", target, "Accept-Encoding: gzip")
+		n := len(body(t, res))
+		if res.StatusCode != 200 {
+			t.Errorf("%s: %s", target, res.Status)
+		}
+		for name, values := range res.Header {
+			n += len(name) + len(values[0]) + 4
+		}
+		total += n
+		requests++
+		t.Logf("%s: %d bytes", target, n)
+	}
+	if total > limit || requests > 4 {
+		t.Errorf("first view: %d bytes in %d requests, want at most %d in 4", total, requests, limit)
+	}
+}
+
+// links returns the addresses that a browser loads for a page.
+func links(t *testing.T, page string) []string {
+	var found []string
+	z := html.NewTokenizer(strings.NewReader(page))
+	for z.Next() != html.ErrorToken {
+		tok := z.Token()
+		attr := make(map[string]string)
+		for _, a := range tok.Attr {
+			attr[a.Key] = a.Val
+		}
+		target := ""
+		switch {
+		case tok.Data == "script" || tok.Data == "img":
+			target = attr["src"]
+		case tok.Data == "link" && (attr["rel"] == "stylesheet" || attr["rel"] == "icon"):
+			target = attr["href"]
+		}
+		if target != "" {
+			if strings.Contains(target, "//") {
+				t.Errorf("another host: %s", target)
+			}
+			found = append(found, "/"+target)
+		}
+	}
+	return found
+}
+
+func unzip(t *testing.T, packed string) string {
+	t.Helper()
+	zr, err := gzip.NewReader(strings.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(zr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

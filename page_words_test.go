@@ -1,0 +1,46 @@
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+func TestWords(t *testing.T) {
+	for _, c := range []struct{ got, want string }{
+		{length(0), "0 s"},
+		{length(59*time.Second + 600*time.Millisecond), "1 min"},
+		{length(59 * time.Minute), "59 min"},
+		{length(60 * time.Minute), "1 h"},
+		{length(25*time.Hour + 59*time.Minute), "1 d 1 h"},
+		{length(48 * time.Hour), "2 d"},
+		{percent(1), "100 %"},
+		{percent(0.999999), "99.99 %"},
+		{percent(0.9998), "99.98 %"},
+		{percent(0.995), "99.5 %"},
+		{percent(0), "0 %"},
+		{milliseconds(20 * time.Microsecond), "0.1 ms"},
+		{milliseconds(9400 * time.Microsecond), "9.4 ms"},
+		{milliseconds(1499600 * time.Microsecond), "1500 ms"},
+		{load(3.966), "397 %"},
+		{count(1, "service"), "1 service"},
+		{count(1234567, "service"), "1,234,567 services"},
+		{thousands(-1234), "-1,234"},
+		{thousands(-123), "-123"},
+		{historyWindow(1), "today"},
+		{historyWindow(90), "last 90 days"},
+		{isolate("plain"), "plain"},
+		{isolate("\u202Eturned"), "\u2068\u202Eturned\u2069"},
+		{string(link("javascript:alert(1)")), ""},
+		{string(link("JavaScript:alert(1)")), ""},
+		{string(link("data:text/html,x")), ""},
+		{string(link("https://x.example/a b")), "https://x.example/a%20b"},
+		{string(link("mailto:help@acme.example")), "mailto:help@acme.example"},
+		{string(link("//x.example/")), "//x.example/"},
+		{string(link("docs/")), "docs/"},
+		{string(link("\x00")), ""},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+}
