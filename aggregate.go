@@ -11,7 +11,9 @@ import (
 // An event is anything that may change the state: the result of a check, a
 // report, a call of the Manager API. Events are applied on the aggregator's
 // goroutine, one after the other, so they need no locks.
-type event interface{ apply(st *state, now time.Time) }
+type event interface {
+	apply(st *state, now time.Time)
+}
 
 // A result is an event of its own.
 func (r result) apply(st *state, now time.Time) { st.settle(r, now) }
@@ -25,6 +27,10 @@ type aggregator struct {
 	alerts chan<- notify.Alert // closed when run returns
 	board  *board
 	log    *slog.Logger
+	store  *store // takes what must survive; may be nil
+
+	outbox []sending // alerts that wait until they are saved, oldest first
+	hasty  bool      // the last alert was sent before it was
 }
 
 const (
@@ -39,7 +45,8 @@ const (
 	eventBuffer = 512
 )
 
-// run applies events until ctx ends.
+// run applies events until ctx ends. Whoever receives the alerts must do so
+// until their channel is closed.
 func (a *aggregator) run(ctx context.Context) error {
 	defer close(a.alerts)
 	timer := time.NewTimer(0)
@@ -48,36 +55,64 @@ func (a *aggregator) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			a.finish()
 			return nil
 		case ev := <-a.events:
 			a.apply(ev)
+		case <-a.saved():
+			a.release()
 		case <-timer.C:
 		}
 
 		now := time.Now()
 		a.state.expire(now)
 		for alert, ok := a.state.alerter.due(a.state, now); ok; alert, ok = a.state.alerter.due(a.state, now) {
-			select {
-			case a.alerts <- alert:
-			case <-ctx.Done():
-				return nil
-			}
+			a.outbox = append(a.outbox, sending{alert, a.state.keepAlert(alert), now.Add(saveTime)})
 		}
-		wake, waiting := a.state.wake()
+		if b, any := a.state.settleLedger(now, false); any {
+			a.store.put(b)
+		}
+		a.send(ctx, now)
+		wake := a.wake()
 		if a.state.dirty {
-			if gap := published.Add(publishGap); now.Before(gap) {
-				if !waiting || gap.Before(wake) {
-					wake, waiting = gap, true
-				}
-			} else {
+			if gap := published.Add(publishGap); !now.Before(gap) {
 				a.board.publish(a.state.snapshot(now))
 				published = now
+			} else if gap.Before(wake) {
+				wake = gap
 			}
 		}
-		if waiting {
-			timer.Reset(wake.Sub(now))
-		}
+		timer.Reset(wake.Sub(now))
 	}
+}
+
+// finish hands over what is left.
+func (a *aggregator) finish() {
+	if b, any := a.state.settleLedger(time.Now(), true); any {
+		a.store.put(b)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*saveTime)
+	defer cancel()
+	for len(a.outbox) > 0 && ctx.Err() == nil {
+		select {
+		case <-a.saved():
+			a.release()
+		case <-time.After(time.Until(a.outbox[0].by)):
+		}
+		a.send(ctx, time.Now())
+	}
+}
+
+// wake returns when something is due without any event.
+func (a *aggregator) wake() time.Time {
+	at, _ := a.state.wake() // there always is something
+	if beat, ok := a.state.wakeLedger(); ok && beat.Before(at) {
+		at = beat
+	}
+	if len(a.outbox) > 0 && a.outbox[0].by.Before(at) {
+		at = a.outbox[0].by
+	}
+	return at
 }
 
 // apply applies the event and those that wait behind it, so that the cost of

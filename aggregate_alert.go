@@ -25,6 +25,8 @@ type alerter struct {
 	back     map[*replicaState]bool // of told: not dead any more
 	toldDead bool                   // people take the page for dead
 
+	restored bool // that is what an earlier program told; nothing was looked at since
+
 	started bool      // the start-up notification went out, or is not wanted
 	starts  bool      // it is due
 	gather  time.Time // when what was gathered is told; zero: nothing was
@@ -60,6 +62,12 @@ func (a *alerter) begin(st *state, now time.Time) {
 // roundDone notes that every replica was checked: from now on the page's
 // status is a true one, and the start-up notification may say it.
 func (a *alerter) roundDone(now time.Time) {
+	if a.restored {
+		a.restored = false
+		if a.gather.IsZero() {
+			a.gather = now // what people know may be wrong in spite of no change
+		}
+	}
 	if !a.started {
 		a.started, a.starts = true, true
 		a.gather = now
@@ -131,7 +139,7 @@ func (a *alerter) wake() (time.Time, bool) {
 // nextReminder returns when the next reminder is due. One that falls into a
 // time of silence comes when that is over.
 func (a *alerter) nextReminder() (time.Time, bool) {
-	if a.reminder.IsZero() {
+	if a.reminder.IsZero() || a.restored {
 		return time.Time{}, false
 	}
 	if a.muted.After(a.reminder) {

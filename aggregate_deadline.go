@@ -57,8 +57,10 @@ func (h *deadlineHeap) Pop() any {
 	return r
 }
 
-// expire makes those replicas dead whose time is up.
+// expire does what is due by now without any event, but for alerts: it looks
+// at the clock and makes those replicas dead whose time is up.
 func (st *state) expire(now time.Time) {
+	st.history.tick(st, now)
 	for {
 		at, ok := st.deadlines.next()
 		if !ok || now.Before(at) {

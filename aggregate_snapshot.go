@@ -17,6 +17,7 @@ type snapshot struct {
 
 	announcements []announcement // oldest first
 	incidents     []incident     // newest first, the last 14 days
+	pastIncidents []incident     // newest first, the last 90 days with those above
 }
 
 // A serviceView is one service of a snapshot.
@@ -31,7 +32,7 @@ type nodeView struct {
 	conf     *Node
 	status   status
 	replicas []replicaView
-	history  *nodeHistory // nil before there is any
+	history  *nodeHistory // never nil in what the state publishes
 }
 
 // A replicaView is one replica of a snapshot.
@@ -59,30 +60,6 @@ type announcement struct {
 	title string
 	text  string
 	at    time.Time
-}
-
-// An incident is a stretch of time in which a node was dead.
-type incident struct {
-	id      string // stable, for feeds
-	service *Service
-	node    *Node
-	start   time.Time
-	end     time.Time // zero while it lasts
-	reason  string
-}
-
-// nodeHistory is a node's past, oldest day first, today last.
-type nodeHistory struct {
-	days   []historyDay // at most 90
-	uptime float64      // share of the known time of all days that was not dead, 0 to 1
-	known  time.Duration
-}
-
-// A historyDay says how long a node was what on one day of the server's zone.
-// What is missing to the day's length is not known.
-type historyDay struct {
-	date                time.Time // midnight
-	healthy, sick, dead time.Duration
 }
 
 // A board shows the newest snapshot to any number of readers.

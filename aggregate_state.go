@@ -20,10 +20,13 @@ type state struct {
 	deadlines     deadlineHeap
 	alerter       alerter
 	announcements []announcement
+	history       history
 
 	dirty      bool         // there is something to publish
 	dirtyNodes []*nodeState // those that changed since the last snapshot
 	last       *snapshot
+
+	ledger *ledger // what is to survive; nil: nothing is
 }
 
 type serviceState struct {
@@ -39,7 +42,9 @@ type nodeState struct {
 	service  *serviceState
 	replicas []*replicaState
 	byID     map[string]*replicaState // of push and local nodes
+	queue    queueDepth               // of a push node
 	tally    tally
+	track    nodeTrack
 	index    int // in service.nodes
 	view     *nodeView
 	dirty    bool
@@ -56,6 +61,7 @@ type replicaState struct {
 	reason  string
 	since   time.Time
 	load    *replicaLoad
+	unkept  bool // something is in ledger.later, but not in the files
 
 	// Of push and local replicas:
 	grace    time.Duration // from a report to the deadline
@@ -105,6 +111,7 @@ func newState(conf *Config, now time.Time) *state {
 	}
 	st.alerter = newAlerter(conf.Alerting, notifyPage(conf))
 	st.alerter.begin(st, now)
+	st.history.begin(st, now)
 	return st
 }
 
@@ -123,6 +130,9 @@ func (st *state) addReplica(ns *nodeState, id string) *replicaState {
 // dropReplica forgets a replica.
 func (st *state) dropReplica(r *replicaState, now time.Time) {
 	ns := r.node
+	gone := r.name()
+	r.unkept = false
+	st.keep(record{Gone: &gone}, nil)
 	st.deadlines.remove(r)
 	st.alerter.forget(r, now)
 	last := len(ns.replicas) - 1
@@ -134,7 +144,11 @@ func (st *state) dropReplica(r *replicaState, now time.Time) {
 	}
 	delete(ns.byID, r.id)
 	st.count(ns, r.status, -1)
+	if r.fresh() {
+		ns.track.fresh[r.status]--
+	}
 	st.touch(ns)
+	st.observe(ns, "", now)
 }
 
 // dead yields the dead replicas in the order of the config. It looks only into
@@ -165,6 +179,19 @@ func (st *state) count(ns *nodeState, s status, by int) {
 	st.tally[s] += by
 }
 
+// allNodes yields the nodes in the order of the config.
+func (st *state) allNodes() iter.Seq[*nodeState] {
+	return func(yield func(*nodeState) bool) {
+		for _, ss := range st.services {
+			for _, ns := range ss.nodes {
+				if !yield(ns) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // touch notes that the node has to be shown anew.
 func (st *state) touch(ns *nodeState) {
 	st.dirty = true
@@ -177,19 +204,32 @@ func (st *state) touch(ns *nodeState) {
 // set gives the replica a status and the reason for it.
 func (st *state) set(r *replicaState, s status, reason string, now time.Time) {
 	st.touch(r.node)
+	said := r.reason
 	r.reason = reason
-	if !r.checked || r.status != s {
+	from, fresh, known, stale := r.status, r.fresh(), r.checked, r.stale
+	r.checked, r.stale, r.status = true, false, s
+	if !known || from != s {
 		r.since = now
+		st.keepReplica(r)
+	} else if reason != said || r.node.byID != nil {
+		st.keepLater(r)
 	}
-	r.checked, r.stale = true, false
-	if r.status == s {
+	if from == s && fresh && !r.node.track.lapsed {
 		return
 	}
-	from := r.status
-	st.count(r.node, from, -1)
-	st.count(r.node, s, +1)
-	r.status = s
-	st.alerter.turned(r, from, s, now)
+	if fresh {
+		r.node.track.fresh[from]--
+	}
+	r.node.track.fresh[s]++
+	r.node.track.lapsed = false
+	if from != s {
+		st.count(r.node, from, -1)
+		st.count(r.node, s, +1)
+	}
+	if from != s || stale && s == dead { // if it was dead before a restart, was that told?
+		st.alerter.turned(r, from, s, now)
+	}
+	st.observe(r.node, reason, now)
 }
 
 // settle books the result of a check.
@@ -199,20 +239,24 @@ func (st *state) settle(res result, now time.Time) {
 		st.waiting--
 	}
 	r.latency = res.latency
+	r.node.track.settled = now
 	st.set(r, res.status, res.reason, now)
 	if st.waiting == 0 {
 		st.alerter.roundDone(now)
 	}
 }
 
-// wake returns when something is due without any event: a deadline or an
-// alert.
+// wake returns when something is due without any event: a deadline, an alert,
+// or a look at the clock.
 func (st *state) wake() (time.Time, bool) {
 	at, ok := st.alerter.wake()
 	if d, has := st.deadlines.next(); has && (!ok || d.Before(at)) {
 		at, ok = d, true
 	}
-	return at, ok
+	if t := st.history.wake(); !ok || t.Before(at) {
+		at = t
+	}
+	return at, true
 }
 
 // snapshot returns what readers shall see, sharing with the last one whatever
@@ -239,6 +283,7 @@ func (st *state) snapshot(now time.Time) *snapshot {
 		services:      services,
 		announcements: st.announcements[:len(st.announcements):len(st.announcements)],
 	}
+	snap.incidents, snap.pastIncidents = st.history.list(now)
 	if st.last != nil {
 		snap.seq = st.last.seq + 1
 	}
@@ -255,7 +300,12 @@ func (ss *serviceState) show() *serviceView {
 }
 
 func (ns *nodeState) show() *nodeView {
-	v := &nodeView{conf: ns.conf, status: ns.tally.worst(), replicas: make([]replicaView, len(ns.replicas))}
+	v := &nodeView{
+		conf:     ns.conf,
+		status:   ns.tally.worst(),
+		replicas: make([]replicaView, len(ns.replicas)),
+		history:  ns.track.past,
+	}
 	for i, r := range ns.replicas {
 		v.replicas[i] = replicaView{
 			id:      r.id,

@@ -169,7 +169,7 @@ func TestPipelineThroughHours(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			if err := (&aggregator{st, events, alerts, b, log}).run(ctx); err != nil {
+			if err := (&aggregator{state: st, events: events, alerts: alerts, board: b, log: log}).run(ctx); err != nil {
 				t.Error(err)
 			}
 		})

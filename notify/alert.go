@@ -27,33 +27,35 @@ const (
 )
 
 // An Alert is everything that a channel may say. It is a value: nobody changes
-// it once it is sent, so one Alert is shared by all channels.
+// it once it is sent, so one Alert is shared by all channels. Its JSON is how
+// it outlives a restart, not what any channel sends.
 type Alert struct {
-	ID        string // unique; the same over all tries of one notification
-	Kind      Kind
-	Status    Status
-	Time      time.Time // when it happened, in the zone to show it in
-	Dead      []Replica // what is dead now, in the order of the config
-	Recovered []string  // paths that came back since the last notification
-	Note      string    // one further sentence, e.g. on the monitor's own line; may be empty
-	Page      Page
+	ID        string    `json:"id"` // unique; the same over all tries of one notification
+	Kind      Kind      `json:"kind"`
+	Status    Status    `json:"status"`
+	Time      time.Time `json:"time"`                // when it happened, in the zone to show it in
+	Dead      []Replica `json:"dead,omitempty"`      // what is dead now, in the order of the config
+	Recovered []string  `json:"recovered,omitempty"` // paths that came back since the last notification
+	Note      string    `json:"note,omitempty"`      // one further sentence, e.g. on the monitor's own line; may be empty
+	Page      Page      `json:"page"`
 
-	Reminders int  // for a Reminder: which one it is, from 1
-	Escalate  bool // the n-th reminder is urgent for the first n targets of a channel only
-	Merged    int  // how many earlier alerts, not delivered in time, it stands for too
-	Test      bool // a test message, to be marked as one
+	Reminders int  `json:"reminders,omitempty"` // for a Reminder: which one it is, from 1
+	Escalate  bool `json:"escalate,omitempty"`  // the n-th reminder is urgent for the first n targets of a channel only
+	Merged    int  `json:"merged,omitempty"`    // how many earlier alerts, not delivered in time, it stands for too
+	Repeat    bool `json:"repeat,omitempty"`    // it may have been sent already, before a restart
+	Test      bool `json:"test,omitempty"`      // a test message, to be marked as one
 }
 
 // A Replica is a dead replica.
 type Replica struct {
-	Path   string // service:node:replica
-	Reason string // one short line; may be empty
+	Path   string `json:"path"`             // service:node:replica
+	Reason string `json:"reason,omitempty"` // one short line; may be empty
 }
 
 // Page is the status page that alerts link to.
 type Page struct {
-	Title string
-	URL   string
+	Title string `json:"title,omitempty"`
+	URL   string `json:"url,omitempty"`
 }
 
 // Urgent reports whether the target of that rank, from 0, is to be woken.
@@ -74,4 +76,7 @@ type Target struct {
 	Channel       string // "slack", "pushover"
 	RemindersOnly bool
 	Notifier
+
+	// turn, when set, is shared by targets that are served one after another.
+	turn chan struct{}
 }

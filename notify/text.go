@@ -91,33 +91,51 @@ func (s style) message(a Alert, now time.Time) string {
 func (s style) body(a Alert, now time.Time) string {
 	tail := s.tail(a, now)
 	room := s.limit - s.size(tail)
-	var back string
-	if n := len(a.Recovered); n > 0 {
-		back = replicas(n) + " recovered"
-		room -= s.size(back + "\n\n")
+	back := len(a.Recovered) > 0
+	if back { // at least its heading must find room
+		room -= s.size(s.recovered(a, 0) + "\n\n")
 	}
 	var b strings.Builder
-	if n := len(a.Dead); n > 0 {
-		room -= s.size("\n\n")
-		list := s.list(replicas(n)+" dead", n, room, func(i int) string { return s.replica(a.Dead[i]) })
+	if len(a.Dead) > 0 {
+		list := s.dead(a, room-s.size("\n\n")) + "\n\n"
 		room -= s.size(list)
-		b.WriteString(list + "\n\n")
+		b.WriteString(list)
 	}
-	if n := len(a.Recovered); n > 0 {
-		list := s.list(back, n, room+s.size(back), func(i int) string {
-			return s.path(clip(oneLine(a.Recovered[i]), maxPath))
-		})
-		b.WriteString(list + "\n\n")
+	if back {
+		b.WriteString(s.recovered(a, room+s.size(s.recovered(a, 0))) + "\n\n")
 	}
 	b.WriteString(tail)
 	return b.String()
 }
 
-// list is a heading and as many lines under it as fit into the room, with the
-// number of those left out.
-func (s style) list(heading string, n, room int, line func(int) string) string {
+// dead lists the dead replicas with their reasons, as far as there is room.
+func (s style) dead(a Alert, room int) string {
+	return s.list(len(a.Dead), "dead", room, func(i int) string {
+		line := s.path(clip(oneLine(a.Dead[i].Path), maxPath))
+		if reason := clip(oneLine(a.Dead[i].Reason), maxReason); reason != "" {
+			line += " (" + s.text(reason) + ")"
+		}
+		return line
+	})
+}
+
+// recovered lists the replicas that came back, as far as there is room.
+func (s style) recovered(a Alert, room int) string {
+	return s.list(len(a.Recovered), "recovered", room, func(i int) string {
+		return s.path(clip(oneLine(a.Recovered[i]), maxPath))
+	})
+}
+
+// list is a heading that counts n replicas and as many lines under it as fit
+// into the room, with the number of those left out.
+func (s style) list(n int, what string, room int, line func(int) string) string {
+	heading := fmt.Sprintf("%d replicas %s", n, what)
+	if n == 1 {
+		heading = "1 replica " + what
+	}
 	var b strings.Builder
-	used := s.size(heading + ":")
+	b.WriteString(heading + ":")
+	used := s.size(b.String())
 	for i := range n {
 		more := fmt.Sprintf("\n- and %d more", n-i)
 		item := "\n- " + line(i)
@@ -135,16 +153,7 @@ func (s style) list(heading string, n, room int, line func(int) string) string {
 		b.WriteString(item)
 		used += s.size(item)
 	}
-	return heading + ":" + b.String()
-}
-
-// replica is a dead replica on one line.
-func (s style) replica(r Replica) string {
-	line := s.path(clip(oneLine(r.Path), maxPath))
-	if reason := clip(oneLine(r.Reason), maxReason); reason != "" {
-		line += " (" + s.text(reason) + ")"
-	}
-	return line
+	return b.String()
 }
 
 // tail is the last lines of a body: notes, time and link.
@@ -169,6 +178,9 @@ func notes(a Alert) []string {
 	}
 	if note := clip(oneLine(a.Note), maxNote); note != "" {
 		list = append(list, note)
+	}
+	if a.Repeat {
+		list = append(list, "This may be a repeat: the monitor was restarted while it was being sent.")
 	}
 	switch {
 	case a.Merged == 1:
@@ -212,14 +224,6 @@ func span(d time.Duration) string {
 		return fmt.Sprintf("%d h", hours)
 	}
 	return fmt.Sprintf("%d min", minutes)
-}
-
-// replicas counts replicas in words.
-func replicas(n int) string {
-	if n == 1 {
-		return "1 replica"
-	}
-	return fmt.Sprintf("%d replicas", n)
 }
 
 // icon marks a status in plain text.

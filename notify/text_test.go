@@ -87,6 +87,16 @@ This stands for 2 earlier notifications too, which were still waiting.
 
 Time: 08:58:28 UTC+0200, sent 1 d 2 h late
 Page: https://status.example.com/`},
+		{"repeat", deadAlert().with(func(a *Alert) { a.Repeat, a.Dead = true, a.Dead[1:] }), 0,
+			`Crisp Status changed: dead
+
+1 replica dead:
+- web:core:tcp://edge-4.example.net:80
+
+This may be a repeat: the monitor was restarted while it was being sent.
+
+Time: 08:58:28 UTC+0200
+Page: https://status.example.com/`},
 		{"test", deadAlert().with(func(a *Alert) { a.Test, a.Status, a.Dead = true, Healthy, nil }), 0,
 			`TEST: Crisp Status changed: healthy
 

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"iter"
+	"slices"
+	"time"
+)
+
+// A pastRecord is what changed in a node's past: it replaces the days and
+// months that it names, and what the node has been since.
+type pastRecord struct {
+	Service string      `json:"service"`
+	Node    string      `json:"node"`
+	Days    []sumRecord `json:"days,omitempty"`
+	Months  []sumRecord `json:"months,omitempty"`
+	Status  string      `json:"status,omitempty"` // "" is not known
+	Since   time.Time   `json:"since"`
+}
+
+// A sumRecord is the first day of a day or month, counted from 1 January 1970,
+// and the milliseconds for which the node was healthy, sick and dead.
+type sumRecord [4]int64
+
+// An incidentRecord is an incident, with labels to show should its node not be
+// in the config any more.
+type incidentRecord struct {
+	ID           string    `json:"id"`
+	Service      string    `json:"service"`
+	Node         string    `json:"node"`
+	ServiceLabel string    `json:"service_label,omitempty"`
+	NodeLabel    string    `json:"node_label,omitempty"`
+	Start        time.Time `json:"start"`
+	End          time.Time `json:"end,omitzero"`
+	Reason       string    `json:"reason,omitempty"`
+}
+
+// keep has the store keep what changed since the last time.
+func (h *history) keep(st *state, now time.Time) {
+	h.keptAt = now
+	for _, ns := range h.unkept {
+		t := &ns.track
+		st.keep(record{Past: newPastRecord(ns.key(), t.past, t.kept)}, nil)
+		t.unkept, t.kept = false, t.past.days.current.from
+	}
+	h.unkept = h.unkept[:0]
+	if !h.anyUnkept {
+		return
+	}
+	h.anyUnkept = false
+	for _, out := range h.all {
+		switch {
+		case !out.unkept:
+		case out.end.IsZero() && now.Sub(out.start) < gatherTime:
+			h.anyUnkept = true // not an incident yet
+		default:
+			out.unkept = false
+			st.keep(record{Incident: newIncidentRecord(&out.incident)}, nil)
+		}
+	}
+}
+
+// records yields all that the history knows, also of nodes that are no longer
+// in the config.
+func (h *history) records(st *state, now time.Time) iter.Seq[record] {
+	return func(yield func(record) bool) {
+		for ns := range st.allNodes() {
+			if !yield(record{Past: newPastRecord(ns.key(), ns.track.past, 0)}) {
+				return
+			}
+		}
+		for key, past := range h.gone {
+			if !yield(record{Past: newPastRecord(key, past, 0)}) {
+				return
+			}
+		}
+		for _, out := range h.all {
+			if out.end.IsZero() && now.Sub(out.start) < gatherTime {
+				continue
+			}
+			if !yield(record{Incident: newIncidentRecord(&out.incident)}) {
+				return
+			}
+		}
+	}
+}
+
+// newPastRecord is the record of a past without the days that were over before
+// a date, and their months. One day more does no harm: a clock that is put
+// back a little at midnight books on the day before.
+func newPastRecord(key nodeKey, past *nodeHistory, from date) *pastRecord {
+	rec := &pastRecord{Service: key.service, Node: key.node, Since: past.since.UTC()}
+	if past.known {
+		rec.Status = past.status.String()
+	}
+	from = max(from-1, 0)
+	rec.Days = past.days.records(from)
+	rec.Months = past.months.records(from.month())
+	return rec
+}
+
+// records are those of the sums that do not lie before a date.
+func (l *sumRow) records(from date) (recs []sumRecord) {
+	for s := range l.all() {
+		if s.from >= from {
+			c := s.close()
+			recs = append(recs, sumRecord{int64(c.from), int64(c.ms[healthy]), int64(c.ms[sick]), int64(c.ms[dead])})
+		}
+	}
+	return recs
+}
+
+func newIncidentRecord(in *incident) *incidentRecord {
+	rec := &incidentRecord{
+		ID:           in.id,
+		Service:      in.service.ID,
+		Node:         in.node.ID,
+		ServiceLabel: in.service.Label,
+		NodeLabel:    in.node.Label,
+		Start:        in.start.UTC(),
+		Reason:       in.reason,
+	}
+	if !in.end.IsZero() {
+		// By the monotonic clock, which a file cannot hold.
+		rec.End = rec.Start.Add(in.end.Sub(in.start))
+	}
+	return rec
+}
+
+// restorePast takes up what a record says of a node. Records must come in the
+// order in which they were kept; resume follows the last one.
+func (h *history) restorePast(rec *pastRecord) {
+	key := nodeKey{rec.Service, rec.Node}
+	past := &nodeHistory{since: rec.Since}
+	if before := h.gone[key]; before != nil {
+		past.days, past.months = before.days, before.months
+	}
+	past.days.restore(rec.Days)
+	past.months.restore(rec.Months)
+	if i := slices.Index(statusNames[:], rec.Status); i >= 0 {
+		past.status, past.known = status(i), true
+	}
+	h.gone[key] = past
+}
+
+// restore puts sums in the place of those with the same date.
+func (l *sumRow) restore(recs []sumRecord) {
+	for _, rec := range recs {
+		c := closedSum{from: date(rec[0])}
+		for i := range c.ms {
+			c.ms[i] = uint32(rec[1+i])
+		}
+		i, found := slices.BinarySearchFunc(l.closed, c, closedSum.compare)
+		if found {
+			l.closed[i] = c
+		} else {
+			l.closed = slices.Insert(l.closed, i, c)
+		}
+	}
+}
+
+func (c closedSum) compare(other closedSum) int { return int(c.from) - int(other.from) }
+
+// restoreIncident takes up an incident, in the place of the one with its id.
+func (h *history) restoreIncident(rec *incidentRecord) {
+	out := &outage{incident: incident{
+		id:      rec.ID,
+		service: &Service{ID: rec.Service, Label: rec.ServiceLabel},
+		node:    &Node{ID: rec.Node, Label: rec.NodeLabel},
+		start:   rec.Start,
+		end:     rec.End,
+		reason:  rec.Reason,
+	}}
+	i := slices.IndexFunc(h.all, func(other *outage) bool { return other.id == rec.ID })
+	if i < 0 {
+		h.all = append(h.all, out)
+	} else {
+		h.all[i] = out
+	}
+}
+
+// resume goes on from what was restored, for a program that ran until alive
+// and runs again now. What was in between is not known. An incident that
+// lasted then lasts on until a check says otherwise.
+func (h *history) resume(st *state, alive, now time.Time) {
+	zone := now.Location()
+	for key, past := range h.gone {
+		// A span never has more than one midnight to cross. One that does was
+		// begun by another clock.
+		if alive.Sub(past.since) > 25*time.Hour+maxPause {
+			past.known = false
+		}
+		h.gone[key] = past.become(healthy, false, alive.In(zone))
+	}
+	for ns := range st.allNodes() {
+		ns.track = nodeTrack{fresh: ns.track.fresh}
+	}
+	h.enlist(st, now)
+	h.forget()
+	for ns := range st.allNodes() {
+		s, known := ns.condition()
+		st.rewrite(ns, ns.track.past.become(s, known, now)) // the file must not have it run on either
+	}
+	for _, out := range h.all {
+		// Give these a monotonic reading, and keep clocks that were wrong
+		// from making them last for ever, or less than nothing.
+		if out.end.IsZero() {
+			out.start = now.Add(-max(now.Sub(out.start), 0))
+		} else if out.end.Before(out.start) {
+			out.end = out.start
+		}
+	}
+	h.sort()
+	h.attach(st, alive, now)
+	h.prune(now)
+}
+
+// attach ties the outages to the nodes of the config. Those that last end at
+// the given time when their node is not among them.
+func (h *history) attach(st *state, end, now time.Time) {
+	nodes := make(map[nodeKey]*nodeState)
+	for ns := range st.allNodes() {
+		nodes[ns.key()] = ns
+		ns.track.outage = nil
+	}
+	for _, out := range h.all {
+		ns := nodes[nodeKey{out.service.ID, out.node.ID}]
+		if ns != nil {
+			out.service, out.node = ns.service.conf, ns.conf
+		}
+		switch {
+		case !out.end.IsZero():
+		case ns == nil || ns.track.outage != nil:
+			out.end = end
+			if end.Before(out.start) {
+				out.end = out.start
+			}
+			out.unkept, h.anyUnkept = true, true
+		default:
+			ns.track.outage = out
+		}
+	}
+	h.changed, st.dirty = true, true
+}

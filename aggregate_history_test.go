@@ -1,0 +1,282 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+// A twin is the history done the plain way: it writes down every stretch of
+// every node, and adds up at the end.
+type twin struct {
+	nodes []twinNode
+}
+
+type twinNode struct {
+	status    []int // of the replicas: a status, or -1 while it is not known
+	last      []int // the same, but with what was known before a restart
+	stretches []stretch
+	outages   []stretch
+}
+
+type stretch struct {
+	status     int
+	start, end time.Time
+}
+
+// see notes what the node has become.
+func (n *twinNode) see(now time.Time) {
+	current := slices.Max(append([]int{-1}, n.status...))
+	wasDead := slices.Contains(n.last, int(dead))
+	if current != int(dead) && wasDead {
+		current = -1
+	}
+	n.cut(now)
+	if current >= 0 {
+		n.stretches = append(n.stretches, stretch{status: current, start: now})
+	}
+	open := len(n.outages) > 0 && n.outages[len(n.outages)-1].end.IsZero()
+	switch {
+	case !open && slices.Contains(n.status, int(dead)):
+		n.outages = append(n.outages, stretch{start: now})
+	case open && !wasDead:
+		o := &n.outages[len(n.outages)-1]
+		if o.end = now; o.end.Sub(o.start) < time.Second {
+			n.outages = n.outages[:len(n.outages)-1]
+		}
+	}
+}
+
+// cut ends the stretch that lasts.
+func (n *twinNode) cut(now time.Time) {
+	if i := len(n.stretches) - 1; i >= 0 && n.stretches[i].end.IsZero() {
+		n.stretches[i].end = now
+	}
+}
+
+// within adds up what lies between two times.
+func (n *twinNode) within(from, to time.Time) (parts [3]time.Duration) {
+	for _, s := range n.stretches {
+		start, end := s.start, s.end
+		if start.Before(from) {
+			start = from
+		}
+		if end.After(to) {
+			end = to
+		}
+		if d := end.Sub(start); d > 0 {
+			parts[s.status] += d
+		}
+	}
+	return parts
+}
+
+// reborn returns the state of a program that starts now, from the lines that
+// the one before wrote until alive.
+func reborn(t *testing.T, conf *Config, lines [][]byte, statuses map[string]status, alive, now time.Time) *state {
+	t.Helper()
+	st := newState(conf, now)
+	for _, line := range lines {
+		var rec record
+		if err := json.Unmarshal(line, &rec); err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case rec.Past != nil:
+			st.history.restorePast(rec.Past)
+		case rec.Incident != nil:
+			st.history.restoreIncident(rec.Incident)
+		}
+	}
+	for _, r := range st.own {
+		if s, ok := statuses[r.path()]; ok {
+			st.count(r.node, r.status, -1)
+			r.status, r.stale = s, true
+			st.count(r.node, r.status, +1)
+		}
+	}
+	st.history.resume(st, alive, now)
+	st.ledger = new(ledger)
+	return st
+}
+
+func marshal(t *testing.T, recs ...record) (lines [][]byte) {
+	t.Helper()
+	for _, rec := range recs {
+		line, err := json.Marshal(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// A year with outages of all lengths and a hundred restarts, in a zone with
+// days of 23 and 25 hours: what the history says of it is what the plain way
+// of counting says.
+func TestHistoryYear(t *testing.T) {
+	zone, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rnd := rand.New(rand.NewPCG(3, 4))
+	conf := &Config{Metrics: Metrics{PollInterval: 2000 * time.Hour}}
+	service := &Service{ID: "s"}
+	tw := &twin{nodes: make([]twinNode, 50)}
+	for i := range tw.nodes {
+		node := &Node{ID: fmt.Sprint(i)}
+		for k := range 1 + i%3 {
+			node.Targets = append(node.Targets, Target{Raw: fmt.Sprint("tcp://", k)})
+			tw.nodes[i].status = append(tw.nodes[i].status, -1)
+			tw.nodes[i].last = append(tw.nodes[i].last, -1)
+		}
+		service.Nodes = append(service.Nodes, node)
+	}
+	conf.Services = []*Service{service}
+	all := replicas(conf.Services)
+
+	begin := time.Date(2025, 10, 1, 17, 30, 0, 0, zone)
+	now := begin
+	st := newState(conf, now)
+	st.ledger = new(ledger)
+	var lines [][]byte
+	for now.Sub(begin) < 365*24*time.Hour {
+		next := now.Add(time.Duration(rnd.ExpFloat64() * float64(20*time.Minute))).Round(time.Millisecond)
+		for tick := now.Add(historyBeat * 5); tick.Before(next); tick = tick.Add(historyBeat * 5) {
+			st.expire(tick)
+		}
+		now = next
+		st.expire(now)
+		switch rnd.IntN(250) {
+		case 0: // restart, after up to 40 hours
+			if rnd.IntN(3) == 0 {
+				lines = marshal(t, slices.Collect(st.history.records(st, now))...)
+			} else {
+				st.history.keep(st, now)
+				lines = append(lines, marshal(t, st.ledger.records...)...)
+			}
+			statuses := make(map[string]status)
+			for _, r := range st.own {
+				if r.checked || r.stale {
+					statuses[r.path()] = r.status
+				}
+			}
+			for i := range tw.nodes {
+				tw.nodes[i].cut(now)
+				for k := range tw.nodes[i].status {
+					tw.nodes[i].status[k] = -1
+				}
+			}
+			alive := now
+			now = now.Add(time.Duration(rnd.Int64N(int64(40 * time.Hour)))).Round(time.Millisecond)
+			st = reborn(t, conf, lines, statuses, alive, now)
+		default:
+			r := all[rnd.IntN(len(all))]
+			s := status(max(0, rnd.IntN(6)-3))
+			i, k := slices.Index(service.Nodes, r.node), r.index
+			st.settle(result{replica: r, status: s}, now)
+			tw.nodes[i].status[k], tw.nodes[i].last[k] = int(s), int(s)
+			tw.nodes[i].see(now)
+		}
+	}
+	for i := range tw.nodes {
+		tw.nodes[i].cut(now)
+	}
+
+	close := func(a, b time.Duration) bool { return (a - b).Abs() <= 20*time.Millisecond }
+	today := dateOf(now)
+	for i, ns := range st.services[0].nodes {
+		n := &tw.nodes[i]
+		for x, day := range ns.track.past.last(keptDays, now) {
+			from := time.Date(now.Year(), now.Month(), now.Day()-(keptDays-1-x), 0, 0, 0, 0, zone)
+			if !day.date.Equal(from) {
+				t.Fatalf("day %d begins at %v, want %v", x, day.date, from)
+			}
+			want := n.within(from, from.AddDate(0, 0, 1))
+			if !close(day.healthy, want[healthy]) || !close(day.sick, want[sick]) || !close(day.dead, want[dead]) {
+				t.Errorf("node %d on %v: %v %v %v, want %v", i, dateOf(from), day.healthy, day.sick, day.dead, want)
+			}
+		}
+		for _, days := range []int{1, 7, keptDays} {
+			up, known := ns.track.past.uptime(days, now)
+			want := n.within((today - date(days-1)).start(zone), now)
+			if !close(up, want[healthy]+want[sick]) || !close(known, want[healthy]+want[sick]+want[dead]) {
+				t.Errorf("node %d, last %d days: up %v of %v, want %v", i, days, up, known, want)
+			}
+		}
+		months := slices.Collect(ns.track.past.advance(now).months.all())
+		if len(months) != 12+1 {
+			t.Errorf("node %d has %d months", i, len(months))
+		}
+		for _, m := range months {
+			from := m.from.start(zone)
+			want := n.within(from, from.AddDate(0, 1, 0))
+			for s := range want {
+				if (m.parts[s] - want[s]).Abs() > 200*time.Millisecond {
+					t.Errorf("node %d in %v: %v, want %v", i, m.from, m.parts, want)
+				}
+			}
+		}
+	}
+
+	_, kept := st.history.list(now)
+	var got, want []string
+	for _, in := range kept {
+		if in.end.IsZero() || in.end.After(now.Add(-14*24*time.Hour)) {
+			got = append(got, fmt.Sprint(in.node.ID, " ", in.start.Unix(), " ", in.end.Unix()))
+		}
+	}
+	for i := range tw.nodes {
+		for _, o := range tw.nodes[i].outages {
+			if o.end.IsZero() && now.Sub(o.start) >= time.Second || o.end.After(now.Add(-14*24*time.Hour)) {
+				want = append(want, fmt.Sprint(i, " ", o.start.Unix(), " ", o.end.Unix()))
+			}
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) || len(want) < 100 {
+		t.Errorf("incidents:\n%v\nwant:\n%v", got, want)
+	}
+}
+
+// The cost of a result must not grow with the number of replicas. One in two
+// hundred is a change here, and time passes as it does with an interval of
+// 120 s.
+func BenchmarkSettle(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			conf := &Config{Metrics: Metrics{PollInterval: 2 * time.Minute}}
+			service := &Service{ID: "s"}
+			for i := range n / 4 {
+				service.Nodes = append(service.Nodes, &Node{ID: fmt.Sprint(i), Targets: make([]Target, 4)})
+			}
+			conf.Services = []*Service{service}
+			all := replicas(conf.Services)
+			now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+			st := newState(conf, now)
+			for _, r := range all {
+				st.settle(result{replica: r}, now)
+			}
+			st.snapshot(now)
+			rnd := rand.New(rand.NewPCG(5, 6))
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				now = now.Add(2 * time.Minute / time.Duration(n))
+				res := result{replica: all[i%n], latency: time.Millisecond}
+				if rnd.IntN(200) == 0 {
+					res.status = status(rnd.IntN(3))
+				}
+				st.settle(res, now)
+				if i%64 == 0 {
+					st.expire(now)
+				}
+			}
+		})
+	}
+}

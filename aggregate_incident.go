@@ -1,0 +1,140 @@
+package main
+
+import (
+	"crypto/rand"
+	"slices"
+	"time"
+)
+
+const (
+	// shownFor is how long an incident stays on the page after it ended.
+	shownFor = 14 * 24 * time.Hour
+
+	// keptFor is how long it is kept.
+	keptFor = keptDays * 24 * time.Hour
+
+	// keptIncidents is how many incidents that ended are kept; pruneAfter
+	// more may come before they are looked through.
+	keptIncidents = 1000
+	pruneAfter    = 250
+)
+
+// An incident is a stretch of time in which a node was dead, of a second at
+// least.
+type incident struct {
+	id      string // stable, for feeds
+	service *Service
+	node    *Node
+	start   time.Time
+	end     time.Time // zero while it lasts
+	reason  string    // for operators alone: it may name the replica
+}
+
+// An outage is an incident in the making, or one that is over.
+type outage struct {
+	incident
+	unkept bool
+}
+
+// outages are the incidents that are kept.
+type outages struct {
+	all     []*outage // by start
+	pruned  int       // how many were left when it was last pruned
+	changed bool      // what is shown is no longer true
+	reveal  time.Time // when an outage becomes an incident; zero: none will
+
+	shown, kept []incident // newest first: of 14 days, and all
+	anyUnkept   bool       // whether any of all changed since it was kept
+}
+
+// open begins an outage.
+func (o *outages) open(ns *nodeState, reason string, now time.Time) *outage {
+	out := &outage{incident{
+		id: rand.Text(), service: ns.service.conf, node: ns.conf, start: now, reason: reason,
+	}, true}
+	o.all = append(o.all, out)
+	o.changed, o.anyUnkept = true, true
+	return out
+}
+
+// close ends an outage. One that was over before anybody was told of it was
+// no incident.
+func (o *outages) close(out *outage, now time.Time) {
+	o.changed = true
+	if now.Sub(out.start) < gatherTime {
+		o.all = slices.DeleteFunc(o.all, func(other *outage) bool { return other == out })
+		return
+	}
+	out.end, out.unkept = now, true
+	o.anyUnkept = true
+	if len(o.all) > o.pruned+pruneAfter {
+		o.prune(now)
+	}
+}
+
+// prune drops what is too old, and the oldest of what is too much. Those that
+// last stay: there are no more of them than nodes.
+func (o *outages) prune(now time.Time) {
+	over := -keptIncidents
+	for _, out := range o.all {
+		if !out.end.IsZero() {
+			over++
+		}
+	}
+	o.changed = true
+	o.all = slices.DeleteFunc(o.all, func(out *outage) bool {
+		if out.end.IsZero() || over <= 0 && now.Sub(out.end) <= keptFor {
+			return false
+		}
+		over--
+		return true
+	})
+	o.pruned = max(len(o.all), keptIncidents)
+}
+
+// shift keeps the outages that last as long as they are, when the wall clock
+// was moved.
+func (o *outages) shift(now time.Time) {
+	for _, out := range o.all {
+		if out.end.IsZero() {
+			out.start, out.unkept = now.Add(out.start.Sub(now)), true
+			o.changed, o.anyUnkept = true, true
+		}
+	}
+	o.sort()
+}
+
+func (o *outages) sort() {
+	slices.SortStableFunc(o.all, func(a, b *outage) int { return a.start.Compare(b.start) })
+}
+
+// reveals reports whether an outage became an incident by now.
+func (o *outages) reveals(now time.Time) bool {
+	if o.reveal.IsZero() || now.Before(o.reveal) {
+		return false
+	}
+	o.reveal, o.changed = time.Time{}, true
+	return true
+}
+
+// list returns the incidents that are shown and those that are kept, newest
+// first. It makes new lists when something changed.
+func (o *outages) list(now time.Time) (shown, kept []incident) {
+	if !o.changed {
+		return o.shown, o.kept
+	}
+	o.changed, o.reveal = false, time.Time{}
+	o.kept = make([]incident, 0, len(o.all))
+	o.shown = nil
+	for _, out := range slices.Backward(o.all) {
+		if out.end.IsZero() && now.Sub(out.start) < gatherTime {
+			o.reveal = out.start.Add(gatherTime) // the last one is the earliest
+			continue
+		}
+		o.kept = append(o.kept, out.incident)
+		if out.end.IsZero() || now.Sub(out.end) <= shownFor {
+			o.shown = append(o.shown, out.incident)
+		}
+	}
+	return o.shown, o.kept
+}

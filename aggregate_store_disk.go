@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// A journal that has grown beyond this size and beyond compactRatio times
+	// the state file, or is older than compactAge, is replaced by a new state.
+	compactSize  = 1 << 20
+	compactRatio = 4
+	compactAge   = 24 * time.Hour
+
+	// keepDamaged is how many damaged files are kept for people to look at.
+	keepDamaged = 4
+)
+
+// A disk writes the store's files. It belongs to the goroutine that writes and
+// may wait as long as the hardware does. Each of its steps leaves the folder
+// in a state from which load reads all that was written before.
+type disk struct {
+	dir        folder
+	generation int             // of the journal that is written, or was last
+	damaged    map[string]bool // to be set aside, once their content is safe
+
+	journal folderFile // nil: a new one is to be started
+	used    bool       // whether the one of this generation holds more than its head
+	good    int64      // its size up to the last line that is sure to last
+	grown   int64      // bytes of journals since the last state file
+	state   int64      // the size of that; 0: there is none of this run
+	began   time.Time  // when it was written
+}
+
+// A job is what is to be written.
+type job struct {
+	records []record
+	whole   []record // when not nil, all that is known, records included
+}
+
+// An outcome is what became of a job.
+type outcome struct {
+	err     error // the records are not sure to last
+	dropped error // some records are none that can be written
+	whole   error // the state was not written
+	due     bool  // it is time for a new state
+}
+
+// do writes a job. Records are on the disk for good when it returns without an
+// error.
+func (d *disk) do(j job) (out outcome) {
+	// A new state needs a new journal first: from then on, whether the state
+	// gets written or not, what is read back is complete.
+	if j.whole != nil {
+		d.stop()
+	}
+	lines := newLineWriter()
+	for i := range j.records {
+		if err := lines.add(&j.records[i]); err != nil {
+			out.dropped = err
+		}
+	}
+	if out.err = d.append(lines.buf.Bytes()); out.err != nil || j.whole == nil {
+		return out
+	}
+	out.whole = d.compact(j.whole)
+	return out
+}
+
+// due reports whether it is time for a new state file.
+func (d *disk) due(now time.Time) bool {
+	return d.state == 0 || d.grown > max(compactSize, compactRatio*d.state) || now.Sub(d.began) > compactAge
+}
+
+// append writes lines to the journal. When that fails, the journal ends after
+// the last good line, as far as the disk permits, and is not written any more:
+// what a failed sync has left of it, nobody knows.
+func (d *disk) append(lines []byte) error {
+	if d.journal == nil {
+		if err := d.start(); err != nil {
+			return err
+		}
+	}
+	_, err := d.journal.Write(lines)
+	if err == nil {
+		err = d.journal.Sync()
+	}
+	if err != nil {
+		if d.journal.Truncate(d.good) == nil {
+			_ = d.journal.Sync() // may fail like the last one, and does no harm
+		}
+		d.stop()
+		return err
+	}
+	d.used = d.used || len(lines) > 0
+	d.good += int64(len(lines))
+	d.grown += int64(len(lines))
+	return nil
+}
+
+// stop ends the journal.
+func (d *disk) stop() {
+	if d.journal != nil {
+		_ = d.journal.Close() // all that matters is synced
+		d.journal = nil
+	}
+}
+
+// start starts the journal of the next generation. One that holds nothing yet
+// is started anew, so that a disk that stays full does not gather files.
+func (d *disk) start() error {
+	generation := d.generation
+	if d.used {
+		generation++
+	}
+	name := journalName(generation)
+	f, err := d.dir.create(name)
+	if err != nil {
+		return err
+	}
+	head := newLineWriter()
+	err = head.add(newHead("journal", generation))
+	if err == nil {
+		_, err = f.Write(head.buf.Bytes())
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = d.dir.sync()
+	}
+	if err != nil {
+		_ = f.Close()
+		_ = d.dir.remove(name)
+		return err
+	}
+	d.journal, d.generation, d.used = f, generation, false
+	d.good = int64(head.buf.Len())
+	return nil
+}
+
+func newHead(file string, generation int) *record {
+	return &record{Head: &headRecord{file, storeFormat, generation, time.Now().UTC().Truncate(time.Second)}}
+}
+
+// compact writes the state file of the journal that was just started, and
+// then clears away what that one replaces.
+func (d *disk) compact(whole []record) error {
+	name := stateName(d.generation)
+	size, err := d.write(name+unfinishedMark, whole)
+	if err == nil {
+		err = d.dir.rename(name+unfinishedMark, name)
+	} else {
+		_ = d.dir.remove(name + unfinishedMark)
+	}
+	if err == nil {
+		err = d.dir.sync()
+	}
+	if err != nil {
+		return err
+	}
+	d.state, d.grown, d.began = size, 0, time.Now()
+	return d.clear()
+}
+
+// write writes a state file.
+func (d *disk) write(name string, whole []record) (size int64, err error) {
+	f, err := d.dir.create(name)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if e := f.Close(); err == nil {
+			err = e
+		}
+	}()
+	out := bufio.NewWriterSize(f, 256<<10)
+	lines := newLineWriter()
+	count := 0
+	put := func(rec *record) error {
+		lines.buf.Reset()
+		if lines.add(rec) != nil {
+			return nil // what cannot be written was reported when it came
+		}
+		count++
+		size += int64(lines.buf.Len())
+		_, err := out.Write(lines.buf.Bytes())
+		return err
+	}
+	if err := put(newHead("state", d.generation)); err != nil {
+		return 0, err
+	}
+	for i := range whole {
+		if err := put(&whole[i]); err != nil {
+			return 0, err
+		}
+	}
+	if err := put(&record{End: &endRecord{count - 1}}); err != nil {
+		return 0, err
+	}
+	if err := out.Flush(); err != nil {
+		return 0, err
+	}
+	return size, f.Sync()
+}
+
+// clear removes the files that the newest state file replaces. Those that were
+// found damaged it sets aside, and of these it removes the oldest.
+func (d *disk) clear() error {
+	names, err := d.dir.list()
+	if err != nil {
+		return err
+	}
+	stamp := time.Now().UTC().Format("20060102T150405Z")
+	for _, f := range storedFiles(names) {
+		switch {
+		case d.damaged[f.name]:
+			aside := f.name + damagedMark + stamp
+			if err := d.dir.rename(f.name, aside); err != nil {
+				return err
+			}
+			delete(d.damaged, f.name)
+			names = append(names, aside)
+		case f.generation < d.generation:
+			if err := d.dir.remove(f.name); err != nil {
+				return err
+			}
+		}
+	}
+	aside := slices.DeleteFunc(names, func(name string) bool { return !strings.Contains(name, damagedMark) })
+	slices.SortFunc(aside, func(a, b string) int {
+		return cmp.Compare(a[strings.Index(a, damagedMark):], b[strings.Index(b, damagedMark):])
+	})
+	for _, name := range aside[:max(0, len(aside)-keepDamaged)] {
+		if err := d.dir.remove(name); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		if stale, ok := strings.CutSuffix(name, unfinishedMark); ok && storeFile.MatchString(stale) {
+			if err := d.dir.remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	return d.dir.sync()
+}

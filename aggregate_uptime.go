@@ -1,0 +1,228 @@
+package main
+
+import (
+	"iter"
+	"math"
+	"slices"
+	"time"
+)
+
+const (
+	// keptDays is for how many days, today among them, a node's past is kept
+	// day by day.
+	keptDays = 90
+
+	// keptMonths is for how many months it is kept by month: for ever.
+	keptMonths = 12 * 100
+)
+
+// A date is a day of the calendar, counted from 1 January 1970.
+type date int32
+
+// dateOf returns the date that a clock in t's zone shows at t.
+func dateOf(t time.Time) date {
+	y, m, d := t.Date()
+	return date(time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix() / (24 * 60 * 60))
+}
+
+// noon is within the date in UTC and says its year, month and day.
+func (d date) noon() time.Time { return time.Unix(int64(d)*24*60*60+12*60*60, 0).UTC() }
+
+// String returns the date as 2026-03-01.
+func (d date) String() string { return d.noon().Format(time.DateOnly) }
+
+// month returns the first day of the date's month.
+func (d date) month() date { return d - date(d.noon().Day()) + 1 }
+
+// start returns the first moment of the date in a zone. That need not be
+// midnight: where clocks change at that hour there may be none, or two.
+func (d date) start(zone *time.Location) time.Time {
+	y, m, day := d.noon().Date()
+	t := time.Date(y, m, day, 0, 0, 0, 0, zone)
+	if dateOf(t) < d { // as yet the day before, by an hour that is left out or repeated
+		return t.Add(24*time.Hour - clock(t))
+	}
+	if before := t.Add(-1); dateOf(before) == d { // the second midnight of two
+		return before.Add(-clock(before))
+	}
+	return t
+}
+
+// clock returns the time of day.
+func clock(t time.Time) time.Duration {
+	h, m, s := t.Clock()
+	return time.Duration(h)*time.Hour + time.Duration(m)*time.Minute + time.Duration(s)*time.Second + time.Duration(t.Nanosecond())
+}
+
+// A sum says for how long a node had each status within a day or a month.
+type sum struct {
+	from  date // the day, or the first one of the month
+	parts [3]time.Duration
+}
+
+func (s *sum) total() time.Duration { return s.parts[healthy] + s.parts[sick] + s.parts[dead] }
+
+// A closedSum is a sum to the millisecond: there are 90 of them for each
+// node, and as many as it has months.
+type closedSum struct {
+	from date
+	ms   [3]uint32 // a month has less than 2^32 of them
+}
+
+func (s *sum) close() closedSum {
+	c := closedSum{from: s.from}
+	for i, d := range s.parts {
+		c.ms[i] = uint32(min(d.Round(time.Millisecond).Milliseconds(), math.MaxUint32))
+	}
+	return c
+}
+
+func (c *closedSum) open() sum {
+	s := sum{from: c.from}
+	for i, ms := range c.ms {
+		s.parts[i] = time.Duration(ms) * time.Millisecond
+	}
+	return s
+}
+
+// A sumRow is a row of sums. The closed ones are never changed in place, for
+// snapshots share them.
+type sumRow struct {
+	closed  []closedSum // by date; those with nothing in them are left out
+	current sum
+}
+
+// all yields all sums that have something in them, by date.
+func (l sumRow) all() iter.Seq[sum] {
+	return func(yield func(sum) bool) {
+		pending := l.current.total() > 0
+		for i := range l.closed {
+			if pending && l.current.from < l.closed[i].from {
+				if pending = false; !yield(l.current) {
+					return
+				}
+			}
+			if !yield(l.closed[i].open()) {
+				return
+			}
+		}
+		if pending {
+			yield(l.current)
+		}
+	}
+}
+
+// turn makes the sum from d the current one. Of more others than keep, it
+// drops those farthest from d: usually the oldest, but also what was booked
+// under a clock that was wrong. As d itself may be that, a leap drops nothing
+// until there are twice as many.
+func (l *sumRow) turn(d date, keep int) {
+	next, closed, leap := sum{from: d}, make([]closedSum, 0, len(l.closed)+1), true
+	for s := range l.all() {
+		if s.from == d {
+			next = s
+			continue
+		}
+		closed = append(closed, s.close())
+		if distance := int(d) - int(s.from); max(distance, -distance) <= keep {
+			leap = false
+		}
+	}
+	if len(closed) > keep && (!leap || len(closed) > 2*keep) {
+		for len(closed) > keep {
+			if last := len(closed) - 1; d-closed[0].from >= closed[last].from-d {
+				closed = closed[1:]
+			} else {
+				closed = closed[:last]
+			}
+		}
+		closed = slices.Clone(closed)
+	}
+	*l = sumRow{closed, next}
+}
+
+// A nodeHistory is a node's past: what is booked, and what the node has been
+// since. It is never changed after it was published, and need not be: ask it
+// with the present time, and it counts in what passed since.
+type nodeHistory struct {
+	days, months sumRow
+	known        bool // whether the status since then is known
+	status       status
+	since        time.Time
+}
+
+// advance returns the history with everything booked up to now. A span is as
+// long as the monotonic clock says, and it lies where the wall clock said
+// when it began.
+func (h nodeHistory) advance(now time.Time) nodeHistory {
+	if h.known {
+		zone := now.Location()
+		at, left := h.since.Round(0).In(zone), now.Sub(h.since)
+		for left > 0 {
+			d := dateOf(at)
+			start, end := d.start(zone), (d + 1).start(zone)
+			part := min(left, end.Sub(at))
+			h.book(d, part, end.Sub(start))
+			at, left = end, left-part
+		}
+	}
+	h.since = now
+	return h
+}
+
+// book adds a part of the running span to a date of that length. More than
+// the length does not fit in, however the wall clock was moved.
+func (h *nodeHistory) book(d date, part, length time.Duration) {
+	if h.days.current.from != d {
+		h.days.turn(d, keptDays-1)
+	}
+	if m := d.month(); h.months.current.from != m {
+		h.months.turn(m, keptMonths)
+	}
+	if part = min(part, length-h.days.current.total()); part > 0 {
+		h.days.current.parts[h.status] += part
+		h.months.current.parts[h.status] += part
+	}
+}
+
+// become returns the history of a node that has another status from now on.
+func (h nodeHistory) become(s status, known bool, now time.Time) *nodeHistory {
+	h = h.advance(now)
+	h.status, h.known = s, known
+	return &h
+}
+
+// A historyDay says for how long a node was what on one day of the server's
+// zone. What is missing to the day's length is not known.
+type historyDay struct {
+	date                time.Time // its first moment
+	healthy, sick, dead time.Duration
+}
+
+// last returns the n days up to the present one, oldest first.
+func (h *nodeHistory) last(n int, now time.Time) []historyDay {
+	past, today := h.advance(now), dateOf(now)
+	days := make([]historyDay, n)
+	for i := range days {
+		days[i].date = (today - date(n-1-i)).start(now.Location())
+	}
+	for s := range past.days.all() {
+		if i := n - 1 - int(today-s.from); i >= 0 && i < n {
+			days[i].healthy, days[i].sick, days[i].dead = s.parts[healthy], s.parts[sick], s.parts[dead]
+		}
+	}
+	return days
+}
+
+// uptime returns for how long, in the n days up to the present one, the node
+// was known not to be dead, and for how long anything was known of it.
+func (h *nodeHistory) uptime(n int, now time.Time) (up, known time.Duration) {
+	past, today := h.advance(now), dateOf(now)
+	for s := range past.days.all() {
+		if s.from <= today && s.from > today-date(n) {
+			up += s.parts[healthy] + s.parts[sick]
+			known += s.total()
+		}
+	}
+	return up, known
+}

@@ -1,0 +1,293 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"vigil/notify"
+)
+
+// defaultConfig is the file that is read when none is named.
+const defaultConfig = "config.cfg"
+
+// sampleConfig is what the program runs on when it finds no file.
+//
+//go:embed config.cfg
+var sampleConfig string
+
+// loadConfig reads the config file at path. With an empty path that is
+// config.cfg in the working directory or, where there is none, the sample,
+// whose Config has no Path. The problems are warnings; the error holds
+// everything that must be mended first, a line each.
+func loadConfig(path string, getenv func(string) (string, bool)) (*Config, []problem, error) {
+	name := path
+	if name == "" {
+		name = defaultConfig
+	}
+	f, err := os.Open(name)
+	if path == "" && errors.Is(err, fs.ErrNotExist) {
+		return parseConfig(strings.NewReader(sampleConfig), "", getenv)
+	}
+	if err != nil {
+		return nil, nil, unreadable(name, err)
+	}
+	defer f.Close()
+	return parseConfig(f, name, getenv)
+}
+
+// unreadable words an error of reading a config file.
+func unreadable(name string, err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	return fmt.Errorf("%s: cannot be read: %w; allowed: a file that this user may read", name, err)
+}
+
+// parseConfig reads a config file and checks all of it. The name stands before
+// each problem and becomes the Config's Path; it is empty for the sample.
+func parseConfig(r io.Reader, name string, getenv func(string) (string, bool)) (*Config, []problem, error) {
+	file := name
+	if file == "" {
+		file = defaultConfig
+	}
+	doc, err := readDocument(r, file, getenv)
+	if err != nil {
+		return nil, nil, unreadable(file, err)
+	}
+	c := &Config{Path: name}
+	if doc.root != nil {
+		c.read(doc.root)
+	}
+	if err := joinProblems(doc.faults); err != nil {
+		return nil, doc.sortedWarnings(), err
+	}
+	return c, doc.sortedWarnings(), nil
+}
+
+// read reads the whole file. The order matters where a part looks at another.
+func (c *Config) read(t *table) {
+	c.readServer(t.table("server"))
+	c.readAssets(t.table("assets"))
+	c.readBranding(t.table("branding"))
+	c.readMetrics(t.table("metrics"))
+	c.readPlugins(t.table("plugins"))
+	c.readNotify(t.table("notify"))
+	c.readStorage(t.table("storage"))
+	c.readProbe(t.table("probe"))
+	t.rest()
+}
+
+// logLevels are the levels of server.log_level.
+var logLevels = []string{"debug", "info", "warn", "error"}
+
+func (c *Config) readServer(t *table) {
+	s := &c.Server
+	s.LogLevel = t.choice("log_level", "error", logLevels)
+	s.InetSet = t.has("inet")
+	s.Inet = t.text("inet", "[::1]:8080")
+	if err := checkInet(s.Inet); err != nil {
+		t.fault("inet", "%s %v; allowed: an address and a port, like [::1]:8080 or 0.0.0.0:8080", t.show("inet", s.Inet), err)
+	}
+	t.number("workers", 4, 0, math.MaxInt64, "")
+	s.ManagerToken = t.token("manager_token", "Manager")
+	s.ReporterToken = t.token("reporter_token", "Reporter")
+	s.MCP = t.yes("mcp_server", false)
+	s.PathPrefix = t.prefix("path_prefix")
+	t.rest()
+}
+
+// checkInet checks an address to listen on. Port 0 lets the system choose one.
+func checkInet(inet string) error {
+	host, port, err := net.SplitHostPort(inet)
+	if err != nil {
+		return errors.New("is not an address with a port")
+	}
+	if n, err := strconv.ParseUint(port, 10, 32); err != nil || n > math.MaxUint16 {
+		return errors.New("has a port out of range, 0 to 65535")
+	}
+	if strings.ContainsAny(host, "/@ \t\r\n") {
+		return errors.New("has a host that is not an address")
+	}
+	return nil
+}
+
+// token reads the password of an HTTP API. Without one the API is off: also
+// with a ${NAME} whose variable is not set, which anybody could guess.
+func (t *table) token(key, api string) notify.Secret {
+	s := t.text(key, "")
+	switch {
+	case !t.has(key):
+	case t.vals[key] == "":
+		t.fault(key, "is empty; allowed: any non-empty text, or no %s at all to switch the %s API off", key, api)
+	case t.written(key) == "" && unsetVariable(s) != "":
+		p := t.problem(key, "the environment variable %s is not set, so the %s API is off", unsetVariable(s), api)
+		p.note = true
+		t.doc.warnings = append(t.doc.warnings, p)
+		return ""
+	case strings.HasPrefix(s, "REPLACE_THIS_WITH_"):
+		t.warn(key, "is the one of the sample, which everybody knows; allowed: a secret of your own")
+	}
+	return notify.Secret(s)
+}
+
+// prefix reads a path, which gets a slash at its start and none at its end.
+func (t *table) prefix(key string) string {
+	s := t.text(key, "")
+	path := strings.Trim(s, "/")
+	if path == "" {
+		return ""
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		plain := strings.Trim(part, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~") == ""
+		if part == "" || part == "." || part == ".." || !plain {
+			t.fault(key, "%s is not a path; allowed: names of letters, digits and -._~ with slashes between, like /status", t.show(key, s))
+			break
+		}
+	}
+	return "/" + path
+}
+
+// readAssets takes the folder that overlays the embedded assets. Only the
+// default one, which configs name for another Vigil, may be missing.
+func (c *Config) readAssets(t *table) {
+	const def = "./res/assets/"
+	c.Assets = t.text("path", def)
+	if c.Assets != "" {
+		info, err := os.Stat(c.Assets)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && filepath.Clean(c.Assets) == filepath.Clean(def):
+			c.Assets = ""
+		case err != nil:
+			t.fault("path", "%s cannot be read (%v); allowed: a folder that exists", t.show("path", c.Assets), errors.Unwrap(err))
+		case !info.IsDir():
+			t.fault("path", "%s is not a folder; allowed: a folder that exists", t.show("path", c.Assets))
+		}
+	}
+	t.rest()
+}
+
+func (c *Config) readBranding(t *table) {
+	const web = "an http:// or https:// URL, like https://status.example.com"
+	b := &c.Branding
+	b.PageTitle = t.text("page_title", "Status Page")
+	b.PageURL = t.required("page_url", web)
+	if b.PageURL != "" {
+		t.site("page_url", web, "http", "https")
+	}
+	b.CompanyName = t.text("company_name", "")
+	b.IconColor = t.colour("icon_color")
+	b.IconURL = t.image("icon_url")
+	b.LogoColor = t.colour("logo_color")
+	b.LogoURL = t.image("logo_url")
+	b.WebsiteURL = t.site("website_url", web, "http", "https")
+	b.SupportURL = t.site("support_url", "an http://, https://, mailto: or tel: URL", "http", "https", "mailto", "tel")
+	b.CustomHTML = t.text("custom_html", "")
+	t.rest()
+}
+
+func (c *Config) readMetrics(t *table) {
+	m := &c.Metrics
+	m.PollInterval = t.seconds("poll_interval", 120, 1)
+	// With poll_retry_wait, poll_retry counts checks; without, it is a wait.
+	if t.has("poll_retry_wait") {
+		m.RetryWait = t.millis("poll_retry_wait")
+		m.RetryCount = int(t.number("poll_retry", 2, 0, 100, " checks, as there is poll_retry_wait"))
+	} else {
+		t.get("poll_retry_wait")
+		m.RetryWait = t.seconds("poll_retry", 2, 0)
+		m.RetryCount = 1
+	}
+
+	m.HTTPHealthyAbove = int(t.number("poll_http_status_healthy_above", 200, 100, 599, ""))
+	m.HTTPHealthyBelow = int(t.number("poll_http_status_healthy_below", 400, 101, 600, ""))
+	if m.HTTPHealthyAbove >= m.HTTPHealthyBelow {
+		t.fault(t.either("poll_http_status_healthy_above", "poll_http_status_healthy_below"),
+			"no status is from %d on and below %d; allowed: poll_http_status_healthy_above under poll_http_status_healthy_below",
+			m.HTTPHealthyAbove, m.HTTPHealthyBelow)
+	}
+
+	m.PollDelayDead = t.seconds("poll_delay_dead", 10, 1)
+	m.PollDelaySick = t.seconds("poll_delay_sick", min(5, int64(m.PollDelayDead/time.Second)), 1)
+	if m.PollDelaySick > m.PollDelayDead {
+		t.fault("poll_delay_sick", "%d is over poll_delay_dead, which is %d; allowed: up to that",
+			m.PollDelaySick/time.Second, m.PollDelayDead/time.Second)
+	}
+	m.PollParallelism = t.count("poll_parallelism", 4, 65536)
+
+	m.PushDelayDead = t.seconds("push_delay_dead", 20, 1)
+	m.CPUSickAbove = t.float("push_system_cpu_sick_above", 0.90, 1000)
+	m.RAMSickAbove = t.float("push_system_ram_sick_above", 0.90, 10)
+
+	m.ScriptInterval = t.seconds("script_interval", 300, 1)
+	m.ScriptParallelism = t.count("script_parallelism", 2, 65536)
+	m.LocalDelayDead = t.seconds("local_delay_dead", 40, 1)
+	t.rest()
+}
+
+// either returns the first of two keys that the file has.
+func (t *table) either(a, b string) string {
+	if !t.has(a) && t.has(b) {
+		return b
+	}
+	return a
+}
+
+func (c *Config) readPlugins(t *table) {
+	if sub := t.table("rabbitmq"); sub.vals != nil {
+		c.readRabbitMQ(sub)
+		sub.rest()
+	}
+	t.rest()
+}
+
+func (c *Config) readRabbitMQ(t *table) {
+	r := &RabbitMQ{}
+	if api := t.endpoint("api_url", "http://127.0.0.1:15672"); api != "" {
+		r.APIURL, _ = parseURL(api, "http", "https") // endpoint noted what is wrong
+	}
+	r.Username = t.required("auth_username", anyText)
+	r.Password = t.secret("auth_password", anyText)
+	r.VirtualHost = t.required("virtualhost", `the name of a virtual host, like "/"`)
+	r.ReadyHealthyBelow = t.threshold("queue_ready_healthy_below")
+	r.NackHealthyBelow = t.threshold("queue_nack_healthy_below")
+	r.ReadyDeadAbove = t.threshold("queue_ready_dead_above")
+	r.NackDeadAbove = t.threshold("queue_nack_dead_above")
+	t.checkOrder("queue_ready_healthy_below", r.ReadyHealthyBelow, "queue_ready_dead_above", r.ReadyDeadAbove)
+	t.checkOrder("queue_nack_healthy_below", r.NackHealthyBelow, "queue_nack_dead_above", r.NackDeadAbove)
+	r.LoadedRetryDelay = t.millis("queue_loaded_retry_delay")
+	c.RabbitMQ = r
+}
+
+// checkOrder checks that a queue turns sick before it turns dead.
+func (t *table) checkOrder(lowKey string, low *int64, highKey string, high *int64) {
+	if low != nil && high != nil && *low > *high {
+		t.fault(lowKey, "%d is over %s, which is %d; allowed: up to that", *low, highKey, *high)
+	}
+}
+
+// boundBackoff lowers the limit to where the wait between two reminders passes
+// a century, so that the product cannot overflow.
+func (a *Alerting) boundBackoff() {
+	const century = 100 * 365 * 24 * time.Hour
+	if a.ReminderInterval > 0 && a.BackoffExponent > 0 {
+		most := math.Pow(float64(century/a.ReminderInterval), 1/float64(a.BackoffExponent))
+		a.BackoffLimit = max(1, min(a.BackoffLimit, int(most)))
+	}
+}
+
+func (c *Config) readStorage(t *table) {
+	c.Storage.Set = t.has("path")
+	c.Storage.Path = t.text("path", "./data/")
+	t.rest()
+}

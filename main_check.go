@@ -1,0 +1,267 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"vigil/notify"
+)
+
+const checkUsage = `usage: vigil check [-c config.cfg] [-strict]
+
+Reads a config file and says what Vigil would do with it, or everything that is
+wrong with it: a line for each mistake, with the file's line and the key.
+Nothing is started, and no secret is shown.
+
+  -c, --config file   the file to check; without it ./config.cfg or, where there
+                      is none, the sample that is built in
+  -strict             take warnings for errors, e.g. before a roll-out
+
+Exit status: 0 when the file is good, 1 when it is not, 2 for wrong usage.
+`
+
+// runCheck is "vigil check". It returns the exit status.
+func runCheck(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("check", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // errors and help are printed here
+	var path string
+	flags.StringVar(&path, "c", "", "")
+	flags.StringVar(&path, "config", "", "")
+	strict := flags.Bool("strict", false, "")
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, checkUsage)
+		return 0
+	}
+	if err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("%q is one argument too many; a file is named with -c", flags.Arg(0))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "vigil check: %v\n\n%s", err, checkUsage)
+		return 2
+	}
+
+	c, warnings, err := loadConfig(path, os.LookupEnv)
+	notes := slices.DeleteFunc(slices.Clone(warnings), func(p problem) bool { return !p.note })
+	warnings = slices.DeleteFunc(warnings, func(p problem) bool { return p.note })
+	if *strict && err == nil {
+		err, warnings = joinProblems(warnings), nil
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		printProblems(stderr, "warning", warnings)
+		return 1
+	}
+	printPlan(stdout, c)
+	printProblems(stdout, "warning", warnings)
+	printProblems(stdout, "note", notes)
+	return 0
+}
+
+// printProblems prints what does not keep Vigil from starting.
+func printProblems(w io.Writer, what string, ps []problem) {
+	if len(ps) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s:\n", plural(len(ps), what))
+	for _, p := range ps {
+		fmt.Fprintln(w, p)
+	}
+}
+
+// plural counts things in English.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// printPlan says what Vigil would do with a config.
+func printPlan(w io.Writer, c *Config) {
+	if c.Path == "" {
+		fmt.Fprintf(w, "There is no %s here, so this is the sample that is built in.\n\n", defaultConfig)
+	} else {
+		fmt.Fprintf(w, "%s is good.\n\n", c.Path)
+	}
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(w, "%-11s %s\n", label, fmt.Sprintf(format, args...))
+	}
+
+	address := c.Server.Inet
+	if !c.Server.InetSet {
+		address += ", or 127.0.0.1:8080 without IPv6"
+	}
+	line("listens on", "%s", address+c.prefixNote())
+	line("page", "%s, %s", c.Branding.PageTitle, c.Branding.PageURL)
+	line("APIs", "Manager %s, Reporter %s, MCP %s",
+		onOff(c.Server.ManagerToken != ""), onOff(c.Server.ReporterToken != ""), onOff(c.Server.MCP))
+	line("logs", "from level %s on", c.Server.LogLevel)
+	line("storage", "%s", cmp.Or(c.Storage.Path, "none: everything is forgotten at the end"))
+	if c.Assets != "" {
+		line("assets", "files in %s go before the built-in ones", c.Assets)
+	}
+	fmt.Fprintln(w)
+
+	printWatched(line, c)
+	fmt.Fprintln(w)
+
+	told := channels(&c.Notify)
+	for i, channel := range told {
+		label := ""
+		if i == 0 {
+			label = "tells"
+		}
+		line(label, "%s", channel)
+	}
+	if len(told) == 0 {
+		line("tells", "nobody, as no channel is configured")
+		return
+	}
+	line("when", "%s", c.Alerting.describe())
+}
+
+func (c *Config) prefixNote() string {
+	if c.Server.PathPrefix == "" {
+		return ""
+	}
+	return ", under " + c.Server.PathPrefix
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// printWatched says how many nodes there are of each mode and how they are
+// checked.
+func printWatched(line func(label, format string, args ...any), c *Config) {
+	var nodes, replicas [len(modeNames)]int
+	all := 0
+	for _, s := range c.Services {
+		all += len(s.Nodes)
+		for _, n := range s.Nodes {
+			nodes[n.Mode]++
+			replicas[n.Mode] += len(n.Targets) + len(n.Scripts)
+		}
+	}
+	line("watches", "%s with %s", plural(len(c.Services), "service"), plural(all, "node"))
+	m := &c.Metrics
+	if nodes[modePoll] > 0 {
+		line("  poll", "%s, %s, each every %s, %d at once", plural(nodes[modePoll], "node"),
+			plural(replicas[modePoll], "replica"), seconds(m.PollInterval), m.PollParallelism)
+		line("", "sick from %s on, dead from %s on, then checked again %s",
+			seconds(m.PollDelaySick), seconds(m.PollDelayDead), m.describeRetry())
+	}
+	if nodes[modeScript] > 0 {
+		line("  script", "%s, %s, each every %s, %d at once", plural(nodes[modeScript], "node"),
+			plural(replicas[modeScript], "script"), seconds(m.ScriptInterval), m.ScriptParallelism)
+	}
+	if nodes[modePush] > 0 {
+		line("  push", "%s, sick above %v CPU or %v RAM, dead %s after a report was due", plural(nodes[modePush], "node"),
+			m.CPUSickAbove, m.RAMSickAbove, seconds(m.PushDelayDead))
+		if c.RabbitMQ != nil {
+			line("", "queues are read from RabbitMQ at %s", c.RabbitMQ.APIURL.Host)
+		}
+	}
+	if nodes[modeLocal] > 0 {
+		line("  local", "%s, dead %s after a report was due", plural(nodes[modeLocal], "node"), seconds(m.LocalDelayDead))
+	}
+	for i, t := range c.Connectivity {
+		label := ""
+		if i == 0 {
+			label = "online when"
+		}
+		line(label, "%s answers", withoutUser(t.Raw))
+	}
+}
+
+func (m *Metrics) describeRetry() string {
+	switch {
+	case m.RetryCount == 0:
+		return "at the next interval"
+	case m.RetryCount == 1:
+		return "after " + seconds(m.RetryWait)
+	}
+	return fmt.Sprintf("up to %d times, %s apart", m.RetryCount, seconds(m.RetryWait))
+}
+
+func (a *Alerting) describe() string {
+	when := "at each outage and recovery"
+	if a.Startup {
+		when += ", at the start"
+	}
+	switch {
+	case a.ReminderInterval == 0:
+		return when + "; without reminders"
+	case a.BackoffExponent == 0:
+		return when + "; reminders every " + seconds(a.ReminderInterval)
+	}
+	return fmt.Sprintf("%s; reminders after %s, growing by the %s of their number up to %d",
+		when, seconds(a.ReminderInterval), backoffs[a.BackoffExponent], a.BackoffLimit)
+}
+
+// channels says through what and to whom alerts go, a line for each channel,
+// without any secret.
+func channels(n *notify.Config) []string {
+	var lines []string
+	add := func(remindersOnly bool, format string, args ...any) {
+		s := fmt.Sprintf(format, args...)
+		if remindersOnly {
+			s += " (reminders only)"
+		}
+		lines = append(lines, s)
+	}
+	if c := n.Email; c != nil {
+		add(c.RemindersOnly, "email to %s over %s port %d", strings.Join(c.To, ", "), c.Host, c.Port)
+	}
+	if c := n.Twilio; c != nil {
+		add(c.RemindersOnly, "twilio to %s", strings.Join(c.To, ", "))
+	}
+	if c := n.Slack; c != nil {
+		add(c.RemindersOnly, "slack by a hook at %s", host(string(c.HookURL)))
+	}
+	if c := n.Zulip; c != nil {
+		add(c.RemindersOnly, "zulip to channel %s at %s", c.Channel, host(c.APIURL))
+	}
+	if c := n.Telegram; c != nil {
+		add(c.RemindersOnly, "telegram to chat %s", c.ChatID)
+	}
+	if c := n.Pushover; c != nil {
+		add(c.RemindersOnly, "pushover to %s", plural(len(c.UserKeys), "user"))
+	}
+	if c := n.Gotify; c != nil {
+		add(c.RemindersOnly, "gotify at %s", host(c.AppURL))
+	}
+	if c := n.XMPP; c != nil {
+		add(c.RemindersOnly, "xmpp to %s from %s", c.To, c.From)
+	}
+	if c := n.Matrix; c != nil {
+		add(c.RemindersOnly, "matrix to room %s at %s", c.RoomID, host(c.HomeserverURL))
+	}
+	if c := n.Webex; c != nil {
+		add(c.RemindersOnly, "webex to room %s", c.RoomID)
+	}
+	if c := n.Webhook; c != nil {
+		add(c.RemindersOnly, "webhook at %s", host(string(c.HookURL)))
+	}
+	return lines
+}
+
+// host is the one part of a hook URL that is no secret.
+func host(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "?"
+	}
+	return u.Host
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// check runs "vigil check" and returns its exit status and output.
+func check(args ...string) (status int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	status = runCheck(args, &out, &err)
+	return status, out.String(), err.String()
+}
+
+func TestCheckPlans(t *testing.T) {
+	for name, value := range map[string]string{
+		"MANAGER_TOKEN": "s3cret", "REPORTER_TOKEN": "7", "MCP": "true", "REGION": "eu",
+		"RAM": "0.75", "SCRIPT_INTERVAL": "30", "SMTP_PORT": "2525",
+	} {
+		t.Setenv(name, value)
+	}
+	t.Setenv("VIGIL_MANAGER_TOKEN", "s3cret")
+	t.Setenv("VIGIL_REPORTER_TOKEN", "") // restored at the end
+	os.Unsetenv("VIGIL_REPORTER_TOKEN")
+	for _, test := range []struct{ golden, config string }{
+		{"check.full.txt", "testdata/config/full.cfg"},
+		{"check.wild.txt", "testdata/config/wild.cfg"},
+		{"check.sample.txt", "config.cfg"},
+	} {
+		t.Run(test.golden, func(t *testing.T) {
+			status, got, stderr := check("-c", test.config)
+			if status != 0 || stderr != "" {
+				t.Errorf("exit status %d, stderr %q", status, stderr)
+			}
+			file := filepath.Join("testdata/config", test.golden)
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+			for _, secret := range []string{"s3cret", "pass", "t10", "t11", "rabbit$", "u1"} {
+				if strings.Contains(got, secret) {
+					t.Errorf("the secret %q is in\n%s", secret, got)
+				}
+			}
+		})
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write := func(name, text string) {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("good.cfg", "[branding]\npage_url = \"https://s.example\"\n")
+	write("odd.cfg", "[branding]\npage_url = \"https://s.example\"\npage_titel = \"x\"\n")
+	write("noted.cfg", "[branding]\npage_url = \"https://s.example\"\n[server]\nmanager_token = \"${VIGIL_TEST_NOT_SET}\"\n")
+	write("bad.cfg", "[branding]\npage_titel = \"x\"\n[server]\nlog_level = 1\n")
+
+	const odd = "odd.cfg:3: branding.page_titel: is not a known key and is ignored; did you mean \"page_title\"?\n"
+	const noted = "noted.cfg:4: server.manager_token: the environment variable VIGIL_TEST_NOT_SET is not set, so the Manager API is off\n"
+	const bad = "bad.cfg:1: branding.page_url: is missing; allowed: an http:// or https:// URL, like https://status.example.com\n" +
+		"bad.cfg:4: server.log_level: is an integer; allowed: a string\n"
+	for _, test := range []struct {
+		args   string
+		status int
+		stdout string // its end
+		stderr string
+	}{
+		{"-c good.cfg", 0, "tells       nobody, as no channel is configured\n", ""},
+		{"--config good.cfg -strict", 0, "tells       nobody, as no channel is configured\n", ""},
+		{"-config=odd.cfg", 0, "\n1 warning:\n" + odd, ""},
+		{"-strict -c odd.cfg", 1, "", odd},
+		{"-strict -c noted.cfg", 0, "\n1 note:\n" + noted, ""},
+		{"-c bad.cfg", 1, "", bad + "\n1 warning:\nbad.cfg:2: branding.page_titel: is not a known key and is ignored; did you mean \"page_title\"?\n"},
+		{"-c none.cfg", 1, "", "none.cfg: cannot be read: no such file or directory; allowed: a file that this user may read\n"},
+		{"-h", 0, checkUsage, ""},
+		{"--help", 0, checkUsage, ""},
+		{"good.cfg", 2, "", "vigil check: \"good.cfg\" is one argument too many; a file is named with -c\n\n" + checkUsage},
+		{"-x", 2, "", "vigil check: flag provided but not defined: -x\n\n" + checkUsage},
+		{"-c", 2, "", "vigil check: flag needs an argument: -c\n\n" + checkUsage},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			status, stdout, stderr := check(strings.Fields(test.args)...)
+			if status != test.status {
+				t.Errorf("exit status %d, want %d", status, test.status)
+			}
+			if !strings.HasSuffix(stdout, test.stdout) || (test.stdout == "") != (stdout == "") {
+				t.Errorf("stdout\n%s\nwant at its end\n%s", stdout, test.stdout)
+			}
+			if stderr != test.stderr {
+				t.Errorf("stderr\n%s\nwant\n%s", stderr, test.stderr)
+			}
+		})
+	}
+	_, stdout, _ := check()
+	if want := "There is no config.cfg here, so this is the sample that is built in.\n"; !strings.HasPrefix(stdout, want) {
+		t.Errorf("got\n%s\nwant at its start\n%s", stdout, want)
+	}
+}

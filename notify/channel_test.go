@@ -1,0 +1,396 @@
+package notify
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+// secrets are all the secrets of webConfig, and the parts of hook URLs.
+var secrets = []string{
+	"slack-secret-T0", "slack-secret-B0", "twilio-secret", "zulip-secret", "123456:telegram-secret",
+	"pushover-secret-app", "pushover-secret-1", "pushover-secret-2", "gotify-secret",
+	"matrix-secret", "webex-secret", "webhook-secret-path", "webhook-secret-key",
+}
+
+// webConfig configures every HTTP channel to talk to the server at base.
+func webConfig(base string) Config {
+	return Config{
+		Twilio: &Twilio{
+			To: []string{"+33700000001", "+33700000002"}, ServiceSID: "MG00000000000000000000000000000000",
+			AccountSID: "AC00000000000000000000000000000000", AuthToken: "twilio-secret", APIURL: base,
+		},
+		Slack:    &Slack{HookURL: Secret(base + "/services/slack-secret-T0/slack-secret-B0/x"), MentionChannel: true},
+		Zulip:    &Zulip{BotEmail: "vigil-bot@example.com", BotAPIKey: "zulip-secret", Channel: "ops", APIURL: base + "/api/v1/"},
+		Telegram: &Telegram{BotToken: "123456:telegram-secret", ChatID: "-1001234567890", MessageThreadID: 42, APIURL: base},
+		Pushover: &Pushover{
+			AppToken: "pushover-secret-app", UserKeys: []Secret{"pushover-secret-1", "pushover-secret-2"}, APIURL: base,
+		},
+		Gotify:  &Gotify{AppURL: base + "/push", AppToken: "gotify-secret"},
+		Matrix:  &Matrix{HomeserverURL: base, AccessToken: "matrix-secret", RoomID: "!abc123:example.org"},
+		Webex:   &Webex{EndpointURL: base + "/v1/messages", Token: "webex-secret", RoomID: "Y2lzY29zcGFyazov"},
+		Webhook: &Webhook{HookURL: Secret(base + "/webhooks/webhook-secret-path?key=webhook-secret-key")},
+	}
+}
+
+// goldenAlerts are what every channel is to say, by the name of the file.
+func goldenAlerts() map[string]Alert {
+	a := deadAlert()
+	reminder := a.with(func(a *Alert) { a.Kind, a.Reminders = Reminder, 1 })
+	return map[string]Alert{
+		"startup":   a.with(func(a *Alert) { a.Kind, a.Status, a.Dead = Startup, Healthy, nil }),
+		"changed":   a,
+		"reminder":  reminder,
+		"escalated": reminder.with(func(a *Alert) { a.Escalate = true }),
+		"recovery": a.with(func(a *Alert) {
+			a.Status, a.Dead, a.Recovered = Healthy, nil, []string{a.Dead[0].Path, a.Dead[1].Path}
+		}),
+		"test": a.with(func(a *Alert) { a.Test, a.Status, a.Dead = true, Sick, nil }),
+		"hostile": a.with(func(a *Alert) {
+			a.Page.Title = "Tom & Jerry's <b>*Status*</b> @**all**"
+			a.Page.URL = "https://status.example.com/?a=1&b=<2>"
+			a.Recovered = []string{"web:core:<@all>"}
+			a.Note = "_note_ [x](https://evil.example/) \u202ereversed"
+			a.Dead = []Replica{
+				{Path: "web:core:<!channel>", Reason: "HTTP 503 & <b>more</b>"},
+				{Path: "web:core:_*[]()~`>#+-=|{}.!\\", Reason: "``` fence `"},
+				{Path: "web:core:@room @**all** #**general** :fire:"},
+				{Path: "web:core:日本語🔥👩‍💻", Reason: "\u200fעברית\u202e"},
+				{Path: "web:core:a\r\nBcc: x@example.com\x00\x1b[31m", Reason: "line\nbreak"},
+				{Path: "web:core:" + strings.Repeat("5000", 1250), Reason: strings.Repeat("é", 5000)},
+			}
+		}),
+	}
+}
+
+func TestRequests(t *testing.T) {
+	targets := webConfig("https://service.example").Targets("1.2.3")
+	for name, alert := range goldenAlerts() {
+		messages := make(map[string][]byte)
+		for _, target := range targets {
+			n := target.Notifier.(httpNotifier)
+			req, err := n.request(alert, at.Add(time.Second))
+			if err != nil {
+				t.Fatalf("%s: %v", target.Name, err)
+			}
+			req.Header.Set("User-Agent", n.agent)
+			dump, err := httputil.DumpRequestOut(req, true)
+			if err != nil {
+				t.Fatalf("%s: %v", target.Name, err)
+			}
+			messages[target.Channel] = append(append(messages[target.Channel], dump...), '\n')
+		}
+		for channel, got := range messages {
+			golden(t, filepath.Join("testdata", channel+"."+name+".http"), got)
+		}
+	}
+}
+
+// text is the message that a request carries, as its receiver unpacks it.
+func text(t *testing.T, target Target, a Alert, now time.Time) string {
+	t.Helper()
+	req, err := target.Notifier.(httpNotifier).request(a, now)
+	if err != nil {
+		t.Fatalf("%s: %v", target.Name, err)
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]any
+	if strings.HasPrefix(req.Header.Get("Content-Type"), "application/json") {
+		if err := json.Unmarshal(body, &m); err != nil {
+			t.Fatalf("%s: %v", target.Name, err)
+		}
+	} else {
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			t.Fatalf("%s: %v", target.Name, err)
+		}
+		m = make(map[string]any)
+		for key, values := range form {
+			m[key] = values[0]
+		}
+	}
+	for _, key := range []string{"Body", "content", "message", "body", "text"} {
+		if s, ok := m[key].(string); ok && target.Channel != "slack" {
+			if title, ok := m["title"].(string); ok {
+				s = title + "\n\n" + s
+			}
+			return s
+		}
+	}
+	return string(body)
+}
+
+// TestWording checks what every channel must say, whatever its markup.
+func TestWording(t *testing.T) {
+	const path = "web:core:tcp://edge-3.example.net:80"
+	alerts := goldenAlerts()
+	for _, target := range webConfig("https://service.example").Targets("1.2.3") {
+		if target.Channel == "webhook" {
+			continue // has fields instead of words
+		}
+		for name, want := range map[string][]string{
+			"startup":   {"Crisp Status started up: healthy", "08:58:28 UTC+0200"},
+			"changed":   {"Crisp Status changed: dead", path, "connection refused", "08:58:28 UTC+0200"},
+			"reminder":  {"Crisp Status is still dead", path},
+			"recovery":  {"Crisp Status changed: healthy", "2 replicas recovered", path},
+			"test":      {"TEST: ", "This is a test message."},
+			"escalated": {"08:58:28 UTC+0200, sent 4 min late"},
+		} {
+			late := time.Second
+			if name == "escalated" {
+				late = 4*time.Minute + 30*time.Second
+			}
+			got := text(t, target, alerts[name], at.Add(late))
+			for _, want := range want {
+				if !strings.Contains(got, want) {
+					t.Errorf("%s: the %s message lacks %q:\n%s", target.Name, name, want, got)
+				}
+			}
+			if dead := len(alerts[name].Dead); dead == 0 && strings.Contains(got, " dead") {
+				t.Errorf("%s: the %s message has an empty list:\n%s", target.Name, name, got)
+			}
+			if target.Channel != "pushover" && !strings.Contains(got, "https://status.example.com/") {
+				t.Errorf("%s: the %s message lacks the link:\n%s", target.Name, name, got)
+			}
+		}
+	}
+}
+
+// TestLimits sends long lists of labels that grow when they are escaped and
+// measures what comes out in the unit of the service.
+func TestLimits(t *testing.T) {
+	limits := map[string]struct {
+		size func(string) int
+		most int
+	}{
+		"twilio":   {utf8.RuneCountInString, 1000},
+		"slack":    {utf8.RuneCountInString, 40000},
+		"zulip":    {utf8.RuneCountInString, 10000},
+		"telegram": {utf16Count, 4096},
+		"pushover": {utf8.RuneCountInString, 114 + 2 + 1024}, // title, empty line, message
+		"gotify":   {utf8.RuneCountInString, 4200},
+		"matrix":   {byteCount, 20000},
+		"webex":    {byteCount, 7439},
+	}
+	for _, label := range []string{"a", "日本語", "🔥", "<&>", "`", "\"", "é" + strings.Repeat("🔥", 400)} {
+		a := deadAlert()
+		a.Page.Title = strings.Repeat(label, 300)
+		for range 5000 {
+			a.Dead = append(a.Dead, Replica{Path: "web:core:" + label, Reason: label})
+			a.Recovered = append(a.Recovered, label)
+		}
+		for _, target := range webConfig("https://service.example").Targets("1.2.3") {
+			limit, ok := limits[target.Channel]
+			if !ok {
+				continue
+			}
+			got := text(t, target, a, at)
+			if n := limit.size(got); n > limit.most {
+				t.Errorf("%s: a message of %q is %d long, want at most %d", target.Name, label, n, limit.most)
+			}
+			if !utf8.ValidString(got) {
+				t.Errorf("%s: a message of %q is cut within a character", target.Name, label)
+			}
+			if !strings.Contains(got, " more") {
+				t.Errorf("%s: a message of %q does not say that it was cut", target.Name, label)
+			}
+			if target.Channel != "pushover" && !strings.Contains(got, a.Page.URL) {
+				t.Errorf("%s: a message of %q lost its link", target.Name, label)
+			}
+		}
+	}
+}
+
+func TestMatrixEventFits(t *testing.T) {
+	a := deadAlert()
+	for range 5000 {
+		a.Dead = append(a.Dead, Replica{Path: strings.Repeat(`"`, 200), Reason: strings.Repeat(`\`, 100)})
+	}
+	req, err := (&Matrix{HomeserverURL: "https://hs", RoomID: "!a:b"}).request(a, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if req.ContentLength > 63000 { // 65,536 with signatures
+		t.Errorf("the event has %d bytes", req.ContentLength)
+	}
+}
+
+func TestTelegramAddresses(t *testing.T) {
+	for _, tt := range []struct {
+		chat   string
+		thread int64
+		want   string
+	}{
+		{"123456789", 0, `{"chat_id":123456789,"text":`},
+		{"-1001234567890", 7, `{"chat_id":-1001234567890,"message_thread_id":7,"text":`},
+		{"@ops", 1, `{"chat_id":"@ops","text":`},
+	} {
+		m := Telegram{BotToken: "1:x", ChatID: tt.chat, MessageThreadID: tt.thread}
+		req, err := m.request(deadAlert(), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(req.Body)
+		if !strings.HasPrefix(string(body), tt.want) {
+			t.Errorf("chat %s, thread %d: got %s, want %s", tt.chat, tt.thread, body, tt.want)
+		}
+		if got, want := req.URL.String(), "https://api.telegram.org/bot1:x/sendMessage"; got != want {
+			t.Errorf("URL = %s, want %s", got, want)
+		}
+	}
+}
+
+func TestPriorities(t *testing.T) {
+	p := Pushover{AppToken: "a", UserKeys: []Secret{"1", "2", "3"}}
+	urgent := func(a Alert) string {
+		var got []string
+		for rank := range p.UserKeys {
+			req, err := p.request(rank, a, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := req.ParseForm(); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, req.PostForm.Get("user")+":"+req.PostForm.Get("priority"))
+		}
+		return strings.Join(got, " ")
+	}
+	a := deadAlert()
+	for _, tt := range []struct {
+		kind      Kind
+		reminders int
+		escalate  bool
+		want      string
+	}{
+		{Changed, 0, true, "1: 2: 3:"},
+		{Reminder, 1, false, "1:1 2:1 3:1"},
+		{Reminder, 1, true, "1:1 2: 3:"},
+		{Reminder, 2, true, "1:1 2:1 3:"},
+		{Reminder, 9, true, "1:1 2:1 3:1"},
+	} {
+		a.Kind, a.Reminders, a.Escalate = tt.kind, tt.reminders, tt.escalate
+		if got := urgent(a); got != tt.want {
+			t.Errorf("%s %d, escalate %v: priorities %q, want %q", tt.kind, tt.reminders, tt.escalate, got, tt.want)
+		}
+	}
+}
+
+// TestWebhookSaysEverything fills every field of an alert.
+func TestWebhookSaysEverything(t *testing.T) {
+	a := deadAlert().with(func(a *Alert) {
+		a.Kind, a.Reminders, a.Merged, a.Repeat, a.Test = Reminder, 3, 2, true, true
+		a.Recovered, a.Note = []string{"api:main:0"}, "note"
+	})
+	req, err := (&Webhook{HookURL: "https://example.com/"}).request(a, at.Add(5*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(req.Body)
+	const want = `{"type":"reminder","status":"dead","time":"08:58:28 UTC+0200",` +
+		`"replicas":["web:core:tcp://edge-3.example.net:80","web:core:tcp://edge-4.example.net:80"],` +
+		`"page":{"title":"Crisp Status","url":"https://status.example.com/"},` +
+		`"id":"b7c1","timestamp":"2026-03-29T08:58:28+02:00",` +
+		`"reasons":{"web:core:tcp://edge-3.example.net:80":"connection refused"},"recovered":["api:main:0"],` +
+		`"note":"note","reminder":3,"merged":2,"repeat":true,"late_seconds":300,"test":true}`
+	if string(body) != want {
+		t.Errorf("got %s\nwant %s", body, want)
+	}
+	if got := req.Header.Get("Idempotency-Key"); got != a.ID {
+		t.Errorf("Idempotency-Key = %q", got)
+	}
+}
+
+// TestWebhookIsTheSeeds compares with the payload that the seed shows.
+func TestWebhookIsTheSeeds(t *testing.T) {
+	a := Alert{
+		ID: "1", Kind: Changed, Status: Dead, Time: at,
+		Dead: []Replica{{Path: "web:core:tcp://edge-3.pool.net.crisp.chat:80"}},
+		Page: Page{Title: "Crisp Status", URL: "https://status.crisp.chat/"},
+	}
+	w := Webhook{HookURL: "https://example.com/"}
+	for _, tt := range []struct {
+		dead []Replica
+		want string
+	}{
+		{a.Dead, `{"type":"changed","status":"dead","time":"08:58:28 UTC+0200",` +
+			`"replicas":["web:core:tcp://edge-3.pool.net.crisp.chat:80"],` +
+			`"page":{"title":"Crisp Status","url":"https://status.crisp.chat/"},`},
+		{nil, `{"type":"changed","status":"dead","time":"08:58:28 UTC+0200","replicas":[],` +
+			`"page":{"title":"Crisp Status","url":"https://status.crisp.chat/"},`},
+	} {
+		a.Dead = tt.dead
+		req, err := w.request(a, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(req.Body)
+		if !strings.HasPrefix(string(body), tt.want) {
+			t.Errorf("got %s\nwant %s", body, tt.want)
+		}
+	}
+}
+
+func TestURLsAreJoined(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		request func(Alert, time.Time) (*http.Request, error)
+		want    string
+	}{
+		{"zulip with slash", (&Zulip{APIURL: "https://z.example/api/v1/"}).request, "https://z.example/api/v1/messages"},
+		{"zulip without", (&Zulip{APIURL: "https://z.example/api/v1"}).request, "https://z.example/api/v1/messages"},
+		{"gotify with slash", (&Gotify{AppURL: "https://g.example/"}).request, "https://g.example/message"},
+		{"gotify below a path", (&Gotify{AppURL: "https://g.example/push"}).request, "https://g.example/push/message"},
+		{"matrix", (&Matrix{HomeserverURL: "https://m.example/", RoomID: "!a/b:c"}).request,
+			"https://m.example/_matrix/client/v3/rooms/%21a%2Fb:c/send/m.room.message/vigil-b7c1"},
+		{"pushover", func(a Alert, now time.Time) (*http.Request, error) {
+			return (&Pushover{UserKeys: []Secret{"k"}}).request(0, a, now)
+		}, "https://api.pushover.net/1/messages.json"},
+		{"twilio", func(a Alert, now time.Time) (*http.Request, error) {
+			return (&Twilio{AccountSID: "AC1"}).request("+1", a, now)
+		}, "https://api.twilio.com/2010-04-01/Accounts/AC1/Messages.json"},
+	} {
+		req, err := tt.request(deadAlert(), at)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if got := req.URL.String(); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestTargets(t *testing.T) {
+	c := webConfig("https://service.example")
+	c.Slack.RemindersOnly, c.Pushover.RemindersOnly = true, true
+	c.Email = &Email{To: []string{"ops@example.com", "boss@example.com"}, From: "vigil@example.com", Host: "localhost", Port: 587}
+	c.XMPP = &XMPP{To: "ops@example.com", From: "vigil@example.com", Password: "xmpp-secret"}
+	var names, quiet []string
+	for _, target := range c.Targets("1.2.3") {
+		names = append(names, target.Name)
+		if target.RemindersOnly {
+			quiet = append(quiet, target.Name)
+		}
+	}
+	if want := []string{"email#1", "email#2", "twilio#1", "twilio#2", "slack", "zulip", "telegram", "pushover#1", "pushover#2",
+		"gotify", "xmpp", "matrix", "webex", "webhook"}; !slices.Equal(names, want) {
+		t.Errorf("targets %q, want %q", names, want)
+	}
+	if want := []string{"slack", "pushover#1", "pushover#2"}; !slices.Equal(quiet, want) {
+		t.Errorf("targets that want reminders only %q, want %q", quiet, want)
+	}
+	if n := len((Config{}).Targets("")); n != 0 {
+		t.Errorf("without channels there are %d targets", n)
+	}
+}

@@ -1,0 +1,88 @@
+package notify
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+const (
+	// dialogueTimeout bounds one delivery over SMTP or XMPP, from the look-up
+	// of the server to its last answer.
+	dialogueTimeout = 10 * time.Second
+
+	// farewellTimeout bounds the goodbye that follows a delivery: its outcome
+	// is known, so a server that is slow to hang up costs next to nothing.
+	farewellTimeout = time.Second
+
+	// dialogueBytes bounds what a server may say in one dialogue, TLS
+	// included. Real ones say 5 to 20 KB.
+	dialogueBytes = 256 << 10
+)
+
+// A dialFunc opens a connection, as net.Dialer.DialContext does.
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+var errTooMuch = errors.New("the server sent more than any dialogue needs")
+
+// A boundedConn reads no more than left bytes in all. It stays below TLS.
+type boundedConn struct {
+	net.Conn
+	left int
+}
+
+func (c *boundedConn) Read(b []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errTooMuch
+	}
+	n, err := c.Conn.Read(b[:min(len(b), c.left)])
+	c.left -= n
+	return n, err
+}
+
+// interruptOn makes every read and write of conn fail once ctx is done. The
+// result takes that back.
+func interruptOn(ctx context.Context, conn net.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+}
+
+// netError puts what ended a dialogue into an operator's words, and marks as
+// permanent what only the operator can mend. A certificate that is out of date
+// is not among those: it may be renewed, or this machine's clock be set,
+// within the hour.
+func netError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = context.DeadlineExceeded
+	}
+	if cert, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+			return cert
+		}
+		return &PermanentError{cert}
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return &PermanentError{errors.New("the server does not speak TLS on this port")}
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("the server hung up: %w", err)
+	}
+	return err
+}
+
+// deliveryID names one notification to one recipient. It is the same at every
+// try, so that whoever got it twice can tell.
+func deliveryID(a Alert, to string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%d\n%s", a.ID, a.Time.UnixNano(), to))
+	return hex.EncodeToString(sum[:16])
+}

@@ -1,0 +1,173 @@
+package notify
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// grace is how long deliveries may go on after the dispatcher was told to stop.
+const grace = 5 * time.Second
+
+// A Journal remembers what is still to be delivered. Its methods are called
+// from several goroutines and return at once: a slow disk must not hold up an
+// alert.
+type Journal interface {
+	// Queued says that the target is to get the alert. One with the same id
+	// that is queued already is replaced.
+	Queued(target string, a Alert)
+	// Done says that the target has the alert, does not want it or never will
+	// get it.
+	Done(target, alertID string)
+}
+
+// noJournal is for a program that remembers nothing.
+type noJournal struct{}
+
+func (noJournal) Queued(string, Alert) {}
+func (noJournal) Done(string, string)  {}
+
+// A Dispatcher brings every alert to every target that wants it, each on a
+// queue and a goroutine of its own.
+type Dispatcher struct {
+	queues  []*queue
+	journal Journal
+	log     *slog.Logger
+}
+
+// NewDispatcher returns a dispatcher for the targets, whose names are unique.
+// The journal may be nil.
+func NewDispatcher(targets []Target, journal Journal, log *slog.Logger) *Dispatcher {
+	if journal == nil {
+		journal = noJournal{}
+	}
+	d := &Dispatcher{journal: journal, log: log}
+	for _, t := range targets {
+		d.queues = append(d.queues, newQueue(t, journal, log.With("target", t.Name)))
+	}
+	return d
+}
+
+// Restore queues alerts, oldest first, that a target did not get in an earlier
+// run. Alerts of a target that there is no more are given up. It must not be
+// called once Run was.
+func (d *Dispatcher) Restore(target string, alerts []Alert) {
+	for _, q := range d.queues {
+		if q.target.Name == target {
+			q.restore(alerts)
+			return
+		}
+	}
+	for _, a := range alerts {
+		d.journal.Done(target, a.ID)
+	}
+	if len(alerts) > 0 {
+		d.log.Warn("gave up alerts of a target that is no longer configured",
+			"target", target, "alerts", len(alerts))
+	}
+}
+
+// Run delivers until alerts is closed or ctx is cancelled. Then deliveries
+// under way may finish, and what is queued is tried once more, both within 5 s;
+// Undelivered tells the rest. It returns nil.
+func (d *Dispatcher) Run(ctx context.Context, alerts <-chan Alert) error {
+	deliveries, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, q := range d.queues {
+		wg.Go(func() { q.run(deliveries) })
+	}
+	d.fanOut(ctx, alerts)
+	for _, q := range d.queues {
+		close(q.in)
+	}
+	defer time.AfterFunc(grace, cancel).Stop()
+	wg.Wait()
+	return nil
+}
+
+// fanOut hands alerts over until there are no more. A queue always takes what
+// it is given at once.
+func (d *Dispatcher) fanOut(ctx context.Context, alerts <-chan Alert) {
+	give := func(a Alert) {
+		for _, q := range d.queues {
+			if q.target.Wants(a) {
+				q.in <- a
+			} else {
+				d.journal.Done(q.target.Name, a.ID)
+			}
+		}
+	}
+	for {
+		select {
+		case a, open := <-alerts:
+			if !open {
+				return
+			}
+			give(a)
+		case <-ctx.Done():
+			for { // what was sent before the end still counts
+				select {
+				case a, open := <-alerts:
+					if !open {
+						return
+					}
+					give(a)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// Undelivered returns, by target, the alerts that are still to be delivered,
+// oldest first. It must not be called before Run returned.
+func (d *Dispatcher) Undelivered() map[string][]Alert {
+	left := make(map[string][]Alert)
+	for _, q := range d.queues {
+		if len(q.backlog) > 0 {
+			left[q.target.Name] = q.backlog
+		}
+	}
+	return left
+}
+
+// TargetStats is what became of a target's alerts since the start.
+type TargetStats struct {
+	Target  string
+	Channel string
+
+	Delivered uint64 // alerts that the target has
+	Failed    uint64 // tries that failed and were to be repeated
+	Refused   uint64 // alerts refused for good
+	GivenUp   uint64 // alerts given up after an hour of tries
+	Merged    uint64 // alerts that became part of a newer one
+	Queued    int64  // alerts waiting now, those under way included
+}
+
+// counters are the numbers of TargetStats while they move.
+type counters struct {
+	delivered, failed, refused, givenUp, merged atomic.Uint64
+	queued                                      atomic.Int64
+}
+
+// Stats returns the numbers of all targets. It may be called at any time.
+func (d *Dispatcher) Stats() []TargetStats {
+	stats := make([]TargetStats, 0, len(d.queues))
+	for _, q := range d.queues {
+		stats = append(stats, TargetStats{
+			Target:    q.target.Name,
+			Channel:   q.target.Channel,
+			Delivered: q.count.delivered.Load(),
+			Failed:    q.count.failed.Load(),
+			Refused:   q.count.refused.Load(),
+			GivenUp:   q.count.givenUp.Load(),
+			Merged:    q.count.merged.Load(),
+			Queued:    q.count.queued.Load(),
+		})
+	}
+	return stats
+}

@@ -1,0 +1,192 @@
+package notify
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"mime"
+	"mime/quotedprintable"
+	"net"
+	"net/mail"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// An emailNotifier sends one message to one address over SMTP.
+type emailNotifier struct {
+	cfg  Email
+	to   string
+	page Page
+
+	hostname string // what this machine calls itself
+	addr     string // of the mail server, host:port
+	dial     dialFunc
+	roots    *x509.CertPool // nil: the system's
+	redactor redactor
+}
+
+// newEmailNotifier returns the Notifier for one of cfg's recipients.
+func newEmailNotifier(cfg *Email, to string, page Page) Notifier {
+	// Without a name "localhost" has to do.
+	hostname, _ := os.Hostname()
+	n := &emailNotifier{
+		cfg:      *cfg,
+		to:       to,
+		page:     page,
+		hostname: ehloName(hostname),
+		dial:     new(net.Dialer).DialContext,
+	}
+	if cfg.Username != "" {
+		// What the three kinds of login put on the line.
+		n.redactor = newRedactor(cfg.Username, cfg.Password,
+			Secret(base64.StdEncoding.EncodeToString([]byte(cfg.Password))),
+			Secret(plainResponse(cfg.Username, string(cfg.Password))))
+	}
+	n.cfg.Host = strings.Trim(cfg.Host, "[]")
+	n.addr = net.JoinHostPort(n.cfg.Host, strconv.Itoa(cfg.Port))
+	return n
+}
+
+// Notify renders the message before it dials, so that a message that cannot be
+// written troubles no server.
+func (n *emailNotifier) Notify(ctx context.Context, a Alert) error {
+	env, err := n.envelope()
+	if err != nil {
+		return &PermanentError{err}
+	}
+	msg, err := n.message(a, env, time.Now())
+	if err != nil {
+		return &PermanentError{err}
+	}
+	if err := n.send(ctx, env, msg); err != nil {
+		return fmt.Errorf("%s: %w", n.addr, err)
+	}
+	return nil
+}
+
+// An envelope holds the two addresses of a message, quoted where needed and in
+// angle brackets, as headers and SMTP commands take them.
+type envelope struct {
+	from, to string
+}
+
+func (n *emailNotifier) envelope() (envelope, error) {
+	from, err := bareAddress(n.cfg.From)
+	if err != nil {
+		return envelope{}, err
+	}
+	to, err := bareAddress(n.to)
+	return envelope{from, to}, err
+}
+
+// bareAddress returns "<local@domain>" for an address with or without a name.
+func bareAddress(s string) (string, error) {
+	a, err := mail.ParseAddress(s)
+	if err != nil {
+		return "", fmt.Errorf("address %q: %w", s, err)
+	}
+	bare := (&mail.Address{Address: a.Address}).String()
+	// A quoted local part may hold anything; a command line may not.
+	if strings.ContainsAny(bare, "\r\n\x00") {
+		return "", fmt.Errorf("address %q: a line end or NUL in it", s)
+	}
+	return bare, nil
+}
+
+// utf8 reports whether the addresses need the SMTPUTF8 extension (RFC 6531).
+func (e envelope) utf8() bool {
+	return !isASCII(e.from) || !isASCII(e.to)
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
+}
+
+// message renders the whole message, header and body, with CRLF line ends. now
+// is when it is sent.
+func (n *emailNotifier) message(a Alert, env envelope, now time.Time) ([]byte, error) {
+	from := env.from
+	if title := clip(oneLine(n.page.Title), maxTitle); title != "" {
+		// The address goes in by hand: String would quote its brackets.
+		name, _, _ := strings.Cut((&mail.Address{Name: title, Address: "x@x"}).String(), " <x@x>")
+		from = name + " " + env.from
+	}
+	var b bytes.Buffer
+	for _, h := range [][2]string{
+		{"From", from},
+		{"To", env.to},
+		{"Subject", mime.QEncoding.Encode("utf-8", subject(a))},
+		{"Date", a.Time.Format(time.RFC1123Z)},
+		{"Message-ID", n.messageID(a, env)},
+		// RFC 3834, section 5: keeps out-of-office robots from answering.
+		{"Auto-Submitted", "auto-generated"},
+		{"MIME-Version", "1.0"},
+		{"Content-Type", "text/plain; charset=utf-8"},
+		{"Content-Transfer-Encoding", "quoted-printable"},
+	} {
+		if err := writeHeader(&b, h[0], h[1]); err != nil {
+			return nil, err
+		}
+	}
+	b.WriteString("\r\n")
+	w := quotedprintable.NewWriter(&b)
+	// Writes to a buffer do not fail.
+	io.WriteString(w, plainText(a, now)+"\n")
+	w.Close()
+	return b.Bytes(), nil
+}
+
+// messageID is the Message-ID (RFC 5322, section 3.6.4).
+func (n *emailNotifier) messageID(a Alert, env envelope) string {
+	domain := env.from[strings.LastIndex(env.from, "@")+1 : len(env.from)-1]
+	if !isASCII(domain) {
+		domain = n.hostname
+	}
+	return "<" + deliveryID(a, env.to) + "@" + domain + ">"
+}
+
+// subject is the status and, as far as they fit, the dead replicas' paths.
+func subject(a Alert) string {
+	const most = 150 // runes
+	s := strings.ToUpper(string(a.Status))
+	if a.Test {
+		s = "TEST: " + s
+	}
+	for i, r := range a.Dead {
+		sep := ", "
+		if i == 0 {
+			sep = " | "
+		}
+		if i > 0 && utf8.RuneCountInString(s+sep+oneLine(r.Path)) > most {
+			return fmt.Sprintf("%s and %d more", s, len(a.Dead)-i)
+		}
+		s = clip(s+sep+oneLine(r.Path), most)
+	}
+	return s
+}
+
+// writeHeader writes one header field, folded at spaces to lines of 78
+// characters where that can be done (RFC 5322, section 2.1.1).
+func writeHeader(b *bytes.Buffer, name, value string) error {
+	if strings.ContainsAny(value, "\r\n\x00") {
+		return fmt.Errorf("header %s: a line end or NUL in %q", name, value)
+	}
+	b.WriteString(name + ":")
+	col := len(name) + 1
+	for i, word := range strings.Split(value, " ") {
+		if i > 0 && word != "" && col+1+len(word) > 78 {
+			b.WriteString("\r\n")
+			col = 0
+		}
+		b.WriteString(" " + word)
+		col += 1 + len(word)
+	}
+	b.WriteString("\r\n")
+	return nil
+}

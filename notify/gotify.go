@@ -1,0 +1,64 @@
+package notify
+
+import (
+	"net/http"
+	"time"
+	"unicode/utf8"
+)
+
+// Gotify takes messages of any size; its apps on phones do not show them well.
+// Priorities from 8 on ring loud, those from 4 on make a sound.
+const (
+	gotifyLimit    = 4000 // characters
+	gotifyOrdinary = 5
+	gotifyUrgent   = 10
+)
+
+// gotifyMessage is the body of POST /message. https://gotify.net/api-docs
+type gotifyMessage struct {
+	Title    string `json:"title"`
+	Message  string `json:"message"`
+	Priority int    `json:"priority"`
+}
+
+func (g *Gotify) notifier() httpNotifier {
+	return httpNotifier{
+		hide:    newRedactor("", g.AppToken, password(g.AppURL)),
+		request: g.request,
+		judge:   judgeGotify,
+	}
+}
+
+func (g *Gotify) request(a Alert, now time.Time) (*http.Request, error) {
+	m := gotifyMessage{
+		Title:    headline(a),
+		Message:  plainStyle(gotifyLimit, utf8.RuneCountInString).body(a, now),
+		Priority: gotifyOrdinary,
+	}
+	if a.Urgent(0) {
+		m.Priority = gotifyUrgent
+	}
+	req, err := jsonRequest(http.MethodPost, join(g.AppURL, "message"), m)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("X-Gotify-Key", string(g.AppToken)) // URLs end up in access logs
+	return req, nil
+}
+
+// judgeGotify reads an answer: the message with its id, or an error.
+func judgeGotify(r answer) verdict {
+	var reply struct {
+		ID          int64
+		Error       string
+		Description string `json:"errorDescription"`
+	}
+	known := r.json(&reply)
+	if r.success() && (!known || reply.ID == 0) {
+		return r.unknown()
+	}
+	if reply.Description != "" {
+		return r.verdict(reply.Error + ": " + reply.Description)
+	}
+	return r.verdict(string(r.body))
+}

@@ -1,0 +1,257 @@
+package notify
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// maxAnswer bounds what is read of an answer. Gotify and Telegram echo the
+	// message, which must fit, for an answer in part is no answer.
+	maxAnswer       = 256 << 10
+	maxAnswerHeader = 64 << 10
+
+	// maxRetryAfter bounds the wait that a service may ask for.
+	maxRetryAfter = time.Hour
+
+	// idleTimeout keeps a connection for a message to the next recipient, but
+	// not until the next alert: by then it would be stale.
+	idleTimeout = 15 * time.Second
+)
+
+// An httpNotifier is all that the HTTP services have in common. A service
+// describes a request and reads an answer; nothing else of it touches the
+// network.
+type httpNotifier struct {
+	client *http.Client
+	agent  string // User-Agent
+	hide   redactor
+
+	// request is the message as the service wants it; the time is when it is
+	// sent. It does no I/O.
+	request func(Alert, time.Time) (*http.Request, error)
+
+	// judge says what the service means by an answer.
+	judge func(answer) verdict
+
+	// again, when set, may answer a refusal with another form of the same
+	// message; nil is no other form. It is asked once per try.
+	again func(Alert, time.Time, answer) (*http.Request, error)
+
+	pause time.Duration // the shortest wait before another try; 0 for the queue's own
+}
+
+// newClient returns the client that all HTTP channels share. It follows no
+// redirects: a POST would become a GET, and a token would go to who knows
+// whom. Time limits come with the context.
+func newClient() *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxResponseHeaderBytes = maxAnswerHeader
+	t.IdleConnTimeout = idleTimeout
+	return &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// Notify implements Notifier.
+func (n httpNotifier) Notify(ctx context.Context, a Alert) error {
+	now := time.Now()
+	req, err := n.request(a, now)
+	if err != nil {
+		return &PermanentError{n.clean(err)}
+	}
+	r, err := n.send(ctx, req)
+	if err == nil && n.again != nil {
+		if req, err = n.again(a, now, r); err != nil {
+			return &PermanentError{n.clean(err)}
+		} else if req != nil {
+			r, err = n.send(ctx, req)
+		}
+	}
+	if err != nil {
+		return n.retry(err, 0)
+	}
+	v := n.judge(r)
+	if v.outcome == accepted {
+		return nil
+	}
+	err = errors.New(strings.TrimSuffix(fmt.Sprintf("HTTP %d: %s", r.status, n.hide.said(v.said)), ": "))
+	if v.outcome == refused {
+		return &PermanentError{err}
+	}
+	return n.retry(err, v.after)
+}
+
+// send makes one exchange. Its errors hold no secret.
+func (n httpNotifier) send(ctx context.Context, req *http.Request) (answer, error) {
+	req = req.WithContext(ctx)
+	req.Header.Set("User-Agent", n.agent)
+	resp, err := n.client.Do(req)
+	if err != nil {
+		return answer{}, n.clean(err)
+	}
+	defer resp.Body.Close()
+	r := answer{status: resp.StatusCode, header: resp.Header}
+	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		r.cut = n.clean(err)
+	}
+	return r, nil
+}
+
+// clean returns an error that says what happened without the URL, which
+// *url.Error prints and which holds the secret of some services. What it wraps
+// is lost on purpose, but for the ends of the context.
+func (n httpNotifier) clean(err error) error {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err
+	}
+	if errors.Is(err, context.Canceled) {
+		return context.Canceled
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+	}
+	return errors.New(n.hide.said(err.Error()))
+}
+
+// retry classes an error as worth another try after the wait.
+func (n httpNotifier) retry(err error, after time.Duration) error {
+	if after = max(after, n.pause); after > 0 {
+		return &RetryError{Err: err, After: after}
+	}
+	return err
+}
+
+// An answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	cut    error // why the body is not whole
+}
+
+// An outcome is what became of a try.
+type outcome int
+
+const (
+	accepted outcome = iota
+	failed           // to be tried again
+	refused          // not to be tried again
+)
+
+// A verdict is what an answer means.
+type verdict struct {
+	outcome
+	said  string        // the service's own words, as they came
+	after time.Duration // how long to wait before another try
+}
+
+// success reports whether the status is one of success.
+func (r answer) success() bool { return r.status/100 == 2 }
+
+// verdict is what the status means wherever a service does not know better.
+func (r answer) verdict(said string) verdict {
+	v := verdict{refused, cmp.Or(said, http.StatusText(r.status)), 0}
+	switch {
+	case r.success():
+		v.outcome = accepted
+	case r.status/100 == 3:
+		v.said = "it redirects, which is not followed"
+		if to, err := url.Parse(r.header.Get("Location")); err == nil && to.Host != "" {
+			v.said = fmt.Sprintf("it redirects to %s://%s, which is not followed", to.Scheme, to.Host)
+		}
+	case r.status/100 == 5,
+		r.status == http.StatusRequestTimeout,
+		r.status == http.StatusTooEarly,
+		r.status == http.StatusTooManyRequests:
+		v.outcome, v.after = failed, r.retryAfter(time.Now())
+	}
+	return v
+}
+
+// unknown is the verdict on an answer of success whose body is not the
+// service's: something else spoke, or the connection broke.
+func (r answer) unknown() verdict {
+	if r.cut != nil {
+		return verdict{outcome: failed, said: "the answer broke off: " + r.cut.Error()}
+	}
+	return verdict{outcome: failed, said: "this is not the service's answer: " + string(r.body)}
+}
+
+// json reads the body into v and reports whether that worked.
+func (r answer) json(v any) bool { return json.Unmarshal(r.body, v) == nil }
+
+// retryAfter reads the header of that name: seconds or a date (RFC 9110,
+// section 10.2.3).
+func (r answer) retryAfter(now time.Time) time.Duration {
+	value := strings.TrimSpace(r.header.Get("Retry-After"))
+	if n, err := strconv.ParseFloat(value, 64); err == nil {
+		return seconds(n)
+	}
+	if t, err := http.ParseTime(value); err == nil {
+		return min(max(t.Sub(now), 0), maxRetryAfter)
+	}
+	return 0
+}
+
+// seconds is a wait as services give it, within bounds.
+func seconds(n float64) time.Duration {
+	if !(n > 0) { // NaN too
+		return 0
+	}
+	return time.Duration(min(n, maxRetryAfter.Seconds()) * float64(time.Second))
+}
+
+// jsonRequest is a request with a JSON body.
+func jsonRequest(method, url string, v any) (*http.Request, error) {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	body.Truncate(body.Len() - 1) // Encode's line end
+	return newRequest(method, url, "application/json", body.Bytes())
+}
+
+// formRequest is a POST of a form.
+func formRequest(url string, form url.Values) (*http.Request, error) {
+	return newRequest(http.MethodPost, url, "application/x-www-form-urlencoded", []byte(form.Encode()))
+}
+
+func newRequest(method, url, contentType string, body []byte) (*http.Request, error) {
+	req, err := http.NewRequest(method, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", contentType)
+	return req, nil
+}
+
+// join puts a path after a base URL, with one slash between.
+func join(base, path string) string {
+	return strings.TrimRight(base, "/") + "/" + path
+}
+
+// password is the password in a URL that is no secret itself.
+func password(rawURL string) Secret {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	word, _ := u.User.Password()
+	return Secret(word)
+}

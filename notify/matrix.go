@@ -1,0 +1,89 @@
+package notify
+
+import (
+	"html"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// matrixLimit is how many bytes plain and formatted body have each, so that
+// both together stay under the 65,536 of an event.
+// https://spec.matrix.org/latest/client-server-api/#size-limits
+const matrixLimit = 15000
+
+// matrixMessage is the content of an m.room.message. Its empty mentions keep a
+// label such as "@room" from ringing everybody.
+type matrixMessage struct {
+	MsgType       string   `json:"msgtype"`
+	Body          string   `json:"body"`
+	Format        string   `json:"format"`
+	FormattedBody string   `json:"formatted_body"`
+	Mentions      struct{} `json:"m.mentions"`
+}
+
+func (m *Matrix) notifier() httpNotifier {
+	return httpNotifier{
+		hide:    newRedactor("", m.AccessToken, password(m.HomeserverURL)),
+		request: m.request,
+		judge:   judgeMatrix,
+	}
+}
+
+func (m *Matrix) request(a Alert, now time.Time) (*http.Request, error) {
+	strong := func(s string) string { return a.Status.icon() + " " + s }
+	plain := plainStyle(matrixLimit, byteCount)
+	plain.strong = strong
+	rich := style{
+		text:   html.EscapeString,
+		path:   func(s string) string { return "<code>" + html.EscapeString(s) + "</code>" },
+		strong: func(s string) string { return strong("<strong>" + s + "</strong>") },
+		link: func(s string) string {
+			return `<a href="` + html.EscapeString(s) + `">` + html.EscapeString(s) + "</a>"
+		},
+		size:  byteCount,
+		limit: matrixLimit,
+	}
+	// The transaction id is the notification's: a server that has it already
+	// answers with the event it made then, so that no try posts twice.
+	path := "_matrix/client/v3/rooms/" + url.PathEscape(m.RoomID) +
+		"/send/m.room.message/" + url.PathEscape("vigil-"+a.ID)
+	req, err := jsonRequest(http.MethodPut, join(m.HomeserverURL, path), matrixMessage{
+		MsgType:       "m.text",
+		Body:          plain.message(a, now),
+		Format:        "org.matrix.custom.html",
+		FormattedBody: strings.ReplaceAll(rich.message(a, now), "\n", "<br>"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+string(m.AccessToken))
+	return req, nil
+}
+
+// judgeMatrix reads an answer. The error code says more than the status.
+// https://spec.matrix.org/latest/client-server-api/#standard-error-response
+func judgeMatrix(r answer) verdict {
+	var reply struct {
+		EventID string `json:"event_id"`
+		Code    string `json:"errcode"`
+		Error   string
+		After   float64 `json:"retry_after_ms"`
+	}
+	known := r.json(&reply)
+	if r.success() && (!known || reply.EventID == "") {
+		return r.unknown()
+	}
+	said := string(r.body)
+	if reply.Code != "" {
+		said = reply.Code + ": " + reply.Error
+	}
+	v := r.verdict(said)
+	switch reply.Code {
+	case "M_LIMIT_EXCEEDED", "M_RESOURCE_LIMIT_EXCEEDED":
+		v.outcome = failed
+		v.after = max(v.after, r.retryAfter(time.Now()), seconds(reply.After/1000))
+	}
+	return v
+}

@@ -1,0 +1,82 @@
+package notify
+
+import (
+	"cmp"
+	"html"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Limits in characters and manners: https://pushover.net/api#limits and
+// https://pushover.net/api#friendly.
+const (
+	pushoverURL           = "https://api.pushover.net"
+	pushoverLimit         = 1024
+	pushoverTitleLimit    = 250
+	pushoverURLLimit      = 512
+	pushoverURLTitleLimit = 100
+	pushoverPause         = 5 * time.Second // between a failed try and the next
+)
+
+func (p *Pushover) notifier(rank int) httpNotifier {
+	return httpNotifier{
+		hide: newRedactor("", append([]Secret{p.AppToken, password(p.APIURL)}, p.UserKeys...)...),
+		request: func(a Alert, now time.Time) (*http.Request, error) {
+			return p.request(rank, a, now)
+		},
+		judge: judgePushover,
+		pause: pushoverPause,
+	}
+}
+
+func (p *Pushover) request(rank int, a Alert, now time.Time) (*http.Request, error) {
+	write := style{
+		text:  html.EscapeString,
+		path:  func(s string) string { return "<b>" + html.EscapeString(s) + "</b>" },
+		link:  html.EscapeString,
+		size:  utf8.RuneCountInString,
+		limit: pushoverLimit,
+	}
+	form := url.Values{
+		"token": {string(p.AppToken)},
+		"user":  {string(p.UserKeys[rank])},
+		"title": {clip(headline(a), pushoverTitleLimit)},
+		"html":  {"1"},
+	}
+	if link := oneLine(a.Page.URL); link != "" && utf8.RuneCountInString(link) <= pushoverURLLimit {
+		form.Set("url", link)
+		form.Set("url_title", clip(cmp.Or(oneLine(a.Page.Title), "Status page"), pushoverURLTitleLimit))
+		a.Page.URL = "" // it has its own place
+	}
+	form.Set("message", write.body(a, now))
+	if a.Urgent(rank) {
+		form.Set("priority", "1")
+	}
+	return formRequest(join(cmp.Or(p.APIURL, pushoverURL), "1/messages.json"), form)
+}
+
+// judgePushover reads an answer. Every 4xx is final, 429 too, which is a used
+// up monthly quota: who repeats them is locked out.
+func judgePushover(r answer) verdict {
+	var reply struct {
+		Status  int
+		Request string
+		Errors  []string
+	}
+	known := r.json(&reply)
+	if r.success() && !known {
+		return r.unknown()
+	}
+	said := string(r.body)
+	if len(reply.Errors) > 0 {
+		said = strings.Join(reply.Errors, ", ") + " (request " + reply.Request + ")"
+	}
+	v := r.verdict(said)
+	if r.status/100 == 4 || r.success() && reply.Status != 1 {
+		return verdict{outcome: refused, said: v.said}
+	}
+	return v
+}

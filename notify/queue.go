@@ -1,0 +1,271 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+)
+
+const (
+	// maxQueue is how many alerts wait for one target.
+	maxQueue = 64
+
+	// The first wait before another try doubles up to the longest; patience is
+	// how long one alert is tried.
+	firstWait   = 2 * time.Second
+	longestWait = 5 * time.Minute
+	patience    = time.Hour
+)
+
+// A queue brings alerts to one target in their order. Its fields but in and
+// count belong to the goroutine of run.
+type queue struct {
+	target  Target
+	journal Journal
+	log     *slog.Logger
+	in      chan Alert // closed by the dispatcher, which alone sends
+	count   counters
+
+	backlog []Alert    // oldest first; the first one is being tried
+	trying  chan error // the result of the try that is under way; else nil
+	tries   int        // of the first one
+	began   time.Time  // when its first try began
+	hold    time.Time  // until when the service wants to be left alone
+	crashed bool       // whether a panic was reported
+}
+
+func newQueue(t Target, journal Journal, log *slog.Logger) *queue {
+	return &queue{target: t, journal: journal, log: log, in: make(chan Alert)}
+}
+
+// restore queues what the journal already knows. What the target no longer
+// wants is done with.
+func (q *queue) restore(alerts []Alert) {
+	for _, a := range alerts {
+		if q.target.Wants(a) {
+			q.add(a)
+		} else {
+			q.journal.Done(q.target.Name, a.ID)
+		}
+	}
+}
+
+// run delivers until the queue is closed, then makes a last round. ctx ends
+// the deliveries.
+func (q *queue) run(ctx context.Context) {
+	var wait <-chan time.Time // until the next try; nil when it is due
+	for {
+		if len(q.backlog) > 0 && q.trying == nil && wait == nil {
+			q.try(ctx)
+		}
+		select {
+		case a, open := <-q.in:
+			if !open {
+				q.drain(ctx)
+				return
+			}
+			q.journal.Queued(q.target.Name, a)
+			if q.add(a) {
+				wait = after(time.Until(q.hold))
+			}
+		case err := <-q.trying:
+			q.trying = nil
+			wait = after(q.settle(err))
+		case <-wait:
+			wait = nil
+		}
+	}
+}
+
+// after is a channel that fires then, or nil for at once.
+func after(d time.Duration) <-chan time.Time {
+	if d <= 0 {
+		return nil
+	}
+	return time.After(d)
+}
+
+// try starts one try of the oldest alert.
+func (q *queue) try(ctx context.Context) {
+	if q.tries == 0 {
+		q.began = time.Now()
+	}
+	q.tries++
+	result := make(chan error, 1)
+	q.trying = result
+	a := q.backlog[0]
+	go func() { result <- q.target.Deliver(ctx, a) }()
+}
+
+// settle draws the conclusions from a try and returns how long to wait before
+// the next one.
+func (q *queue) settle(err error) time.Duration {
+	a := q.backlog[0]
+	if err == nil {
+		q.count.delivered.Add(1)
+		if q.tries > 1 {
+			q.log.Info("delivered after retries", "alert", a.ID, "attempts", q.tries)
+		}
+		q.pop()
+		return 0
+	}
+	if _, ok := errors.AsType[*PermanentError](err); ok {
+		q.count.refused.Add(1)
+		q.log.Error("delivery refused, not tried again", "alert", a.ID, "attempts", q.tries, "err", err)
+		q.pop()
+		return 0
+	}
+
+	q.count.failed.Add(1)
+	if crash, ok := errors.AsType[*panicError](err); ok && !q.crashed {
+		q.crashed = true
+		q.log.Error("notifier panicked", "err", err, "stack", crash.stack)
+	}
+	wait := min(firstWait<<min(q.tries-1, 16), longestWait)
+	q.hold = time.Time{}
+	if retry, ok := errors.AsType[*RetryError](err); ok {
+		wait = max(wait, min(retry.After, patience))
+		q.hold = time.Now().Add(min(retry.After, patience))
+	}
+	spent := time.Since(q.began)
+	switch {
+	case spent >= patience:
+		q.count.givenUp.Add(1)
+		q.log.Error("delivery given up", "alert", a.ID, "attempts", q.tries, "err", err)
+		q.pop()
+		return time.Until(q.hold)
+	case q.mergeReminders(0):
+		return time.Until(q.hold)
+	}
+	wait = min(wait, patience-spent)
+	level := slog.LevelDebug
+	if q.tries == 1 {
+		level = slog.LevelWarn
+	}
+	q.log.Log(context.Background(), level, "delivery failed, to be tried again",
+		"alert", a.ID, "attempts", q.tries, "wait", wait, "err", err)
+	return wait
+}
+
+// drain lets the try that is under way finish and tries each of the others
+// once, as long as that goes well: an alert must not overtake another.
+func (q *queue) drain(ctx context.Context) {
+	for len(q.backlog) > 0 {
+		if q.trying == nil {
+			if time.Now().Before(q.hold) {
+				break
+			}
+			q.try(ctx)
+		}
+		var err error
+		select {
+		case err = <-q.trying:
+		case <-ctx.Done():
+			// A notifier honours ctx, so this is all but immediate.
+			select {
+			case err = <-q.trying:
+			case <-time.After(time.Second):
+				err = ctx.Err()
+			}
+		}
+		q.trying = nil
+		if err != nil && ctx.Err() != nil {
+			break
+		}
+		left := len(q.backlog)
+		if q.settle(err); len(q.backlog) == left {
+			break
+		}
+	}
+	if n := len(q.backlog); n > 0 {
+		q.log.Warn("stopped with alerts undelivered", "alerts", n)
+	}
+}
+
+// add appends an alert and keeps the queue within its bound. It reports
+// whether the alert that waited for its next try made way.
+//
+// A reminder that something newer follows says nothing that the newer one does
+// not say: it makes way. Changes never do; when there are too many, the two
+// oldest become one.
+func (q *queue) add(a Alert) bool {
+	tries := q.tries
+	q.backlog = append(q.backlog, a)
+	q.count.queued.Add(1)
+	first := 0
+	if q.trying != nil {
+		first = 1
+	}
+	q.mergeReminders(first)
+	if len(q.backlog) > maxQueue {
+		q.merge(1) // the first may be under way, or may have arrived in spite of an error
+	}
+	return q.tries < tries
+}
+
+// mergeReminders merges the reminders from index i on into what follows them
+// and reports whether there were any.
+func (q *queue) mergeReminders(i int) bool {
+	before := len(q.backlog)
+	for i < len(q.backlog)-1 {
+		if q.backlog[i].Kind == Reminder {
+			q.merge(i)
+		} else {
+			i++
+		}
+	}
+	return len(q.backlog) < before
+}
+
+// merge makes the alert at index i part of the one that follows it.
+func (q *queue) merge(i int) {
+	older, newer := q.backlog[i], absorb(q.backlog[i+1], q.backlog[i])
+	q.journal.Queued(q.target.Name, newer)
+	q.backlog[i+1] = newer
+	q.count.merged.Add(1)
+	q.remove(i)
+	q.log.Debug("merged an alert into a newer one", "alert", older.ID, "newer", newer.ID)
+}
+
+// pop takes the oldest alert off: it is delivered, or never will be.
+func (q *queue) pop() { q.remove(0) }
+
+func (q *queue) remove(i int) {
+	q.journal.Done(q.target.Name, q.backlog[i].ID)
+	q.backlog = slices.Delete(q.backlog, i, i+1)
+	q.count.queued.Add(-1)
+	if i == 0 {
+		q.tries = 0
+	}
+}
+
+// absorb returns the newer alert so that it stands for the older one too: it
+// names what came back since the alert before both. What is dead it knows
+// itself. Neither alert is changed.
+func absorb(newer, older Alert) Alert {
+	known := make(map[string]bool)
+	for _, r := range newer.Dead {
+		known[r.Path] = true
+	}
+	for _, path := range newer.Recovered {
+		known[path] = true
+	}
+	var back []string
+	for _, path := range older.Recovered {
+		if !known[path] {
+			back = append(back, path)
+		}
+	}
+	newer.Recovered = append(back, newer.Recovered...)
+	newer.Merged += older.Merged
+	if older.Kind != Reminder {
+		newer.Merged++
+		newer.Kind = Changed
+	}
+	if newer.Note == "" {
+		newer.Note = older.Note
+	}
+	return newer
+}

@@ -1,0 +1,162 @@
+package notify
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/smtp"
+	"net/textproto"
+	"strings"
+	"time"
+)
+
+// smtpsPort is where TLS begins at once (RFC 8314, section 3.3); on any other
+// port it begins with STARTTLS.
+const smtpsPort = 465
+
+// send carries one message to the mail server. It returns nil once the server
+// has taken the message, whatever happens after that.
+func (n *emailNotifier) send(ctx context.Context, env envelope, msg []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, dialogueTimeout)
+	defer cancel()
+	tcp, err := n.dial(ctx, "tcp", n.addr)
+	if err != nil {
+		return err
+	}
+	defer tcp.Close()
+	stop := interruptOn(ctx, tcp)
+	defer stop()
+
+	c, err := n.open(ctx, &boundedConn{tcp, dialogueBytes})
+	if err != nil {
+		return err
+	}
+	if n.cfg.Username != "" {
+		if err := n.login(c); err != nil {
+			return n.step("login", err)
+		}
+	}
+	if err := n.transmit(c, env, msg); err != nil {
+		return err
+	}
+	tcp.SetDeadline(time.Now().Add(farewellTimeout))
+	c.Quit()
+	return nil
+}
+
+// open leads the dialogue up to the point where mail may be sent or a login be
+// asked for: greeting, EHLO, TLS.
+func (n *emailNotifier) open(ctx context.Context, conn net.Conn) (*smtp.Client, error) {
+	if n.cfg.Port == smtpsPort {
+		tc := tls.Client(conn, n.tlsConfig())
+		if err := tc.HandshakeContext(ctx); err != nil {
+			return nil, n.step("TLS", err)
+		}
+		conn = tc
+	}
+	c, err := smtp.NewClient(conn, n.cfg.Host)
+	if err != nil {
+		return nil, n.step("greeting", err)
+	}
+	if err := c.Hello(n.hostname); err != nil {
+		return nil, n.step("EHLO", err)
+	}
+	if n.cfg.Port == smtpsPort {
+		return c, nil
+	}
+	if offered, _ := c.Extension("STARTTLS"); offered {
+		// The client forgets what it has read so far, so nothing that was
+		// slipped in behind the server's answer counts as encrypted.
+		if err := c.StartTLS(n.tlsConfig()); err != nil {
+			return nil, n.step("STARTTLS", err)
+		}
+	} else if n.cfg.Encrypt {
+		return nil, &PermanentError{errors.New("the server does not offer STARTTLS, which smtp_encrypt demands")}
+	}
+	return c, nil
+}
+
+func (n *emailNotifier) tlsConfig() *tls.Config {
+	return &tls.Config{
+		ServerName: n.cfg.Host,
+		RootCAs:    n.roots,
+		// Where neither encryption is asked for nor a password is at stake,
+		// the mail would go out in the clear if TLS failed: an unverified
+		// certificate, such as a local relay makes for itself, is no worse
+		// (RFC 7435).
+		InsecureSkipVerify: !n.cfg.Encrypt && n.cfg.Username == "" && n.cfg.Port != smtpsPort,
+	}
+}
+
+// transmit sends the message. The server's answer to its end is the verdict.
+func (n *emailNotifier) transmit(c *smtp.Client, env envelope, msg []byte) error {
+	// Client.Mail would demand SMTPUTF8 whenever it is on offer, and the mail
+	// be lost at the next server that lacks it.
+	params := ""
+	if env.utf8() {
+		if offered, _ := c.Extension("SMTPUTF8"); !offered {
+			return &PermanentError{fmt.Errorf("the server takes no addresses outside ASCII, such as %s to %s; a domain can be written in its xn-- form", env.from, env.to)}
+		}
+		params = " SMTPUTF8"
+	}
+	if _, err := command(c, 250, "MAIL FROM:%s%s", env.from, params); err != nil {
+		return n.step("sender "+env.from, err)
+	}
+	if _, err := command(c, 25, "RCPT TO:%s", env.to); err != nil {
+		return n.step("recipient "+env.to, err)
+	}
+	w, err := c.Data()
+	if err != nil {
+		return n.step("DATA", err)
+	}
+	_, err = w.Write(msg)
+	if err := cmp.Or(err, w.Close()); err != nil {
+		return n.step("message", err)
+	}
+	return nil
+}
+
+// command sends one line and returns the text of the answer, which has to have
+// the code want (or begin with it).
+func command(c *smtp.Client, want int, format string, args ...any) (string, error) {
+	id, err := c.Text.Cmd(format, args...)
+	if err != nil {
+		return "", err
+	}
+	c.Text.StartResponse(id)
+	defer c.Text.EndResponse(id)
+	_, text, err := c.Text.ReadResponse(want)
+	return text, err
+}
+
+// step says at which point of the dialogue err came up. A 5xx answer is
+// permanent (RFC 5321, section 4.2.1), a 4xx one is not.
+func (n *emailNotifier) step(name string, err error) error {
+	if answer, ok := errors.AsType[*textproto.Error](err); ok {
+		err = fmt.Errorf("%d %s", answer.Code, n.redactor.said(answer.Msg))
+		if answer.Code/100 == 5 {
+			err = &PermanentError{err}
+		}
+	} else if garbled, ok := errors.AsType[textproto.ProtocolError](err); ok {
+		err = errors.New(n.redactor.said(string(garbled)))
+	} else {
+		err = netError(err)
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+// ehloName makes a name that any server takes after EHLO out of a host's
+// name: letters, digits, hyphens and dots.
+func ehloName(hostname string) string {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '.', r == '-':
+			return r
+		}
+		return '-'
+	}, hostname)
+	return cmp.Or(strings.Trim(name[:min(len(name), 253)], ".-"), "localhost")
+}

@@ -1,0 +1,124 @@
+package notify
+
+import (
+	"cmp"
+	"encoding/json"
+	"html"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf16"
+)
+
+const (
+	telegramURL = "https://api.telegram.org"
+
+	// telegramLimit is how long a text may be, in UTF-16 units to be safe.
+	// https://core.telegram.org/bots/api#sendmessage
+	telegramLimit = 4096
+
+	// telegramGeneral is the topic that must not be named to post into it.
+	telegramGeneral = 1
+)
+
+// telegramMessage is the body of sendMessage.
+type telegramMessage struct {
+	ChatID    any             `json:"chat_id"` // int64, or a string such as "@name"
+	ThreadID  int64           `json:"message_thread_id,omitempty"`
+	Text      string          `json:"text"`
+	ParseMode string          `json:"parse_mode,omitempty"`
+	Preview   telegramPreview `json:"link_preview_options"`
+}
+
+type telegramPreview struct {
+	IsDisabled bool `json:"is_disabled"`
+}
+
+// telegramReply is what every method answers.
+// https://core.telegram.org/bots/api#making-requests
+type telegramReply struct {
+	OK          bool
+	ErrorCode   int `json:"error_code"`
+	Description string
+	Parameters  struct {
+		RetryAfter float64     `json:"retry_after"` // seconds
+		MigrateTo  json.Number `json:"migrate_to_chat_id"`
+	}
+}
+
+func (t *Telegram) notifier() httpNotifier {
+	return httpNotifier{
+		hide:    newRedactor("", t.BotToken, password(t.APIURL)),
+		request: t.request,
+		judge:   judgeTelegram,
+		again:   t.again,
+	}
+}
+
+func (t *Telegram) request(a Alert, now time.Time) (*http.Request, error) {
+	return t.message(t.ChatID, "HTML", a, now)
+}
+
+// message is the request for a chat in a parse mode, "" for plain text.
+func (t *Telegram) message(chat, mode string, a Alert, now time.Time) (*http.Request, error) {
+	write := plainStyle(telegramLimit, utf16Count)
+	if mode != "" {
+		write.text, write.link = html.EscapeString, html.EscapeString
+		write.path = func(s string) string { return "<code>" + html.EscapeString(s) + "</code>" }
+		write.strong = func(s string) string { return a.Status.icon() + " <b>" + s + "</b>" }
+	}
+	m := telegramMessage{
+		ChatID:    chat,
+		Text:      write.message(a, now),
+		ParseMode: mode,
+		Preview:   telegramPreview{IsDisabled: true},
+	}
+	if id, err := strconv.ParseInt(chat, 10, 64); err == nil {
+		m.ChatID = id
+	}
+	if t.MessageThreadID != telegramGeneral {
+		m.ThreadID = t.MessageThreadID
+	}
+	return jsonRequest(http.MethodPost, join(cmp.Or(t.APIURL, telegramURL), "bot"+string(t.BotToken)+"/sendMessage"), m)
+}
+
+// again saves a message whose markup is refused all the same, as plain text,
+// and one to a group that has become a supergroup, which has another id.
+func (t *Telegram) again(a Alert, now time.Time, r answer) (*http.Request, error) {
+	var reply telegramReply
+	switch {
+	case !r.json(&reply) || reply.OK:
+		return nil, nil
+	case reply.Parameters.MigrateTo != "":
+		return t.message(reply.Parameters.MigrateTo.String(), "HTML", a, now)
+	case strings.Contains(strings.ToLower(reply.Description), "can't parse entities"):
+		return t.message(t.ChatID, "", a, now)
+	}
+	return nil, nil
+}
+
+// judgeTelegram reads an answer: its own error code counts, where it has one.
+func judgeTelegram(r answer) verdict {
+	var reply telegramReply
+	known := r.json(&reply)
+	if r.success() && (!known || !reply.OK && reply.ErrorCode == 0) {
+		return r.unknown()
+	}
+	r.status = cmp.Or(reply.ErrorCode, r.status)
+	v := r.verdict(cmp.Or(reply.Description, string(r.body)))
+	if r.status == http.StatusMisdirectedRequest { // a server of one's own that restarts
+		v.outcome = failed
+	}
+	v.after = max(v.after, seconds(reply.Parameters.RetryAfter))
+	return v
+}
+
+// utf16Count is the length of s in UTF-16 units.
+func utf16Count(s string) int {
+	n := 0
+	for _, r := range s {
+		n += max(1, utf16.RuneLen(r))
+	}
+	return n
+}

@@ -1,0 +1,55 @@
+package notify
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// webexLimit is how many bytes a text has.
+// https://developer.webex.com/docs/api/v1/messages/create-a-message
+const webexLimit = 7439
+
+// webexMessage is the body of POST /messages. It is plain text, for in
+// Markdown a label could mention people.
+type webexMessage struct {
+	RoomID string `json:"roomId"`
+	Text   string `json:"text"`
+}
+
+func (w *Webex) notifier() httpNotifier {
+	return httpNotifier{
+		hide:    newRedactor("", w.Token, password(w.EndpointURL)),
+		request: w.request,
+		judge:   judgeWebex,
+	}
+}
+
+func (w *Webex) request(a Alert, now time.Time) (*http.Request, error) {
+	write := plainStyle(webexLimit, byteCount)
+	write.strong = func(s string) string { return a.Status.icon() + " " + s }
+	req, err := jsonRequest(http.MethodPost, w.EndpointURL, webexMessage{w.RoomID, write.message(a, now)})
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+string(w.Token))
+	return req, nil
+}
+
+// judgeWebex reads an answer. Both 423 and 429 come with a time to wait.
+// https://developer.webex.com/docs/basics
+func judgeWebex(r answer) verdict {
+	var reply struct {
+		Message    string
+		TrackingID string
+	}
+	said := string(r.body)
+	if r.json(&reply) && reply.TrackingID != "" {
+		said = fmt.Sprintf("%s (tracking id %s)", reply.Message, reply.TrackingID)
+	}
+	v := r.verdict(said)
+	if r.status == http.StatusLocked {
+		v.outcome, v.after = failed, r.retryAfter(time.Now())
+	}
+	return v
+}

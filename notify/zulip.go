@@ -1,0 +1,99 @@
+package notify
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// zulipLimit is how many characters a message has; the server cuts what is
+// longer, and with it the link. https://zulip.com/api/send-message
+const zulipLimit = 10000
+
+func (z *Zulip) notifier() httpNotifier {
+	return httpNotifier{
+		hide:    newRedactor(z.BotEmail, z.BotAPIKey, password(z.APIURL)),
+		request: z.request,
+		judge:   judgeZulip,
+	}
+}
+
+func (z *Zulip) request(a Alert, now time.Time) (*http.Request, error) {
+	write := style{
+		text:   zulipText,
+		path:   codeSpan,
+		strong: func(s string) string { return a.Status.icon() + " **" + s + "**" },
+		link:   func(s string) string { return s },
+		size:   utf8.RuneCountInString,
+		limit:  zulipLimit,
+	}
+	req, err := formRequest(join(z.APIURL, "messages"), url.Values{
+		"type":    {"stream"},
+		"to":      {z.Channel},
+		"topic":   {"Vigil status"},
+		"content": {write.message(a, now)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	req.SetBasicAuth(z.BotEmail, string(z.BotAPIKey))
+	return req, nil
+}
+
+// zulipText leaves plain words as they are and puts everything else, which may
+// mention people or be markup, into a code span: Zulip knows no escapes.
+func zulipText(s string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune(" .,;()'\"/+-=%?", r)
+	}
+	words := strings.ReplaceAll(s, ": ", " ") // a colon within a word may be an emoji
+	if strings.IndexFunc(words, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return codeSpan(s)
+}
+
+// codeSpan is s as Markdown code, fenced by more backticks than it has in a
+// row.
+func codeSpan(s string) string {
+	fence := "`"
+	for strings.Contains(s, fence) {
+		fence += "`"
+	}
+	if strings.HasPrefix(s, "`") || strings.HasSuffix(s, "`") {
+		s = " " + s + " "
+	}
+	return fence + s + fence
+}
+
+// judgeZulip reads an answer. The wait after a 429 stands in the body, as a
+// float. https://zulip.com/api/rest-error-handling
+func judgeZulip(r answer) verdict {
+	var reply struct {
+		Result string
+		Msg    string
+		Code   string
+		After  float64 `json:"retry-after"`
+	}
+	known := r.json(&reply)
+	if r.success() && (!known || reply.Result == "") {
+		return r.unknown()
+	}
+	said := string(r.body)
+	if known && reply.Code != "" {
+		said = fmt.Sprintf("%s (%s)", reply.Msg, reply.Code)
+	}
+	v := r.verdict(said)
+	if r.success() && reply.Result != "success" {
+		v.outcome = refused
+	}
+	if reply.Code == "RATE_LIMIT_HIT" {
+		v.outcome = failed
+	}
+	v.after = max(v.after, seconds(reply.After))
+	return v
+}

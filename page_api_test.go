@@ -1,0 +1,245 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"vigil/notify"
+)
+
+// apiConfig has a node of each mode and ids that are hard on paths.
+func apiConfig() *Config {
+	return &Config{
+		Server:   Server{ReporterToken: "tok/en+secret", ManagerToken: "manage me", MCP: true},
+		Branding: Branding{PageTitle: "Acme Status", PageURL: "https://status.example.net/"},
+		Metrics:  Metrics{PushDelayDead: 20 * time.Second, LocalDelayDead: 40 * time.Second, CPUSickAbove: 0.9, RAMSickAbove: 0.9},
+		Services: []*Service{
+			{ID: "web", Label: "Web", Nodes: []*Node{
+				{ID: "core", Label: "Core", Mode: modePoll, Targets: []Target{{Raw: "tcp://192.0.2.1:80"}}},
+				{ID: "jobs", Label: "Jobs", Mode: modePush},
+				{ID: "disk", Label: "Disk", Mode: modeScript, Scripts: []string{"exit 0"}},
+				{ID: "far", Label: "Far", Mode: modeLocal},
+			}},
+			{ID: "relay eu", Nodes: []*Node{
+				{ID: "socket client", Mode: modePush},
+				{ID: "a/b.c:ü", Mode: modePush},
+				{ID: "c+d", Mode: modePush},
+				{ID: "c d", Mode: modePush},
+			}},
+			{ID: "jobs", Nodes: []*Node{{ID: "jobs", Mode: modePush}}},
+		},
+	}
+}
+
+// An apiRig is the APIs on a server of their own, with an aggregator.
+type apiRig struct {
+	*httptest.Server
+	board  *board
+	events chan event
+	asks   chan *reported
+}
+
+func newAPIRig(t testing.TB, conf *Config) *apiRig {
+	now := time.Now()
+	st := newState(conf, now)
+	rig := &apiRig{
+		board:  newBoard(st.snapshot(now)),
+		events: make(chan event, eventBuffer),
+		asks:   make(chan *reported, queueBuffer),
+	}
+	rooms := map[string]http.Handler{
+		"reporter": newReporter(rig.board, rig.events, rig.asks),
+		"manager":  newManager(rig.board, rig.events),
+	}
+	rig.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		first, _, _ := strings.Cut(r.URL.EscapedPath()[1:], "/")
+		rooms[first].ServeHTTP(w, r)
+	}))
+	var wg sync.WaitGroup
+	alerts := make(chan notify.Alert)
+	wg.Go(func() {
+		if err := (&aggregator{state: st, events: rig.events, alerts: alerts, board: rig.board, log: slog.New(slog.DiscardHandler)}).run(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Go(func() {
+		for range alerts {
+		}
+	})
+	t.Cleanup(func() { rig.Close(); wg.Wait() }) // the context has ended by then
+	return rig
+}
+
+// do sends a request with the token as the password and returns the answer.
+func (rig *apiRig) do(t testing.TB, method, path, token, body string, fields ...string) (*http.Response, string) {
+	t.Helper()
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, rig.URL+path, reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		req.SetBasicAuth("", token)
+	}
+	for i := 0; i < len(fields); i += 2 {
+		req.Header.Set(fields[i], fields[i+1])
+	}
+	resp, err := rig.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(text)
+}
+
+// until waits for a snapshot that passes the check.
+func (rig *apiRig) until(t testing.TB, what string, ok func(*snapshot) bool) *snapshot {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		s := rig.board.load()
+		if ok(s) {
+			return s
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: never so; now %s", what, statuses(s))
+		}
+	}
+}
+
+// An apiRow is one request and what is to be answered.
+type apiRow struct {
+	name   string
+	method string
+	path   string
+	token  string
+	body   string
+	code   int
+	want   string // the answer's body, exactly
+}
+
+func (rig *apiRig) table(t *testing.T, rows []apiRow) {
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			resp, body := rig.do(t, row.method, row.path, row.token, row.body)
+			if resp.StatusCode != row.code {
+				t.Errorf("%s %s: %d %s\nwant %d", row.method, row.path, resp.StatusCode, body, row.code)
+			}
+			if row.code == http.StatusOK && row.want == "" && resp.Header.Get("Content-Length") != "0" {
+				t.Errorf("length %q, want an empty body", resp.Header.Get("Content-Length"))
+			}
+			if body != row.want {
+				t.Errorf("answered %s\nwant     %s", body, row.want)
+			}
+		})
+	}
+}
+
+// fault is the body of a refusal.
+func fault(text string) string { return `{"error":"` + text + `"}` + "\n" }
+
+func TestAuthentication(t *testing.T) {
+	rig := newAPIRig(t, apiConfig())
+	off := apiConfig()
+	off.Server.ReporterToken, off.Server.ManagerToken = "", ""
+	offRig := newAPIRig(t, off)
+	const challenge = `Basic realm="Vigil Reporter API", charset="UTF-8"`
+	for _, tc := range []struct {
+		name      string
+		rig       *apiRig
+		header    string
+		code      int
+		challenge string
+		want      string
+	}{
+		{"none", rig, "", 401, challenge, fault("basic authentication is required, with the token as the password")},
+		{"another scheme", rig, "Bearer tok/en+secret", 401, challenge, fault("basic authentication is required, with the token as the password")},
+		{"not base64", rig, "Basic ***", 401, challenge, fault("basic authentication is required, with the token as the password")},
+		{"no colon", rig, "Basic dG9r", 401, challenge, fault("basic authentication is required, with the token as the password")},
+		{"wrong", rig, "Basic Ondyb25n", 403, "", fault("wrong token")},
+		{"empty", rig, "Basic Og==", 403, "", fault("wrong token")},
+		{"the manager's", rig, "Basic Om1hbmFnZSBtZQ==", 403, "", fault("wrong token")},
+		{"right", rig, "Basic OnRvay9lbitzZWNyZXQ=", 200, "", ""},
+		{"right, lower case, with a user", rig, "basic YW55Ym9keTp0b2svZW4rc2VjcmV0", 200, "", ""},
+		{"switched off", offRig, "Basic OnRvay9lbitzZWNyZXQ=", 403, "", fault("the Reporter API is switched off: set server.reporter_token in the config to use it")},
+		{"switched off, empty", offRig, "Basic Og==", 403, "", fault("the Reporter API is switched off: set server.reporter_token in the config to use it")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var fields []string
+			if tc.header != "" {
+				fields = []string{"Authorization", tc.header}
+			}
+			resp, body := tc.rig.do(t, "POST", "/reporter/web/jobs/", "", `{"replica":"r","interval":30,"load":{"cpu":0,"ram":0}}`, fields...)
+			if resp.StatusCode != tc.code || body != tc.want || resp.Header.Get("WWW-Authenticate") != tc.challenge {
+				t.Errorf("%d %q %s\nwant %d %q %s", resp.StatusCode, resp.Header.Get("WWW-Authenticate"), body, tc.code, tc.challenge, tc.want)
+			}
+		})
+	}
+	if resp, body := offRig.do(t, "GET", "/manager/announcements/", "", ""); resp.StatusCode != 403 ||
+		body != fault("the Manager API is switched off: set server.manager_token in the config to use it") {
+		t.Errorf("manager switched off: %d %s", resp.StatusCode, body)
+	}
+	if resp, _ := rig.do(t, "GET", "/manager/announcements/", "", ""); resp.StatusCode != 401 ||
+		resp.Header.Get("WWW-Authenticate") != `Basic realm="Vigil Manager API", charset="UTF-8"` {
+		t.Errorf("manager without a token: %d %s", resp.StatusCode, resp.Header.Get("WWW-Authenticate"))
+	}
+	if resp, _ := rig.do(t, "GET", "/manager/announcements/", "tok/en+secret", ""); resp.StatusCode != 403 {
+		t.Errorf("manager with the reporter's token: %d", resp.StatusCode)
+	}
+}
+
+func TestWrongMethods(t *testing.T) {
+	rig := newAPIRig(t, apiConfig())
+	for _, tc := range []struct{ path, allow string }{
+		{"/reporter/web/jobs/", "POST"},
+		{"/reporter/web/jobs/r/", "DELETE"},
+		{"/manager/announcements/", "GET, HEAD"},
+		{"/manager/announcement", "POST"},
+		{"/manager/announcement/x/", "DELETE"},
+		{"/manager/prober/alerts/", "GET, HEAD"},
+		{"/manager/prober/alerts/ignored/", "GET, HEAD, PUT"},
+	} {
+		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
+			if strings.Contains(tc.allow, method) {
+				continue
+			}
+			resp, body := rig.do(t, method, tc.path, "", "")
+			if resp.StatusCode != 405 || resp.Header.Get("Allow") != tc.allow || body != fault("method not allowed: "+tc.allow+" only") {
+				t.Errorf("%s %s: %d Allow %q %s", method, tc.path, resp.StatusCode, resp.Header.Get("Allow"), body)
+			}
+		}
+	}
+}
+
+func FuzzSegments(f *testing.F) {
+	for _, s := range []string{"/reporter/a%2Fb/c+d/", "/", "", "//", "/a%2", "/%C3%BC/x:y.z", "/a/%2e%2e/b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		req, err := http.NewRequest("POST", "http://x.example"+path, nil)
+		if err != nil || !strings.HasPrefix(path, "/") {
+			return
+		}
+		all, err := segments(req.URL)
+		if err != nil {
+			t.Fatalf("%q, which net/http takes: %v", path, err)
+		}
+		raw, _, _ := strings.Cut(path, "#")
+		raw, _, _ = strings.Cut(raw, "?")
+		if want := strings.Count(strings.TrimSuffix(strings.TrimPrefix(raw, "/"), "/"), "/") + 1; len(all) != want {
+			t.Errorf("%q has %d segments, want %d", path, len(all), want)
+		}
+	})
+}

@@ -1,0 +1,26 @@
+package main
+
+import "time"
+
+// A healthReport is an event: an agent told the status of a local replica.
+type healthReport struct {
+	node     *Node
+	replica  string
+	interval time.Duration // until the next report
+	health   status
+	done     chan<- error // capacity 1
+}
+
+func (rep *healthReport) apply(st *state, now time.Time) {
+	r, err := st.reporting(rep.node, modeLocal, rep.replica)
+	if err == nil {
+		r.grace = rep.interval + st.conf.Metrics.LocalDelayDead
+		st.deadlines.set(r, now.Add(r.grace))
+		reason := ""
+		if rep.health != healthy {
+			reason = "reported " + rep.health.String()
+		}
+		st.set(r, rep.health, reason, now)
+	}
+	rep.done <- err
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// A poller checks the targets of poll nodes. One poller serves all workers of
+// a pipeline, and its check method is their prober.
+//
+// A check shares nothing with the one before it: it looks the name up, connects
+// and shakes hands as a new visitor would. Checks of one name at the same time
+// share one lookup, which package net sees to.
+type poller struct {
+	metrics   Metrics
+	agent     string // User-Agent of HTTP checks
+	resolver  *net.Resolver
+	dialer    *net.Dialer
+	transport *http.Transport
+	pinger    *pinger
+}
+
+// newPoller returns a poller with the thresholds m. HTTP checks name pageURL,
+// if there is one, so that who reads a server's log knows whom to ask.
+func newPoller(m Metrics, pageURL string, log *slog.Logger) (*poller, error) {
+	if strings.ContainsFunc(pageURL, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return nil, fmt.Errorf("page url %q cannot stand in a User-Agent header", pageURL)
+	}
+	resolver := new(net.Resolver)
+	// A connection that lives for one check needs no keep-alive probes.
+	dialer := &net.Dialer{Resolver: resolver, KeepAlive: -1}
+	p := &poller{
+		metrics:   m,
+		agent:     "vigil",
+		resolver:  resolver,
+		dialer:    dialer,
+		transport: newTransport(dialer),
+		pinger:    newPinger(resolver, log),
+	}
+	if pageURL != "" {
+		p.agent = "vigil (+" + pageURL + ")"
+	}
+	return p, nil
+}
+
+// trust makes roots the authorities that certificates must come from, instead
+// of the system's. It must be called before the first check.
+func (p *poller) trust(roots *x509.CertPool) { p.transport.TLSClientConfig.RootCAs = roots }
+
+// close releases what the poller holds open between checks.
+func (p *poller) close() error { return p.pinger.close() }
+
+// check makes one check of r's target: a good answer in less than
+// PollDelaySick is healthy, a slower one sick, and anything else dead.
+func (p *poller) check(ctx context.Context, r *replica) result {
+	limit := p.metrics.PollDelayDead
+	if r.target().Scheme == "icmp" {
+		limit = min(limit, pingLimit)
+	}
+	start := time.Now()
+	latency, err := p.ask(ctx, r, limit)
+	end := time.Now()
+	if latency == 0 {
+		latency = end.Sub(start)
+	}
+	res := result{replica: r, latency: latency, at: end}
+	switch {
+	case err != nil:
+		res.status, res.reason = dead, reasonFor(err, limit, end)
+	case latency >= p.metrics.PollDelayDead:
+		res.status, res.reason = dead, "no answer in "+seconds(p.metrics.PollDelayDead)
+	case latency >= p.metrics.PollDelaySick:
+		res.status, res.reason = sick, "slow: "+seconds(latency)
+	}
+	return res
+}
+
+// ask gets an answer of r's target and returns the latency if that is another
+// than the time it took.
+func (p *poller) ask(ctx context.Context, r *replica, limit time.Duration) (time.Duration, error) {
+	t := r.target()
+	host, err := asciiHost(t.Host)
+	if err != nil {
+		return 0, err
+	}
+	if t.Scheme == "icmp" {
+		return p.pinger.check(ctx, host, limit)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	addr := net.JoinHostPort(host, t.Port)
+	switch t.Scheme {
+	case "http", "https":
+		return 0, p.checkHTTP(ctx, t.URL, addr, r.node)
+	case "tcp":
+		return 0, p.checkTCP(ctx, addr)
+	case "ssh":
+		return 0, p.checkSSH(ctx, addr)
+	}
+	return 0, fmt.Errorf("unknown scheme %q", t.Scheme)
+}
+
+// asciiHost returns host as it is looked up and named in a handshake:
+// international names in their xn-- form (RFC 5890).
+func asciiHost(host string) (string, error) {
+	if !strings.ContainsFunc(host, func(r rune) bool { return r > 0x7f }) {
+		return host, nil
+	}
+	// The standard library has the tables but no function for them. A written
+	// request carries the converted name.
+	var b bytes.Buffer
+	req := http.Request{Method: http.MethodHead, URL: &url.URL{Path: "/"}, Host: strings.ToLower(host)}
+	if err := req.Write(&b); err != nil {
+		return "", fmt.Errorf("host name %q is not valid", host)
+	}
+	_, rest, _ := strings.Cut(b.String(), "\r\nHost: ")
+	name, _, _ := strings.Cut(rest, "\r\n")
+	return name, nil
+}

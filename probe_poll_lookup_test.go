@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// A nameServer answers queries for the names in zone. Names that start with
+// "broken" make it fail, those with "silent" get no answer, and all others do
+// not exist.
+type nameServer struct {
+	zone    map[string][]netip.Addr
+	delay   time.Duration
+	queries atomic.Int32 // for IPv4 addresses
+}
+
+// serve answers queries for p until the test ends.
+func (s *nameServer) serve(t *testing.T, p *poller) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	p.resolver.PreferGo = true
+	p.resolver.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", conn.LocalAddr().String())
+	}
+	go func() {
+		b := make([]byte, 1500)
+		for {
+			n, from, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			if answer, ok := s.answer(b[:n]); ok {
+				time.AfterFunc(s.delay, func() { conn.WriteTo(answer, from) })
+			}
+		}
+	}()
+}
+
+func (s *nameServer) answer(query []byte) ([]byte, bool) {
+	var parser dnsmessage.Parser
+	header, err := parser.Start(query)
+	if err != nil {
+		return nil, false
+	}
+	question, err := parser.Question()
+	if err != nil {
+		return nil, false
+	}
+	if question.Type == dnsmessage.TypeA {
+		s.queries.Add(1)
+	}
+	name := strings.TrimSuffix(question.Name.String(), ".")
+	m := dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: header.ID, Response: true, Authoritative: true, RecursionAvailable: true},
+		Questions: []dnsmessage.Question{question},
+	}
+	switch addrs, ok := s.zone[name]; {
+	case strings.HasPrefix(name, "silent"):
+		return nil, false
+	case strings.HasPrefix(name, "broken"):
+		m.RCode = dnsmessage.RCodeServerFailure
+	case !ok:
+		m.RCode = dnsmessage.RCodeNameError
+	default:
+		for _, addr := range addrs {
+			r := dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: question.Name, Class: question.Class, TTL: 60}}
+			switch {
+			case addr.Is4() && question.Type == dnsmessage.TypeA:
+				r.Body = &dnsmessage.AResource{A: addr.As4()}
+			case addr.Is6() && question.Type == dnsmessage.TypeAAAA:
+				r.Body = &dnsmessage.AAAAResource{AAAA: addr.As16()}
+			default:
+				continue
+			}
+			m.Answers = append(m.Answers, r)
+		}
+	}
+	b, err := m.Pack()
+	return b, err == nil
+}
+
+func TestLookupReasons(t *testing.T) {
+	t.Parallel()
+	m := pollMetrics()
+	m.PollDelaySick, m.PollDelayDead = 200*time.Millisecond, 300*time.Millisecond
+	p := testPoller(t, m)
+	new(nameServer).serve(t, p)
+	for _, scheme := range []string{"tcp", "http", "https", "ssh", "icmp"} {
+		for name, reason := range map[string]string{
+			"edge-9.test":   "lookup edge-9.test: no such host",
+			"broken.test":   "lookup broken.test: server misbehaving",
+			"silent.test":   "lookup silent.test: no answer in 300 ms",
+			"bücher.test":   "lookup xn--bcher-kva.test: no such host",
+			"silent-2.test": "lookup silent-2.test: no answer in 300 ms",
+		} {
+			url := scheme + "://" + name
+			if scheme != "icmp" {
+				url += ":1"
+			}
+			wantResult(t, p.check(t.Context(), pollReplica(t, url, Node{})), dead, reason)
+		}
+	}
+	gone := closedPort(t)
+	p.resolver.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", gone)
+	}
+	wantResult(t, p.check(t.Context(), pollReplica(t, "tcp://edge-9.test:1", Node{})), dead,
+		"lookup edge-9.test: name server: connection refused")
+}
+
+// Checks of one name at the same time share one lookup; the next check makes
+// its own.
+func TestLookupShared(t *testing.T) {
+	t.Parallel()
+	p := testPoller(t, pollMetrics())
+	s := &nameServer{zone: map[string][]netip.Addr{"edge.test": {netip.MustParseAddr("127.0.0.1")}}, delay: time.Second}
+	s.serve(t, p)
+	_, port, _ := net.SplitHostPort(listen(t, silence))
+	r := pollReplica(t, "tcp://edge.test:"+port, Node{})
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { wantResult(t, p.check(t.Context(), r), healthy, "") })
+	}
+	wg.Wait()
+	if n := s.queries.Load(); n != 1 {
+		t.Errorf("%d queries of 50 checks at the same time", n)
+	}
+	wantResult(t, p.check(t.Context(), r), healthy, "")
+	if n := s.queries.Load(); n != 2 {
+		t.Errorf("%d queries after another check, want 2", n)
+	}
+}
+
+// An address that does not answer does not hold up the others of its name.
+func TestHappyEyeballs(t *testing.T) {
+	t.Parallel()
+	p := testPoller(t, pollMetrics())
+	(&nameServer{zone: map[string][]netip.Addr{
+		"edge.test": {netip.MustParseAddr("100::1"), netip.MustParseAddr("127.0.0.1")}, // RFC 6666: discard-only
+	}}).serve(t, p)
+	_, port, _ := net.SplitHostPort(listen(t, silence))
+	got := p.check(t.Context(), pollReplica(t, "tcp://edge.test:"+port, Node{}))
+	wantResult(t, got, healthy, "")
+	if got.latency > 10*time.Second {
+		t.Errorf("took %v", got.latency)
+	}
+}
+
+// A host is as healthy as the worst of its addresses.
+func TestPingNameWithSeveralAddresses(t *testing.T) {
+	t.Parallel()
+	p := fakePinger(t, true, func(to netip.Addr, _ int, req []byte) []packet {
+		if to.String() == "192.0.2.2" {
+			return nil
+		}
+		return []packet{{to.String(), 0, change(req, nil)}}
+	})
+	defer p.close()
+	p.metrics.PollDelayDead = 300 * time.Millisecond
+	one, two, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")
+	s := &nameServer{zone: map[string][]netip.Addr{"good.test": {one, six}, "half.test": {one, two, six}, "bad.test": {two}}}
+	s.serve(t, p)
+	for name, reason := range map[string]string{
+		"good.test": "", "half.test": "192.0.2.2: no answer in 300 ms", "bad.test": "no answer in 300 ms",
+	} {
+		want := dead
+		if reason == "" {
+			want = healthy
+		}
+		wantResult(t, p.check(t.Context(), pollReplica(t, "icmp://"+name, Node{})), want, reason)
+	}
+}

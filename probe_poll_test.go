@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// pollMetrics leave time for a slow machine; tests of the delays set their own.
+func pollMetrics() Metrics {
+	return Metrics{
+		PollDelaySick: 20 * time.Second, PollDelayDead: 30 * time.Second,
+		HTTPHealthyAbove: 200, HTTPHealthyBelow: 400,
+	}
+}
+
+func testPoller(t testing.TB, m Metrics) *poller {
+	t.Helper()
+	p, err := newPoller(m, "https://status.example/", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// pollReplica returns the replica of a node that is n but for its target.
+func pollReplica(t testing.TB, raw string, n Node) *replica {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	n.Targets = []Target{{Raw: raw, Scheme: u.Scheme, Host: u.Hostname(), Port: port, URL: u}}
+	return &replica{service: &Service{ID: "web"}, node: &n, id: raw}
+}
+
+func wantResult(t *testing.T, got result, st status, reason string) {
+	t.Helper()
+	if got.status != st || got.reason != reason {
+		t.Errorf("got %v %q, want %v %q", got.status, got.reason, st, reason)
+	}
+}
+
+// listen accepts connections at a free port of the loopback interface and
+// gives each to serve, which need not close it.
+func listen(t testing.TB, serve func(net.Conn)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				serve(conn)
+			}()
+		}
+	}()
+	return ln.Addr().String()
+}
+
+// silence holds a connection open until its client goes away.
+func silence(conn net.Conn) {
+	b := make([]byte, 512)
+	for {
+		if _, err := conn.Read(b); err != nil {
+			return
+		}
+	}
+}
+
+// reset ends a connection with a reset.
+func reset(conn net.Conn) {
+	conn.Read(make([]byte, 512))
+	conn.(*net.TCPConn).SetLinger(0)
+}
+
+// closedPort returns an address where nobody listens.
+func closedPort(t testing.TB) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func TestPollTCP(t *testing.T) {
+	t.Parallel()
+	p := testPoller(t, pollMetrics())
+	accepted := make(chan net.Conn, 1)
+	open := listen(t, func(conn net.Conn) {
+		silence(conn)
+		accepted <- conn
+	})
+	r := pollReplica(t, "tcp://"+open, Node{})
+	got := p.check(t.Context(), r)
+	wantResult(t, got, healthy, "")
+	if got.replica != r || got.latency <= 0 || time.Since(got.at) > time.Minute {
+		t.Errorf("result incomplete: %+v", got)
+	}
+	<-accepted // the prober closed it
+
+	_, port, _ := net.SplitHostPort(open)
+	wantResult(t, p.check(t.Context(), pollReplica(t, "tcp://localhost:"+port, Node{})), healthy, "")
+	wantResult(t, p.check(t.Context(), pollReplica(t, "tcp://"+closedPort(t), Node{})), dead, "connection refused")
+}
+
+func TestPollTCPv6(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 loopback: ", err)
+	}
+	defer ln.Close()
+	p := testPoller(t, pollMetrics())
+	wantResult(t, p.check(t.Context(), pollReplica(t, "tcp://"+ln.Addr().String(), Node{})), healthy, "")
+}
+
+// Names under .invalid never exist (RFC 6761 section 6.4), and what package
+// net refuses without asking does not need a name server to test.
+func TestPollLookup(t *testing.T) {
+	t.Parallel()
+	p := testPoller(t, pollMetrics())
+	name := strings.Repeat("x", 64) + ".invalid" // a label is too long
+	for _, scheme := range []string{"tcp", "http", "https", "ssh"} {
+		got := p.check(t.Context(), pollReplica(t, scheme+"://"+name+":1", Node{}))
+		wantResult(t, got, dead, "lookup "+name+": no such host")
+	}
+}
+
+func TestPollCancelled(t *testing.T) {
+	t.Parallel()
+	p := testPoller(t, pollMetrics())
+	for _, scheme := range []string{"http", "https", "ssh"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		addr := listen(t, func(conn net.Conn) {
+			cancel()
+			silence(conn)
+		})
+		start := time.Now()
+		p.check(ctx, pollReplica(t, scheme+"://"+addr, Node{}))
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%s: took %v to notice the end", scheme, took)
+		}
+	}
+}
+
+// Each way of being late is the same: as long as the limit, and said so.
+func TestPollNoAnswer(t *testing.T) {
+	t.Parallel()
+	m := pollMetrics()
+	m.PollDelaySick, m.PollDelayDead = 100*time.Millisecond, 200*time.Millisecond
+	p := testPoller(t, m)
+	addr := listen(t, silence)
+	for _, scheme := range []string{"http", "https", "ssh"} {
+		got := p.check(t.Context(), pollReplica(t, scheme+"://"+addr, Node{}))
+		wantResult(t, got, dead, "no answer in 200 ms")
+		if got.latency < m.PollDelayDead {
+			t.Errorf("%s: gave up after %v", scheme, got.latency)
+		}
+	}
+}
+
+func TestPollSlow(t *testing.T) {
+	t.Parallel()
+	m := pollMetrics()
+	m.PollDelaySick = 100 * time.Millisecond
+	p := testPoller(t, m)
+	addr := listen(t, func(conn net.Conn) {
+		conn.Read(make([]byte, 512))
+		time.Sleep(150 * time.Millisecond)
+		conn.Write([]byte("HTTP/1.1 204 No Content\r\n\r\n"))
+	})
+	got := p.check(t.Context(), pollReplica(t, "http://"+addr, Node{}))
+	wantResult(t, got, sick, "slow: "+seconds(got.latency))
+	if got.latency < 150*time.Millisecond {
+		t.Errorf("latency %v", got.latency)
+	}
+}
+
+func TestPollerRefusesPageURL(t *testing.T) {
+	t.Parallel()
+	_, err := newPoller(pollMetrics(), "https://a/\r\nX: y", slog.New(slog.DiscardHandler))
+	if want := `page url "https://a/\r\nX: y" cannot stand in a User-Agent header`; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestASCIIHost(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]string{
+		"example.net":     "example.net",
+		"Bücher.example":  "xn--bcher-kva.example",
+		"例え.テスト":          "xn--r8jz45g.xn--zckzah",
+		"fe80::1%eth0":    "fe80::1%eth0",
+		"under_score.lan": "under_score.lan",
+	} {
+		if got, err := asciiHost(host); got != want || err != nil {
+			t.Errorf("asciiHost(%q) = %q, %v, want %q", host, got, err, want)
+		}
+	}
+}

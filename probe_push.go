@@ -1,0 +1,241 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// maxReported is how many push and local replicas are known at most, over all
+// nodes: whoever has the token could fill the memory otherwise.
+const maxReported = 150_000
+
+// A reporter serves the Reporter API below /reporter: apps and hosts tell how
+// they are, each for a replica of a push or local node. PROTOCOL.md describes
+// it.
+type reporter struct {
+	board  *board
+	events chan<- event
+	asks   chan<- *reported
+	index  atomic.Pointer[reportIndex]
+}
+
+// newReporter returns the handler of the Reporter API. Nodes whose queue is to
+// be asked for go to asks, which may be nil.
+func newReporter(b *board, events chan<- event, asks chan<- *reported) *reporter {
+	return &reporter{board: b, events: events, asks: asks}
+}
+
+// A reportIndex finds the nodes of one config.
+type reportIndex struct {
+	conf  *Config
+	gate  gate
+	nodes map[[2]string]*reported // by the ids of service and node
+}
+
+// A reported is a node that reports may name.
+type reported struct {
+	service *Service
+	node    *Node
+	rabbit  *RabbitMQ   // knows the node's queue; nil when it has none
+	asking  atomic.Bool // the queue is being asked for, or soon will be
+	fault   string      // why it could not be; of who asks
+}
+
+func newReportIndex(conf *Config) *reportIndex {
+	ix := &reportIndex{
+		conf:  conf,
+		gate:  newGate("Reporter", "server.reporter_token", conf.Server.ReporterToken),
+		nodes: make(map[[2]string]*reported),
+	}
+	for _, service := range conf.Services {
+		for _, node := range service.Nodes {
+			at := &reported{service: service, node: node}
+			if node.Mode == modePush && node.RabbitMQQueue != "" {
+				at.rabbit = conf.RabbitMQ
+			}
+			ix.nodes[[2]string{service.ID, node.ID}] = at
+		}
+	}
+	return ix
+}
+
+// find returns the node that the segments name. What they say as they stand
+// goes before what they say with spaces for pluses.
+func (ix *reportIndex) find(service, node segment) (*reported, error) {
+	known := false
+	for _, s := range [...]string{service.text, service.plus} {
+		for _, n := range [...]string{node.text, node.plus} {
+			if at := ix.nodes[[2]string{s, n}]; at != nil {
+				return at, nil
+			}
+		}
+		for _, have := range ix.conf.Services {
+			known = known || have.ID == s
+		}
+	}
+	if !known {
+		return nil, refuse(http.StatusNotFound, "no service %q", service.text)
+	}
+	return nil, refuse(http.StatusNotFound, "no node %q in service %q", node.text, service.text)
+}
+
+// current returns the index of the config that is in force.
+func (rp *reporter) current() *reportIndex {
+	conf := rp.board.load().conf
+	ix := rp.index.Load()
+	if ix == nil || ix.conf != conf {
+		ix = newReportIndex(conf)
+		rp.index.Store(ix)
+	}
+	return ix
+}
+
+func (rp *reporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	respond(w, nil, rp.serve(w, r))
+}
+
+func (rp *reporter) serve(w http.ResponseWriter, r *http.Request) error {
+	path, err := segments(r.URL)
+	if err != nil {
+		return err
+	}
+	method := http.MethodPost
+	switch len(path) {
+	case 3:
+	case 4:
+		method = http.MethodDelete
+	default:
+		return errNoRoute
+	}
+	if err := allow(r, method); err != nil {
+		return err
+	}
+	ix := rp.current()
+	if err := ix.gate.admit(r); err != nil {
+		return err
+	}
+	at, err := ix.find(path[1], path[2])
+	if err != nil {
+		return err
+	}
+	if method == http.MethodDelete {
+		return rp.flush(r, at, path[3])
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	rep, err := parseReport(body)
+	if err != nil {
+		return err
+	}
+	return rp.report(r, at, rep)
+}
+
+// report books a report. Whether it says a load or a health decides which
+// nodes it may be for.
+func (rp *reporter) report(r *http.Request, at *reported, rep parsedReport) error {
+	done := make(chan error, 1)
+	if rep.load == nil {
+		if at.node.Mode != modeLocal {
+			return wrongMode(at.node, "health reports are for local nodes")
+		}
+		return ask(r.Context(), rp.events, &healthReport{at.node, rep.replica, rep.interval, rep.health, done}, done)
+	}
+	if at.node.Mode != modePush {
+		return wrongMode(at.node, "load reports are for push nodes")
+	}
+	if err := ask(r.Context(), rp.events, &loadReport{at.node, rep.replica, rep.interval, rep.load, done}, done); err != nil {
+		return err
+	}
+	rp.askQueue(at)
+	return nil
+}
+
+func wrongMode(node *Node, rule string) error {
+	return refuse(http.StatusPreconditionFailed, "%s: %q is a %s node", rule, node.ID, node.Mode)
+}
+
+// askQueue has the node's queue looked at, unless that is under way already.
+// It does not wait: where too many queues are in line, a later report asks.
+func (rp *reporter) askQueue(at *reported) {
+	if at.rabbit == nil || !at.asking.CompareAndSwap(false, true) {
+		return
+	}
+	select {
+	case rp.asks <- at:
+	default:
+		at.asking.Store(false)
+	}
+}
+
+// flush forgets a replica.
+func (rp *reporter) flush(r *http.Request, at *reported, replica segment) error {
+	if at.node.Mode != modePush && at.node.Mode != modeLocal {
+		return wrongMode(at.node, "only replicas that report can be flushed")
+	}
+	done := make(chan error, 1)
+	return ask(r.Context(), rp.events, &call{func(st *state, now time.Time, done chan<- error) {
+		if ns := st.nodes[at.node]; ns != nil {
+			for _, id := range [...]string{replica.text, replica.plus} {
+				if known := ns.byID[id]; known != nil {
+					st.dropReplica(known, now)
+					done <- nil
+					return
+				}
+			}
+		}
+		done <- refuse(http.StatusNotFound, "no replica %q of node %q", replica.text, at.node.ID)
+	}, done}, done)
+}
+
+// A loadReport is an event: a push replica told its load.
+type loadReport struct {
+	node     *Node
+	replica  string
+	interval time.Duration // until the next report
+	load     *replicaLoad
+	done     chan<- error // capacity 1
+}
+
+func (rep *loadReport) apply(st *state, now time.Time) {
+	r, err := st.reporting(rep.node, modePush, rep.replica)
+	if err == nil {
+		r.load = rep.load.with(r.node.queue)
+		r.grace = rep.interval + st.conf.Metrics.PushDelayDead
+		st.deadlines.set(r, now.Add(r.grace))
+		st.judge(r, now)
+	}
+	rep.done <- err
+}
+
+// reporting returns the replica of that id, a new one if it is not known yet.
+func (st *state) reporting(node *Node, m mode, id string) (*replicaState, error) {
+	ns := st.nodes[node]
+	if ns == nil || ns.conf.Mode != m { // a reload came in between
+		return nil, refuse(http.StatusNotFound, "node %q has just been removed", node.ID)
+	}
+	if r := ns.byID[id]; r != nil {
+		return r, nil
+	}
+	if all := st.tally[healthy] + st.tally[sick] + st.tally[dead] - len(st.own); all >= maxReported {
+		return nil, refuse(http.StatusInsufficientStorage, "%d replicas report already, no more are taken: flush some", all)
+	}
+	return st.addReplica(ns, id), nil
+}
+
+// judge gives a push replica that is in time with its reports the status that
+// its load calls for, or else its node's queue.
+func (st *state) judge(r *replicaState, now time.Time) {
+	m, load := st.conf.Metrics, r.load
+	switch {
+	case load.cpu > m.CPUSickAbove:
+		st.set(r, sick, fmt.Sprintf("cpu %.2f over %.2f", load.cpu, m.CPUSickAbove), now)
+	case load.ram > m.RAMSickAbove:
+		st.set(r, sick, fmt.Sprintf("ram %.2f over %.2f", load.ram, m.RAMSickAbove), now)
+	default:
+		st.set(r, r.node.queue.status, r.node.queue.reason, now)
+	}
+}

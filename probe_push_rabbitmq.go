@@ -1,0 +1,227 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+const (
+	// queueTimeout is the time limit of one query.
+	queueTimeout = 5 * time.Second
+
+	// queueQueries is how many queries run at once, over all nodes.
+	queueQueries = 8
+
+	// queueBuffer is how many nodes may be in line.
+	queueBuffer = 256
+
+	// maxQueueBody is the size limit of an answer, which lists the queue's
+	// consumers, too.
+	maxQueueBody = 4 << 20
+)
+
+// A rabbit asks RabbitMQ how much waits in the queues of push nodes, through
+// the HTTP API of its management plugin:
+// https://www.rabbitmq.com/docs/http-api-reference
+type rabbit struct {
+	asks   <-chan *reported
+	events chan<- event
+	client *http.Client
+	slots  chan struct{}
+	log    *slog.Logger
+}
+
+// newRabbit returns a rabbit for the nodes that come through asks.
+func newRabbit(asks <-chan *reported, events chan<- event, log *slog.Logger) *rabbit {
+	return &rabbit{
+		asks:   asks,
+		events: events,
+		client: &http.Client{
+			Timeout: queueTimeout,
+			// The password is for the configured host alone.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport: &http.Transport{
+				Proxy:               http.ProxyFromEnvironment,
+				MaxIdleConnsPerHost: queueQueries,
+				IdleConnTimeout:     time.Minute,
+			},
+		},
+		slots: make(chan struct{}, queueQueries),
+		log:   log,
+	}
+}
+
+// run asks for the queues of the nodes that come until ctx ends, which is no
+// error. Each node's queue has a goroutine while it is looked at; a node is in
+// line or looked at once at most.
+func (q *rabbit) run(ctx context.Context) error {
+	defer q.client.CloseIdleConnections()
+	var looks sync.WaitGroup
+	defer looks.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case at := <-q.asks:
+			looks.Go(func() {
+				q.look(ctx, at)
+				at.asking.Store(false)
+			})
+		}
+	}
+}
+
+// look finds out about a node's queue and tells the aggregator. A failure is
+// logged when it is another than the last time, and changes nothing.
+func (q *rabbit) look(ctx context.Context, at *reported) {
+	depth, err := q.depth(ctx, at)
+	if ctx.Err() != nil {
+		return
+	}
+	log := q.log.With("service", at.service.ID, "node", at.node.ID, "queue", at.node.RabbitMQQueue)
+	switch {
+	case err != nil && err.Error() != at.fault:
+		log.Warn("rabbitmq queue not known", "err", err)
+		at.fault = err.Error()
+	case err == nil && at.fault != "":
+		log.Info("rabbitmq queue known again")
+		at.fault = ""
+	}
+	if err != nil {
+		return
+	}
+	select {
+	case q.events <- &queueReport{at.node, depth}:
+	case <-ctx.Done():
+	}
+}
+
+// depth asks for the queue's depth, and once more after a while if it is too
+// much and the config wants it so: many a queue is emptied by then.
+func (q *rabbit) depth(ctx context.Context, at *reported) (queueDepth, error) {
+	depth, err := q.query(ctx, at)
+	if err != nil || depth.status == healthy || at.rabbit.LoadedRetryDelay == 0 {
+		return depth, err
+	}
+	timer := time.NewTimer(at.rabbit.LoadedRetryDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return q.query(ctx, at)
+	case <-ctx.Done():
+		return depth, ctx.Err()
+	}
+}
+
+// query asks once.
+func (q *rabbit) query(ctx context.Context, at *reported) (depth queueDepth, err error) {
+	select {
+	case q.slots <- struct{}{}:
+		defer func() { <-q.slots }()
+	case <-ctx.Done():
+		return depth, ctx.Err()
+	}
+	conf := at.rabbit
+	// JoinPath takes segments as they are encoded, so that a slash in one of
+	// them, like the virtual host "/", stays %2F on the wire.
+	u := conf.APIURL.JoinPath("api", "queues", url.PathEscape(conf.VirtualHost), url.PathEscape(at.node.RabbitMQQueue))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return depth, err
+	}
+	req.SetBasicAuth(conf.Username, string(conf.Password))
+	req.Header.Set("Accept", "application/json")
+	resp, err := q.client.Do(req)
+	if err != nil {
+		// A *url.Error quotes the URL, which may hold a password.
+		if outer, ok := errors.AsType[*url.Error](err); ok {
+			err = outer.Err
+		}
+		return depth, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return depth, fmt.Errorf("HTTP %d", resp.StatusCode)
+	}
+	var counts struct {
+		Ready   *int64 `json:"messages_ready"`
+		Unacked *int64 `json:"messages_unacknowledged"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxQueueBody)).Decode(&counts); err != nil {
+		return depth, fmt.Errorf("answer: %w", err)
+	}
+	// RabbitMQ leaves the counts out for a queue's first seconds.
+	if counts.Ready == nil || counts.Unacked == nil {
+		return depth, errors.New("answer without counts")
+	}
+	return weigh(at, *counts.Ready, *counts.Unacked), nil
+}
+
+// A queueDepth is how much waits in a node's queue and what that means. The
+// zero value says that nothing is known.
+type queueDepth struct {
+	known          bool
+	ready, unacked int64
+	status         status // dead: stalled, sick: loaded
+	reason         string
+}
+
+// weigh holds the counts against the node's thresholds and the plugin's.
+func weigh(at *reported, ready, unacked int64) queueDepth {
+	depth := queueDepth{known: true, ready: ready, unacked: unacked}
+	over := func(count int64, limit *int64) bool { return limit != nil && count > *limit }
+	reaches := func(count int64, limit *int64) bool { return limit != nil && count >= *limit }
+	switch conf, node := at.rabbit, at.node; {
+	case over(ready, conf.ReadyDeadAbove):
+		depth.status, depth.reason = dead, fmt.Sprintf("queue stalled: %d ready", ready)
+	case over(unacked, cmp.Or(node.NackDeadAbove, conf.NackDeadAbove)):
+		depth.status, depth.reason = dead, fmt.Sprintf("queue stalled: %d unacked", unacked)
+	case reaches(ready, conf.ReadyHealthyBelow):
+		depth.status, depth.reason = sick, fmt.Sprintf("queue loaded: %d ready", ready)
+	case reaches(unacked, cmp.Or(node.NackHealthyBelow, conf.NackHealthyBelow)):
+		depth.status, depth.reason = sick, fmt.Sprintf("queue loaded: %d unacked", unacked)
+	}
+	return depth
+}
+
+// A queueReport is an event: a node's queue was looked at.
+type queueReport struct {
+	node  *Node
+	depth queueDepth
+}
+
+func (rep *queueReport) apply(st *state, now time.Time) {
+	ns := st.nodes[rep.node]
+	if ns == nil || ns.conf.Mode != modePush || ns.queue == rep.depth {
+		return
+	}
+	ns.queue = rep.depth
+	for _, r := range ns.replicas {
+		if r.load == nil {
+			continue
+		}
+		r.load = r.load.with(ns.queue)
+		st.touch(ns)
+		if r.heaped > 0 { // else it is overdue, and dead of that
+			st.judge(r, now)
+		}
+	}
+}
+
+// with returns the load with the depth of a queue. Loads that were shown are
+// not changed.
+func (l *replicaLoad) with(q queueDepth) *replicaLoad {
+	if !q.known {
+		return l
+	}
+	return &replicaLoad{cpu: l.cpu, ram: l.ram, queue: true, ready: q.ready, unacked: q.unacked}
+}
