@@ -34,8 +34,8 @@ type page struct {
 type rendering struct {
 	site  *site
 	snap  *snapshot
-	page  *document
-	embed *document // the widget
+	page  *reply
+	embed *reply // the widget
 }
 
 // newPage returns a page that is ready to serve: the board's snapshot is

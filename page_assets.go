@@ -104,8 +104,8 @@ func readAsset(root *os.Root, name string) ([]byte, error) {
 // under an address with the content's hash, and one to be asked for again.
 type asset struct {
 	hash   string
-	hashed *document
-	plain  *document
+	hashed *reply
+	plain  *reply
 }
 
 func newAssets(files map[string][]byte) map[string]*asset {
@@ -125,7 +125,7 @@ func newAssets(files map[string][]byte) map[string]*asset {
 				newField("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox"),
 			}
 		}
-		a := &asset{plain: newDocument(body, fields("public, max-age=300"))}
+		a := &asset{plain: newReply(body, fields("public, max-age=300"))}
 		hashed := *a.plain
 		hashed.fields = fields("public, max-age=31536000, immutable")
 		a.hashed = &hashed

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"net/http"
+	"time"
 	"unicode/utf8"
 )
 
@@ -28,13 +29,14 @@ type subject struct {
 	label  string
 	status status
 	nodes  []*nodeView
+	at     time.Time
 }
 
 // find returns the subject that these ids name: none for the page, one for a
 // service, two for a node.
 func (s *snapshot) find(ids []string) (subject, bool) {
 	if len(ids) == 0 {
-		sub := subject{label: s.conf.Branding.PageTitle, status: s.status}
+		sub := subject{label: s.conf.Branding.PageTitle, status: s.status, at: s.at}
 		for _, sv := range s.services {
 			sub.nodes = append(sub.nodes, sv.nodes...)
 		}
@@ -45,11 +47,11 @@ func (s *snapshot) find(ids []string) (subject, bool) {
 			continue
 		}
 		if len(ids) == 1 {
-			return subject{sv.conf.Label, sv.status, sv.nodes}, true
+			return subject{sv.conf.Label, sv.status, sv.nodes, s.at}, true
 		}
 		for _, nv := range sv.nodes {
 			if len(ids) == 2 && nv.conf.ID == ids[1] {
-				return subject{nv.conf.Label, nv.status, []*nodeView{nv}}, true
+				return subject{nv.conf.Label, nv.status, []*nodeView{nv}, s.at}, true
 			}
 		}
 	}
@@ -105,7 +107,7 @@ func uptimeBadge(sub subject) []byte {
 	value, level := "unknown", healthy
 	fill, ink := "#5c6470", "#fff"
 	window := "uptime"
-	if share, days, ok := uptime(sub.nodes); ok {
+	if share, days, ok := uptime(sub.nodes, sub.at); ok {
 		value = percent(share)
 		window = "uptime, " + historyWindow(days)
 		switch {
@@ -129,26 +131,22 @@ func uptimeBadge(sub subject) []byte {
 
 // uptime returns the share of the known time of all these nodes that was not
 // dead, and over how many days; ok is false when nothing is known.
-func uptime(nodes []*nodeView) (share float64, days int, ok bool) {
-	var known, up float64
+func uptime(nodes []*nodeView, now time.Time) (share float64, days int, ok bool) {
+	var known, up time.Duration
 	for _, nv := range nodes {
-		h := nv.history
-		if h == nil || h.known <= 0 {
+		if nv.history == nil {
 			continue
 		}
-		known += float64(h.known)
-		up += float64(h.known) * h.uptime
-		for i := range h.days {
-			if d := &h.days[i]; d.healthy+d.sick+d.dead > 0 {
-				days = max(days, len(h.days)-i)
-				break
-			}
+		for ago, s := range nv.history.recent(now) {
+			known += s.total()
+			up += s.total() - s.parts[dead]
+			days = max(days, ago+1)
 		}
 	}
 	if known == 0 {
 		return 0, 0, false
 	}
-	return min(up/known, 1), days, true
+	return float64(up) / float64(known), days, true
 }
 
 // clip cuts s to n runes, with a mark where it was cut.

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -36,7 +35,7 @@ func BenchmarkServe(b *testing.B) {
 			}
 			request += "\r\n"
 			const rounds, round = 40, 50 * time.Millisecond
-			var mine, theirs answers
+			var mine, theirs tally64
 			for b.Loop() {
 				for range rounds {
 					mine.add(load64(b, ours, request, round))
@@ -81,21 +80,15 @@ func serveBare(b *testing.B, res *http.Response) string {
 	return ln.Addr().String()
 }
 
-// answers are how many requests were answered and the processor time that they
+// A tally64 is how many requests were answered and the processor time that they
 // took, client and server together: a measure that other programs on the
 // machine do not disturb as much.
-type answers struct{ n, cpu float64 }
+type tally64 struct{ n, cpu float64 }
 
-func (a *answers) add(b answers) { a.n, a.cpu = a.n+b.n, a.cpu+b.cpu }
-
-func cpuTime() float64 {
-	var u syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
-}
+func (a *tally64) add(b tally64) { a.n, a.cpu = a.n+b.n, a.cpu+b.cpu }
 
 // load64 sends requests over 64 connections for a while.
-func load64(b *testing.B, addr, request string, d time.Duration) answers {
+func load64(b *testing.B, addr, request string, d time.Duration) tally64 {
 	before := cpuTime()
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
@@ -121,7 +114,7 @@ func load64(b *testing.B, addr, request string, d time.Duration) answers {
 		})
 	}
 	wg.Wait()
-	return answers{float64(done.Load()), cpuTime() - before}
+	return tally64{float64(done.Load()), (cpuTime() - before).Seconds()}
 }
 
 // skipAnswer reads one answer with as little work as possible, so that the
@@ -182,7 +175,7 @@ func BenchmarkRender(b *testing.B) {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				newDocument(text, st.pageFields)
+				newReply(text, st.pageFields)
 			}
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "ms/page")
 		})

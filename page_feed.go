@@ -72,7 +72,7 @@ func (p *page) feed(service *Service) http.HandlerFunc {
 			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 			return
 		}
-		newDocument(append([]byte(xml.Header), body...), feedFields).serve(w, r)
+		newReply(append([]byte(xml.Header), body...), feedFields).serve(w, r)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"html/template"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +12,7 @@ import (
 const (
 	maxSquares  = 100 // a node with more replicas shows counts and the unhealthy ones
 	maxBadDays  = 10  // days that the history's details list
-	historyDays = 90
+	historyDays = keptDays
 )
 
 // A NodeView is what the template node.html sees.
@@ -52,7 +53,7 @@ func (r replicaView) state() string {
 	return r.status.String()
 }
 
-func newNodeView(sv *serviceView, nv *nodeView, zone *time.Location) *NodeView {
+func newNodeView(sv *serviceView, nv *nodeView, now time.Time) *NodeView {
 	v := &NodeView{
 		ID:        elementID("n", sv.conf.ID, nv.conf.ID),
 		Label:     nv.conf.Label,
@@ -81,11 +82,11 @@ func newNodeView(sv *serviceView, nv *nodeView, zone *time.Location) *NodeView {
 			continue
 		}
 		shown++
-		squares = appendSquare(squares, nv.conf, r, i+1, zone)
+		squares = appendSquare(squares, nv.conf, r, i+1, now.Location())
 	}
 	v.Squares = template.HTML(squares)
 	if nv.history != nil {
-		v.History = newHistoryView(nv.history)
+		v.History = newHistoryView(nv.history, now)
 	}
 	return v
 }
@@ -150,9 +151,9 @@ func appendDetail(b []byte, n *Node, r *replicaView, number int) []byte {
 	}
 	if l := r.load; l != nil {
 		b = append(b, "\nCPU load: "...)
-		b = append(b, load(l.cpu)...)
+		b = append(b, loadPercent(l.cpu)...)
 		b = append(b, "\nRAM load: "...)
-		b = append(b, load(l.ram)...)
+		b = append(b, loadPercent(l.ram)...)
 		if l.queue {
 			b = append(b, "\nReady: "...)
 			b = append(b, thousands(int(l.ready))...)
@@ -163,34 +164,40 @@ func appendDetail(b []byte, n *Node, r *replicaView, number int) []byte {
 	return b
 }
 
+// recent yields what a history knows of each of the last 90 days, oldest
+// first, with how many days ago it was.
+func (h *nodeHistory) recent(now time.Time) iter.Seq2[int, sum] {
+	return func(yield func(int, sum) bool) {
+		today := dateOf(now)
+		for s := range h.advance(now).days.all() {
+			if ago := int(today - s.from); ago >= 0 && ago < historyDays && !yield(ago, s) {
+				return
+			}
+		}
+	}
+}
+
 // newHistoryView draws the days: a full bar for one that went well, and over
 // it one that is the higher the longer things were bad, but never so low that
 // a short outage is overlooked.
-func newHistoryView(h *nodeHistory) *HistoryView {
+func newHistoryView(h *nodeHistory, now time.Time) *HistoryView {
 	var good, weak, bad, none [historyDays]int // heights in hundredths
-	days := h.days[max(0, len(h.days)-historyDays):]
-	for x := range historyDays - len(days) {
+	for x := range none {
 		none[x] = 100
 	}
-	var lines []byte
-	listed, first := 0, len(days)
-	for i := len(days) - 1; i >= 0; i-- {
-		d, x := &days[i], historyDays-len(days)+i
-		known := d.healthy + d.sick + d.dead
-		if known <= 0 {
-			none[x] = 100
-			continue
-		}
-		first = i
-		good[x] = 100
-		weak[x] = barHeight(d.sick, known)
-		bad[x] = barHeight(d.dead, known)
-		if weak[x]+bad[x] > 0 && listed < maxBadDays {
-			listed++
-			lines = append(lines, '\n')
-			lines = d.date.AppendFormat(lines, "2 Jan")
-			lines = append(lines, ": "...)
-			lines = append(lines, badTimes(d)...)
+	var up, known time.Duration
+	days := 0
+	var lines []string // oldest first
+	for ago, s := range h.recent(now) {
+		x, whole := historyDays-1-ago, s.total()
+		days = max(days, ago+1)
+		known += whole
+		up += whole - s.parts[dead]
+		none[x], good[x] = 0, 100
+		weak[x] = barHeight(s.parts[sick], whole)
+		bad[x] = barHeight(s.parts[dead], whole)
+		if weak[x]+bad[x] > 0 {
+			lines = append(lines, "\n"+s.from.noon().Format("2 Jan")+": "+badTimes(s))
 		}
 		if bad[x] > 0 && weak[x] > 0 {
 			weak[x] = min(100, weak[x]+bad[x]) // it stands behind
@@ -202,13 +209,16 @@ func newHistoryView(h *nodeHistory) *HistoryView {
 	bars = appendBars(bars, "s", &weak)
 	bars = appendBars(bars, "d", &bad)
 	v := &HistoryView{Bars: template.HTML(bars)}
-	if h.known <= 0 {
+	if known == 0 {
 		v.Detail = "Uptime: not known yet"
 		return v
 	}
-	v.Uptime = percent(h.uptime)
-	v.Window = historyWindow(len(days) - first)
-	v.Detail = "Uptime: " + v.Uptime + ", " + v.Window + string(lines)
+	v.Uptime = percent(float64(up) / float64(known))
+	v.Window = historyWindow(days)
+	v.Detail = "Uptime: " + v.Uptime + ", " + v.Window
+	for i := len(lines) - 1; i >= max(0, len(lines)-maxBadDays); i-- {
+		v.Detail += lines[i]
+	}
 	return v
 }
 
@@ -263,13 +273,13 @@ func historyWindow(days int) string {
 }
 
 // badTimes returns "dead for 12 min, sick for 3 min".
-func badTimes(d *historyDay) string {
+func badTimes(s sum) string {
 	var parts []string
-	if d.dead > 0 {
-		parts = append(parts, "dead for "+length(d.dead))
+	if s.parts[dead] > 0 {
+		parts = append(parts, "dead for "+length(s.parts[dead]))
 	}
-	if d.sick > 0 {
-		parts = append(parts, "sick for "+length(d.sick))
+	if s.parts[sick] > 0 {
+		parts = append(parts, "sick for "+length(s.parts[sick]))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -25,7 +25,7 @@ type serviceKey struct {
 
 func newRenderer(st *site) *renderer { return &renderer{site: st} }
 
-// render returns s as documents that are ready to be served.
+// render returns s as answers that are ready to be served.
 func (r *renderer) render(s *snapshot) (*rendering, error) {
 	page, embed, err := r.html(s)
 	if err != nil {
@@ -34,8 +34,8 @@ func (r *renderer) render(s *snapshot) (*rendering, error) {
 	return &rendering{
 		site:  r.site,
 		snap:  s,
-		page:  newDocument(page, r.site.pageFields),
-		embed: newDocument(embed, r.site.embedFields),
+		page:  newReply(page, r.site.pageFields),
+		embed: newReply(embed, r.site.embedFields),
 	}, nil
 }
 
@@ -64,7 +64,7 @@ func (r *renderer) fill(view *PageView, s *snapshot) error {
 		for i, nv := range sv.nodes {
 			part, ok := r.nodes[nv]
 			if !ok {
-				if err := r.execute("node.html", newNodeView(sv, nv, s.at.Location())); err != nil {
+				if err := r.execute("node.html", newNodeView(sv, nv, s.at)); err != nil {
 					return err
 				}
 				part = template.HTML(r.buf.String())

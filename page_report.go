@@ -57,7 +57,7 @@ func (p *page) serveReport(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
-	newDocument(body, reportFields).serve(w, r)
+	newReply(body, reportFields).serve(w, r)
 }
 
 var reportFields = []field{

@@ -20,7 +20,7 @@ func routeSample() *snapshot {
 }
 
 func TestRoutes(t *testing.T) {
-	odd := escape("id-Odd/ones & more")
+	odd := escapeAll("id-Odd/ones & more")
 	for _, c := range []struct {
 		request string // method, target, header lines
 		status  int

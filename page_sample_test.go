@@ -10,8 +10,8 @@ import (
 // sampleTime is when all samples were taken.
 var sampleTime = time.Date(2026, time.November, 20, 14, 5, 12, 0, time.UTC)
 
-// sampleConfig is a page's configuration with everything on it.
-func sampleConfig() *Config {
+// brandedConfig is a page's configuration with everything on it.
+func brandedConfig() *Config {
 	return &Config{Branding: Branding{
 		PageTitle:   "Acme Status",
 		PageURL:     "https://status.acme.example/",
@@ -27,7 +27,7 @@ func sampleConfig() *Config {
 type sampler struct{ *snapshot }
 
 func newSampler() sampler {
-	return sampler{&snapshot{conf: sampleConfig(), at: sampleTime, checked: true}}
+	return sampler{&snapshot{conf: brandedConfig(), at: sampleTime, checked: true}}
 }
 
 // service adds a service whose status follows from its nodes'.
@@ -66,20 +66,21 @@ func (nv *nodeView) revealed() *nodeView {
 // from today, were bad.
 func (nv *nodeView) past(days int, deadOn map[int]time.Duration, sickOn map[int]time.Duration) *nodeView {
 	h := &nodeHistory{}
-	var up time.Duration
-	midnight := time.Date(2026, time.November, 20, 0, 0, 0, 0, time.UTC)
-	for back := days - 1; back >= 0; back-- {
+	today := dateOf(sampleTime)
+	for ago := days - 1; ago >= 0; ago-- {
 		whole := 24 * time.Hour
-		if back == 0 {
-			whole = sampleTime.Sub(midnight)
+		if ago == 0 {
+			whole = sampleTime.Sub(today.start(time.UTC))
 		}
-		d := historyDay{date: midnight.AddDate(0, 0, -back), dead: deadOn[back], sick: sickOn[back]}
-		d.healthy = whole - d.dead - d.sick
-		h.days = append(h.days, d)
-		h.known += whole
-		up += whole - d.dead
+		s := sum{from: today - date(ago)}
+		s.parts[dead], s.parts[sick] = deadOn[ago], sickOn[ago]
+		s.parts[healthy] = whole - s.total()
+		if ago == 0 {
+			h.days.current = s
+		} else {
+			h.days.closed = append(h.days.closed, s.close())
+		}
 	}
-	h.uptime = float64(up) / float64(h.known)
 	nv.history = h
 	return nv
 }
@@ -105,7 +106,7 @@ func queued(id string, s status, ready, unacked int64) replicaView {
 	return r
 }
 
-func waiting(id string) replicaView { return replicaView{id: id} }
+func unchecked(id string) replicaView { return replicaView{id: id} }
 
 func known(id string, s status) replicaView {
 	return replicaView{id: id, status: s, checked: true, stale: true, since: sampleTime.Add(-50 * time.Hour)}
@@ -161,7 +162,7 @@ func mixedSample() *snapshot {
 			node("Old shop", modePoll, known("https://old.internal/", sick), known("https://old2.internal/", healthy), known("https://old3.internal/", dead)).past(40, nil, nil)).
 		service("Workers", node("Fleet", modePush, many...).past(90, nil, nil)).
 		service("Mail",
-			node("Inbound", modePoll, polled("tcp://mx.internal:25", healthy, 2), waiting("tcp://mx2.internal:25")),
+			node("Inbound", modePoll, polled("tcp://mx.internal:25", healthy, 2), unchecked("tcp://mx2.internal:25")),
 			node("Reports", modeLocal)).
 		snapshot
 	s.announcements = []announcement{
@@ -181,7 +182,7 @@ func emptySample() *snapshot { return newSampler().snapshot }
 
 func startingSample() *snapshot {
 	s := newSampler().
-		service("Website", node("Front pages", modePoll, waiting("https://a.internal/"), waiting("https://b.internal/"))).
+		service("Website", node("Front pages", modePoll, unchecked("https://a.internal/"), unchecked("https://b.internal/"))).
 		service("Messaging", node("Relay", modePush), node("Jobs", modeScript, polled("0", healthy, 4))).
 		snapshot
 	s.checked = false

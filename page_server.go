@@ -14,11 +14,11 @@ import (
 // Limits of the server. They are for visitors and reporters of good will with
 // slow lines; others are cut off.
 const (
-	readTimeout  = 10 * time.Second // of a whole request, its header included
-	writeTimeout = 30 * time.Second
-	idleTimeout  = 75 * time.Second // longer than the usual gap between reports
-	maxHeader    = 16 << 10         // bytes
-	maxConns     = 8192
+	readTimeout      = 10 * time.Second // of a whole request, its header included
+	writeTimeout     = 30 * time.Second
+	idleTimeout      = 75 * time.Second // longer than the usual gap between reports
+	maxRequestHeader = 16 << 10         // bytes
+	maxConns         = 8192
 )
 
 // newServer returns a server with limits. What it has to say of single
@@ -29,16 +29,16 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 		ReadTimeout:    readTimeout,
 		WriteTimeout:   writeTimeout,
 		IdleTimeout:    idleTimeout,
-		MaxHeaderBytes: maxHeader,
+		MaxHeaderBytes: maxRequestHeader,
 		ConnContext:    withConn,
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
 
-// listen opens the listener of conf. The default address, where the machine
+// listenHTTP opens the listener of conf. The default address, where the machine
 // has no IPv6 loopback, becomes that of IPv4. At most half of the files that
 // the process may open are connections, so that probes always find some left.
-func listen(ctx context.Context, conf Server) (net.Listener, error) {
+func listenHTTP(ctx context.Context, conf Server) (net.Listener, error) {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", conf.Inet)
 	if err != nil && !conf.InetSet && (errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)) {

@@ -12,7 +12,7 @@ import (
 )
 
 func TestListen(t *testing.T) {
-	ln, err := listen(t.Context(), Server{Inet: "127.0.0.1:0", InetSet: true})
+	ln, err := listenHTTP(t.Context(), Server{Inet: "127.0.0.1:0", InetSet: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,11 +22,11 @@ func TestListen(t *testing.T) {
 		"127.0.0.1:" + port: `cannot listen on "127.0.0.1:` + port + `": port ` + port + ` is taken: stop the program that has it, or set server.inet to another port`,
 		"192.0.2.1:8080":    `cannot listen on "192.0.2.1:8080": this machine does not have that address: set server.inet to one that it has, or to 0.0.0.0:8080`,
 	} {
-		if _, err := listen(t.Context(), Server{Inet: inet, InetSet: true}); err == nil || err.Error() != want {
+		if _, err := listenHTTP(t.Context(), Server{Inet: inet, InetSet: true}); err == nil || err.Error() != want {
 			t.Errorf("listen on %s: %v\nwant %s", inet, err, want)
 		}
 	}
-	if _, err := listen(t.Context(), Server{Inet: "nonsense", InetSet: true}); err == nil || strings.Contains(err.Error(), "\n") {
+	if _, err := listenHTTP(t.Context(), Server{Inet: "nonsense", InetSet: true}); err == nil || strings.Contains(err.Error(), "\n") {
 		t.Errorf("listen on nonsense: %v", err)
 	}
 }
@@ -34,7 +34,7 @@ func TestListen(t *testing.T) {
 // An address that is the default and that the machine lacks becomes the IPv4
 // loopback; 192.0.2.1 (RFC 5737) is on no machine.
 func TestListenFallback(t *testing.T) {
-	ln, err := listen(t.Context(), Server{Inet: "192.0.2.1:0"})
+	ln, err := listenHTTP(t.Context(), Server{Inet: "192.0.2.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestListenFallback(t *testing.T) {
 // serveTest runs the real server on loopback until the test ends.
 func serveTest(t testing.TB, h http.Handler) string {
 	t.Helper()
-	ln, err := listen(context.Background(), Server{Inet: "127.0.0.1:0", InetSet: true})
+	ln, err := listenHTTP(context.Background(), Server{Inet: "127.0.0.1:0", InetSet: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestServerLimits(t *testing.T) {
 	for name, c := range map[string]struct{ request, want string }{
 		"good":       {"GET /status/text HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 OK"},
 		"old":        {"GET /status/text HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK"},
-		"big header": {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 2*maxHeader) + "\r\n\r\n", "HTTP/1.1 431 Request Header Fields Too Large"},
+		"big header": {"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 2*maxRequestHeader) + "\r\n\r\n", "HTTP/1.1 431 Request Header Fields Too Large"},
 		"bad escape": {"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 400 Bad Request"},
 		"asterisk":   {"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 OK"},
 		"absolute":   {"GET http://x/status/text HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 OK"},

@@ -4,7 +4,6 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"encoding/xml"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,8 +18,6 @@ import (
 
 	"golang.org/x/net/html"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // golden compares got with a file below testdata.
 func golden(t *testing.T, name string, got []byte) {
@@ -135,7 +132,7 @@ func TestHostileLabels(t *testing.T) {
 	}
 
 	id := "id-" + hostileLabel
-	for _, route := range []string{"/feed.atom", "/badge/color/" + escape(id), "/badge/icon/" + escape(id) + "/" + escape(id), "/badge/uptime/" + escape(id), "/feed/" + escape(id) + ".atom"} {
+	for _, route := range []string{"/feed.atom", "/badge/color/" + escapeAll(id), "/badge/icon/" + escapeAll(id) + "/" + escapeAll(id), "/badge/uptime/" + escapeAll(id), "/feed/" + escapeAll(id) + ".atom"} {
 		res := get(h, "GET", route)
 		text := body(t, res)
 		if res.StatusCode != 200 || strings.Contains(text, "<script>") {
@@ -161,8 +158,8 @@ func TestHostileLabels(t *testing.T) {
 	}
 }
 
-// escape percent-encodes every byte of a path segment.
-func escape(s string) string {
+// escapeAll percent-encodes every byte of a path segment.
+func escapeAll(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
 		fmt.Fprintf(&b, "%%%02X", s[i])

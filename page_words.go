@@ -67,8 +67,8 @@ func milliseconds(d time.Duration) string {
 	return strconv.Itoa(int(ms+0.5)) + " ms"
 }
 
-// load returns a CPU or RAM load in percent; over 100 % is possible.
-func load(share float64) string { return strconv.Itoa(int(share*100+0.5)) + " %" }
+// loadPercent returns a CPU or RAM load in percent; over 100 % is possible.
+func loadPercent(share float64) string { return strconv.Itoa(int(share*100+0.5)) + " %" }
 
 // A moment is a point in time for a <time> element.
 type Moment struct {

@@ -21,7 +21,7 @@ func TestWords(t *testing.T) {
 		{milliseconds(20 * time.Microsecond), "0.1 ms"},
 		{milliseconds(9400 * time.Microsecond), "9.4 ms"},
 		{milliseconds(1499600 * time.Microsecond), "1500 ms"},
-		{load(3.966), "397 %"},
+		{loadPercent(3.966), "397 %"},
 		{count(1, "service"), "1 service"},
 		{count(1234567, "service"), "1,234,567 services"},
 		{thousands(-1234), "-1,234"},

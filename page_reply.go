@@ -26,15 +26,15 @@ var (
 	varyValue = []string{"Accept-Encoding"}
 )
 
-// A document is an answer of which every byte is ready. It is never changed.
-type document struct {
+// A reply is what a route answers, with every byte ready. It is never changed.
+type reply struct {
 	plain  variant
 	packed variant // gzip; without a body where that would not be smaller
 	fields []field // of every answer
 	cache  []string
 }
 
-// A variant is one encoding of a document.
+// A variant is one encoding of a reply.
 type variant struct {
 	body   []byte
 	etag   []string // strong, so each variant has its own, RFC 9110 section 8.8.3
@@ -45,12 +45,12 @@ type variant struct {
 // packet anyway.
 const packAbove = 860
 
-// newDocument prepares body. Among fields, Cache-Control is also sent with
+// newReply prepares body. Among fields, Cache-Control is also sent with
 // a 304, as RFC 9110 section 15.4.5 asks.
-func newDocument(body []byte, fields []field) *document {
+func newReply(body []byte, fields []field) *reply {
 	sum := sha256.Sum256(body)
 	tag := base64.RawURLEncoding.EncodeToString(sum[:15])
-	d := &document{plain: newVariant(body, tag), fields: fields}
+	d := &reply{plain: newVariant(body, tag), fields: fields}
 	for _, f := range fields {
 		if f.name == "Cache-Control" {
 			d.cache = f.value
@@ -78,7 +78,7 @@ func pack(body []byte) []byte {
 }
 
 // serve answers a GET or HEAD request, with a 304 where the client has it.
-func (d *document) serve(w http.ResponseWriter, r *http.Request) {
+func (d *reply) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	v := &d.plain
 	if d.packed.body != nil {
@@ -113,9 +113,9 @@ func (d *document) serve(w http.ResponseWriter, r *http.Request) {
 	w.Write(v.body)
 }
 
-// knownTo reports whether an If-None-Match field names one of the document's
+// knownTo reports whether an If-None-Match field names one of the answer's
 // tags. The comparison is the weak one, RFC 9110 section 13.1.2.
-func (d *document) knownTo(values []string) bool {
+func (d *reply) knownTo(values []string) bool {
 	for _, s := range values {
 		for {
 			s = strings.TrimLeft(s, " \t,")
