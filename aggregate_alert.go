@@ -36,10 +36,8 @@ type alerter struct {
 	muted     time.Time // no reminders until then
 }
 
-func newAlerter(conf Alerting, page notify.Page) alerter {
+func newAlerter() alerter {
 	return alerter{
-		conf:  conf,
-		page:  page,
 		told:  make(map[*replicaState]bool),
 		fresh: make(map[*replicaState]bool),
 		back:  make(map[*replicaState]bool),

@@ -2,6 +2,8 @@ package main
 
 import (
 	"iter"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -90,7 +92,33 @@ func (t *tally) worst() status {
 
 // newState returns the state of a config of which nothing was checked yet.
 func newState(conf *Config, now time.Time) *state {
-	st := &state{conf: conf, nodes: make(map[*Node]*nodeState), dirty: true}
+	st := &state{alerter: newAlerter()}
+	st.take(conf, now)
+	st.alerter.begin(st, now)
+	st.history.begin(st, now)
+	return st
+}
+
+// adopt makes st the state of another config. What both have keeps its
+// status, its deadline, its past and what people were told of it; the rest is
+// forgotten or new.
+func (st *state) adopt(conf *Config, now time.Time) {
+	before := slices.Collect(st.allNodes())
+	st.take(conf, now)
+	st.history.adopt(st, before, now)
+}
+
+// take builds the tree of conf from what there is and what is new.
+func (st *state) take(conf *Config, now time.Time) {
+	old := make(map[nodeKey]*nodeState)
+	for ns := range st.allNodes() {
+		old[ns.key()] = ns
+	}
+	st.conf = conf
+	st.services, st.own, st.dirtyNodes = nil, nil, nil
+	st.nodes = make(map[*Node]*nodeState)
+	st.tally, st.waiting = tally{}, 0
+	st.alerter.conf, st.alerter.page = conf.Alerting, notifyPage(conf)
 	for _, service := range conf.Services {
 		ss := &serviceState{conf: service, dirty: true}
 		for i, node := range service.Nodes {
@@ -98,49 +126,86 @@ func newState(conf *Config, now time.Time) *state {
 			ss.nodes = append(ss.nodes, ns)
 			st.nodes[node] = ns
 			st.touch(ns)
-			if node.Mode == modePush || node.Mode == modeLocal {
-				ns.byID = make(map[string]*replicaState)
-			}
+			st.adoptNode(ns, old[ns.key()], now)
 		}
 		st.services = append(st.services, ss)
 	}
-	for _, r := range replicas(conf.Services) {
-		rs := st.addReplica(st.nodes[r.node], r.id)
-		st.own = append(st.own, rs)
-		st.waiting++
+	for _, ns := range old {
+		for _, r := range ns.replicas {
+			if r.node == ns {
+				st.forget(r, now)
+			}
+		}
 	}
-	st.alerter = newAlerter(conf.Alerting, notifyPage(conf))
-	st.alerter.begin(st, now)
-	st.history.begin(st, now)
-	return st
+	for _, r := range st.own {
+		if !r.checked || r.stale {
+			st.waiting++
+		}
+	}
+	st.dirty = true
+}
+
+// adoptNode fills a new node with its replicas, those of the old one, which
+// may be nil, where they go on.
+func (st *state) adoptNode(ns, old *nodeState, now time.Time) {
+	known := make(map[string]*replicaState)
+	if old != nil && old.conf.Mode == ns.conf.Mode {
+		// Events that are under way may still name the old config's node.
+		st.nodes[old.conf] = ns
+		for _, r := range old.replicas {
+			known[r.id] = r
+		}
+	}
+	add := func(id string) {
+		r := known[id]
+		if r == nil {
+			r = &replicaState{id: id}
+		}
+		delete(known, id)
+		st.add(ns, r)
+	}
+	switch ns.conf.Mode {
+	case modePush, modeLocal:
+		ns.byID = make(map[string]*replicaState)
+		if len(known) > 0 {
+			for _, r := range old.replicas {
+				add(r.id)
+			}
+		}
+	default:
+		for i := range ns.conf.Targets {
+			add(ns.conf.Targets[i].Raw)
+		}
+		for i := range ns.conf.Scripts {
+			add(strconv.Itoa(i))
+		}
+		st.own = append(st.own, ns.replicas...)
+	}
 }
 
 // addReplica adds a replica that is healthy until something else is known.
 func (st *state) addReplica(ns *nodeState, id string) *replicaState {
-	r := &replicaState{node: ns, id: id, index: len(ns.replicas)}
-	ns.replicas = append(ns.replicas, r)
-	if ns.byID != nil {
-		ns.byID[id] = r
-	}
-	st.count(ns, healthy, +1)
-	st.touch(ns)
+	r := &replicaState{id: id}
+	st.add(ns, r)
 	return r
 }
 
-// dropReplica forgets a replica.
+func (st *state) add(ns *nodeState, r *replicaState) {
+	r.node, r.index = ns, len(ns.replicas)
+	ns.replicas = append(ns.replicas, r)
+	if ns.byID != nil {
+		ns.byID[r.id] = r
+	}
+	st.count(ns, r.status, +1)
+	st.touch(ns)
+}
+
+// dropReplica takes a replica out of its node.
 func (st *state) dropReplica(r *replicaState, now time.Time) {
 	ns := r.node
-	gone := r.name()
-	r.unkept = false
-	st.keep(record{Gone: &gone}, nil)
-	st.deadlines.remove(r)
-	st.alerter.forget(r, now)
-	last := len(ns.replicas) - 1
-	copy(ns.replicas[r.index:], ns.replicas[r.index+1:])
-	ns.replicas[last] = nil
-	ns.replicas = ns.replicas[:last]
-	for i := r.index; i < last; i++ {
-		ns.replicas[i].index = i
+	ns.replicas = slices.Delete(ns.replicas, r.index, r.index+1)
+	for i, later := range ns.replicas[r.index:] {
+		later.index = r.index + i
 	}
 	delete(ns.byID, r.id)
 	st.count(ns, r.status, -1)
@@ -148,7 +213,17 @@ func (st *state) dropReplica(r *replicaState, now time.Time) {
 		ns.track.fresh[r.status]--
 	}
 	st.touch(ns)
+	st.forget(r, now)
 	st.observe(ns, "", now)
+}
+
+// forget ends what waits for a replica that is no longer monitored.
+func (st *state) forget(r *replicaState, now time.Time) {
+	gone := r.name()
+	r.unkept = false
+	st.keep(record{Gone: &gone}, nil)
+	st.deadlines.remove(r)
+	st.alerter.forget(r, now)
 }
 
 // dead yields the dead replicas in the order of the config. It looks only into
@@ -280,7 +355,6 @@ func (st *state) snapshot(now time.Time) *snapshot {
 		at:            now,
 		status:        st.tally.worst(),
 		checked:       st.waiting == 0,
-		crowded:       st.reported() >= crowdedFrom,
 		services:      services,
 		announcements: st.announcements[:len(st.announcements):len(st.announcements)],
 	}

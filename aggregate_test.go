@@ -198,3 +198,71 @@ func TestPipelineThroughHours(t *testing.T) {
 		}
 	})
 }
+
+// A reload keeps what both configs have: status, deadline, what was told.
+func TestAdopt(t *testing.T) {
+	conf := func(ids ...string) *Config {
+		service := &Service{ID: "web"}
+		for _, id := range ids {
+			node := &Node{ID: id, Mode: modePoll, Targets: []Target{{Raw: "tcp://" + id + ":80"}}}
+			if id == "push" {
+				node = &Node{ID: id, Mode: modePush}
+			}
+			service.Nodes = append(service.Nodes, node)
+		}
+		return &Config{Services: []*Service{service}, Alerting: Alerting{BackoffLimit: 3}}
+	}
+	p := newPlay(conf("a", "b", "c", "push"))
+	p.at(0, "a=healthy", "b=dead", "c=dead")
+	oldPush := p.st.conf.Services[0].Nodes[3]
+	ns := p.st.nodes[oldPush]
+	r := p.st.addReplica(ns, "worker")
+	p.st.set(r, sick, "cpu 0.95 over 0.90", p.now)
+	p.st.deadlines.set(r, p.now.Add(30*time.Second))
+	p.until(p.begin.Add(2 * time.Second))
+
+	// The order changes, a goes, c goes, d comes.
+	next := conf("push", "b", "d")
+	p.st.adopt(next, p.now)
+	p.replicas = replicas(next.Services)
+	snap := p.st.snapshot(p.now)
+	if got, want := statuses(snap), "dead dead[sick(sick) dead(dead) healthy(?healthy)]"; got != want {
+		t.Errorf("after the reload: %s\nwant %s", got, want)
+	}
+	if snap.checked {
+		t.Error("d was not checked, but the snapshot says that all were")
+	}
+	if p.st.nodes[oldPush] != p.st.services[0].nodes[0] {
+		t.Error("a report that is under way for the old config's node would be lost")
+	}
+	p.at(3*time.Second, "b=dead") // ordinal 1 of the alphabet is d in the new order
+	p.until(p.begin.Add(20 * time.Second))
+	p.st.settle(result{replica: p.replicas[0], status: dead}, p.now)
+	p.until(p.begin.Add(29 * time.Second))
+	if s := p.st.services[0].nodes[0].tally.worst(); s != sick {
+		t.Errorf("push is %v before its deadline, want sick", s)
+	}
+	p.until(p.begin.Add(31 * time.Second))
+	if s := p.st.services[0].nodes[0].tally.worst(); s != dead {
+		t.Errorf("push is %v after its deadline, want dead", s)
+	}
+	p.until(p.begin.Add(time.Minute))
+	want := []string{
+		"1s changed dead b c",
+		"4s changed dead b d",
+		"31s changed dead push(no report in 0s) b d",
+	}
+	if !slices.Equal(p.alerts, want) {
+		t.Errorf("alerts:\n%q\nwant:\n%q", p.alerts, want)
+	}
+
+	// What was dead goes: the page is not dead any more, and people hear it.
+	p.st.adopt(conf("a"), p.now)
+	p.until(p.begin.Add(2 * time.Minute))
+	if last := p.alerts[len(p.alerts)-1]; last != "1m1s changed healthy" {
+		t.Errorf("last alert %q", last)
+	}
+	if n := len(p.st.alerter.told) + len(p.st.alerter.back) + len(p.st.alerter.fresh) + len(p.st.deadlines); n != 0 {
+		t.Errorf("%d leftovers of replicas that are gone", n)
+	}
+}
