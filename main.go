@@ -2,4 +2,95 @@
 // and tells people when it changes.
 package main
 
-func main() {}
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitError = 1 // a config or start-up error
+	exitUsage = 2 // wrong usage
+)
+
+const usage = `usage: vigil [-c config.cfg] [-log-format text]
+       vigil COMMAND [flags]
+
+Vigil monitors hosts and apps, shows their health on a public status page and
+tells people when something dies and when it is back.
+
+  -c, --config file   the config; without it ./config.cfg or, where there is
+                      none, the sample that is built in
+  -log-format format  text (the default) or json; the log goes to standard error
+
+commands:
+
+  check     read a config, say what is wrong with it and what it would do
+  notify    send one test message through each configured channel
+  local     run as an agent that reports to a Vigil elsewhere
+  report    report this host's load to a Vigil elsewhere
+  version   print version, commit and Go version
+
+'vigil COMMAND -h' tells more of each. SIGHUP reloads the config, SIGTERM and
+SIGINT stop cleanly, a second one kills.
+
+Exit status: 0 after a clean stop, 1 for a config or start-up error, 2 for
+wrong usage.
+`
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run runs the command that args name and returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	command := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		command, args = args[0], args[1:]
+	}
+	switch command {
+	case "":
+		return runServe(ctx, args, stdout, stderr)
+	case "check":
+		return runCheck(args, stdout, stderr)
+	case "version":
+		return runVersion(args, stdout, stderr)
+	case "help":
+		return runServe(ctx, []string{"-h"}, stdout, stderr)
+	}
+	fmt.Fprintf(stderr, "vigil: unknown command %q: commands are check, notify, local, report and version\n", command)
+	return exitUsage
+}
+
+// parseFlags parses a command's args, which are flags and nothing else. When
+// there is nothing left to do it returns false and the exit code: usage, the
+// text for people, was asked for, or something is wrong with args.
+func parseFlags(fs *flag.FlagSet, usage string, args []string, stdout, stderr io.Writer) (code int, ok bool) {
+	fs.SetOutput(io.Discard) // Parse would print more than one line
+	err := fs.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		return exitOK, false
+	case err == nil && fs.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v ('%s -h' tells more)\n", fs.Name(), err, fs.Name())
+		return exitUsage, false
+	}
+	return exitOK, true
+}
+
+// configFlag adds the flag that names the config file, in both its forms.
+func configFlag(fs *flag.FlagSet) *string {
+	path := fs.String("c", "", "")
+	fs.StringVar(path, "config", "", "")
+	return path
+}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -29,26 +28,14 @@ Exit status: 0 when the file is good, 1 when it is not, 2 for wrong usage.
 
 // runCheck is "vigil check". It returns the exit status.
 func runCheck(args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("check", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors and help are printed here
-	var path string
-	flags.StringVar(&path, "c", "", "")
-	flags.StringVar(&path, "config", "", "")
-	strict := flags.Bool("strict", false, "")
-	err := flags.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, checkUsage)
-		return 0
-	}
-	if err == nil && flags.NArg() > 0 {
-		err = fmt.Errorf("%q is one argument too many; a file is named with -c", flags.Arg(0))
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "vigil check: %v\n\n%s", err, checkUsage)
-		return 2
+	fs := flag.NewFlagSet("vigil check", flag.ContinueOnError)
+	path := configFlag(fs)
+	strict := fs.Bool("strict", false, "")
+	if code, ok := parseFlags(fs, checkUsage, args, stdout, stderr); !ok {
+		return code
 	}
 
-	c, warnings, err := loadConfig(path, os.LookupEnv)
+	c, warnings, err := loadConfig(*path, os.LookupEnv)
 	notes := slices.DeleteFunc(slices.Clone(warnings), func(p problem) bool { return !p.note })
 	warnings = slices.DeleteFunc(warnings, func(p problem) bool { return p.note })
 	if *strict && err == nil {
@@ -228,10 +215,10 @@ func channels(n *notify.Config) []string {
 		add(c.RemindersOnly, "twilio to %s", strings.Join(c.To, ", "))
 	}
 	if c := n.Slack; c != nil {
-		add(c.RemindersOnly, "slack by a hook at %s", host(string(c.HookURL)))
+		add(c.RemindersOnly, "slack by a hook at %s", hostOf(string(c.HookURL)))
 	}
 	if c := n.Zulip; c != nil {
-		add(c.RemindersOnly, "zulip to channel %s at %s", c.Channel, host(c.APIURL))
+		add(c.RemindersOnly, "zulip to channel %s at %s", c.Channel, hostOf(c.APIURL))
 	}
 	if c := n.Telegram; c != nil {
 		add(c.RemindersOnly, "telegram to chat %s", c.ChatID)
@@ -240,25 +227,25 @@ func channels(n *notify.Config) []string {
 		add(c.RemindersOnly, "pushover to %s", plural(len(c.UserKeys), "user"))
 	}
 	if c := n.Gotify; c != nil {
-		add(c.RemindersOnly, "gotify at %s", host(c.AppURL))
+		add(c.RemindersOnly, "gotify at %s", hostOf(c.AppURL))
 	}
 	if c := n.XMPP; c != nil {
 		add(c.RemindersOnly, "xmpp to %s from %s", c.To, c.From)
 	}
 	if c := n.Matrix; c != nil {
-		add(c.RemindersOnly, "matrix to room %s at %s", c.RoomID, host(c.HomeserverURL))
+		add(c.RemindersOnly, "matrix to room %s at %s", c.RoomID, hostOf(c.HomeserverURL))
 	}
 	if c := n.Webex; c != nil {
 		add(c.RemindersOnly, "webex to room %s", c.RoomID)
 	}
 	if c := n.Webhook; c != nil {
-		add(c.RemindersOnly, "webhook at %s", host(string(c.HookURL)))
+		add(c.RemindersOnly, "webhook at %s", hostOf(string(c.HookURL)))
 	}
 	return lines
 }
 
-// host is the one part of a hook URL that is no secret.
-func host(raw string) string {
+// hostOf is the one part of a hook URL that is no secret.
+func hostOf(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return "?"

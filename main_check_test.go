@@ -88,9 +88,9 @@ func TestCheck(t *testing.T) {
 		{"-c none.cfg", 1, "", "none.cfg: cannot be read: no such file or directory; allowed: a file that this user may read\n"},
 		{"-h", 0, checkUsage, ""},
 		{"--help", 0, checkUsage, ""},
-		{"good.cfg", 2, "", "vigil check: \"good.cfg\" is one argument too many; a file is named with -c\n\n" + checkUsage},
-		{"-x", 2, "", "vigil check: flag provided but not defined: -x\n\n" + checkUsage},
-		{"-c", 2, "", "vigil check: flag needs an argument: -c\n\n" + checkUsage},
+		{"good.cfg", 2, "", "vigil check: unexpected argument \"good.cfg\" ('vigil check -h' tells more)\n"},
+		{"-x", 2, "", "vigil check: flag provided but not defined: -x ('vigil check -h' tells more)\n"},
+		{"-c", 2, "", "vigil check: flag needs an argument: -c ('vigil check -h' tells more)\n"},
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			status, stdout, stderr := check(strings.Fields(test.args)...)

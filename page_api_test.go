@@ -43,8 +43,6 @@ type apiRig struct {
 	board  *board
 	events chan event
 	asks   chan *reported
-
-	reporter *reporter
 }
 
 func newAPIRig(t testing.TB, conf *Config) *apiRig {
@@ -55,11 +53,9 @@ func newAPIRig(t testing.TB, conf *Config) *apiRig {
 		events: make(chan event, eventBuffer),
 		asks:   make(chan *reported, queueBuffer),
 	}
-	rig.reporter = newReporter(rig.board, rig.events, rig.asks)
 	rooms := map[string]http.Handler{
-		"reporter": rig.reporter,
+		"reporter": newReporter(rig.board, rig.events, rig.asks),
 		"manager":  newManager(rig.board, rig.events),
-		"mcp":      newMCP(rig.board, "1.2.3"),
 	}
 	rig.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		first, _, _ := strings.Cut(r.URL.EscapedPath()[1:], "/")
@@ -214,7 +210,6 @@ func TestWrongMethods(t *testing.T) {
 		{"/manager/announcement/x/", "DELETE"},
 		{"/manager/prober/alerts/", "GET, HEAD"},
 		{"/manager/prober/alerts/ignored/", "GET, HEAD, PUT"},
-		{"/mcp/probes", "POST"},
 	} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
 			if strings.Contains(tc.allow, method) {

@@ -128,7 +128,7 @@ func TestHTTPAnswer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			addr := listen(t, func(conn net.Conn) {
+			addr := listening(t, func(conn net.Conn) {
 				conn.Read(make([]byte, 4096))
 				io.WriteString(conn, tt.answer)
 				conn.(*net.TCPConn).CloseWrite()
@@ -143,17 +143,17 @@ func TestHTTPFailure(t *testing.T) {
 	t.Parallel()
 	p := testPoller(t, pollMetrics())
 	wantResult(t, p.check(t.Context(), pollReplica(t, "http://"+closedPort(t), Node{})), dead, "connection refused")
-	wantResult(t, p.check(t.Context(), pollReplica(t, "http://"+listen(t, reset), Node{})), dead, "connection reset")
-	wantResult(t, p.check(t.Context(), pollReplica(t, "https://"+listen(t, reset), Node{})), dead, "connection reset")
+	wantResult(t, p.check(t.Context(), pollReplica(t, "http://"+listening(t, reset), Node{})), dead, "connection reset")
+	wantResult(t, p.check(t.Context(), pollReplica(t, "https://"+listening(t, reset), Node{})), dead, "connection reset")
 
-	plain := listen(t, func(conn net.Conn) {
+	plain := listening(t, func(conn net.Conn) {
 		conn.Read(make([]byte, 4096))
 		io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
 	})
 	wantResult(t, p.check(t.Context(), pollReplica(t, "https://"+plain, Node{})), dead, "plain HTTP where TLS was expected")
-	other := listen(t, func(conn net.Conn) { io.WriteString(conn, "220 mail ready\r\n") })
+	other := listening(t, func(conn net.Conn) { io.WriteString(conn, "220 mail ready\r\n") })
 	wantResult(t, p.check(t.Context(), pollReplica(t, "https://"+other, Node{})), dead, "not a TLS server")
-	gone := listen(t, func(net.Conn) {})
+	gone := listening(t, func(net.Conn) {})
 	if got := p.check(t.Context(), pollReplica(t, "https://"+gone, Node{})); got.reason != "connection closed without an answer" && got.reason != "connection reset" {
 		t.Errorf("got %v %q", got.status, got.reason)
 	}
@@ -164,7 +164,7 @@ func TestHTTPSlowBody(t *testing.T) {
 	t.Parallel()
 	m := pollMetrics()
 	m.PollDelaySick, m.PollDelayDead = 200*time.Millisecond, 300*time.Millisecond
-	addr := listen(t, func(conn net.Conn) {
+	addr := listening(t, func(conn net.Conn) {
 		conn.Read(make([]byte, 4096))
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nwell")
 		silence(conn)
@@ -363,8 +363,8 @@ func TestHTTPHidesPassword(t *testing.T) {
 	t.Parallel()
 	p := testPoller(t, pollMetrics())
 	for _, raw := range []string{
-		"http://me:hunter2@" + closedPort(t), "https://me:hunter2@" + listen(t, reset),
-		"http://me:hunter2@" + listen(t, func(c net.Conn) { c.Read(make([]byte, 4096)); io.WriteString(c, "??\r\n\r\n") }),
+		"http://me:hunter2@" + closedPort(t), "https://me:hunter2@" + listening(t, reset),
+		"http://me:hunter2@" + listening(t, func(c net.Conn) { c.Read(make([]byte, 4096)); io.WriteString(c, "??\r\n\r\n") }),
 	} {
 		got := p.check(t.Context(), pollReplica(t, raw, Node{}))
 		if u, _ := url.Parse(raw); got.status != dead || strings.Contains(got.reason, "hunter2") || strings.Contains(got.reason, u.User.String()) {

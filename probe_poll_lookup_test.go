@@ -127,7 +127,7 @@ func TestLookupShared(t *testing.T) {
 	p := testPoller(t, pollMetrics())
 	s := &nameServer{zone: map[string][]netip.Addr{"edge.test": {netip.MustParseAddr("127.0.0.1")}}, delay: time.Second}
 	s.serve(t, p)
-	_, port, _ := net.SplitHostPort(listen(t, silence))
+	_, port, _ := net.SplitHostPort(listening(t, silence))
 	r := pollReplica(t, "tcp://edge.test:"+port, Node{})
 	var wg sync.WaitGroup
 	for range 50 {
@@ -150,7 +150,7 @@ func TestHappyEyeballs(t *testing.T) {
 	(&nameServer{zone: map[string][]netip.Addr{
 		"edge.test": {netip.MustParseAddr("100::1"), netip.MustParseAddr("127.0.0.1")}, // RFC 6666: discard-only
 	}}).serve(t, p)
-	_, port, _ := net.SplitHostPort(listen(t, silence))
+	_, port, _ := net.SplitHostPort(listening(t, silence))
 	got := p.check(t.Context(), pollReplica(t, "tcp://edge.test:"+port, Node{}))
 	wantResult(t, got, healthy, "")
 	if got.latency > 10*time.Second {

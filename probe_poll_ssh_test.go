@@ -72,7 +72,7 @@ func TestPollSSH(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			heard := make(chan string, 1)
-			addr := listen(t, func(conn net.Conn) {
+			addr := listening(t, func(conn net.Conn) {
 				b := make([]byte, len("SSH-2.0-vigil\r\n"))
 				n, _ := io.ReadFull(conn, b)
 				heard <- string(b[:n])

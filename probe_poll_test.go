@@ -54,9 +54,9 @@ func wantResult(t *testing.T, got result, st status, reason string) {
 	}
 }
 
-// listen accepts connections at a free port of the loopback interface and
+// listening accepts connections at a free port of the loopback interface and
 // gives each to serve, which need not close it.
-func listen(t testing.TB, serve func(net.Conn)) string {
+func listening(t testing.TB, serve func(net.Conn)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -109,7 +109,7 @@ func TestPollTCP(t *testing.T) {
 	t.Parallel()
 	p := testPoller(t, pollMetrics())
 	accepted := make(chan net.Conn, 1)
-	open := listen(t, func(conn net.Conn) {
+	open := listening(t, func(conn net.Conn) {
 		silence(conn)
 		accepted <- conn
 	})
@@ -154,7 +154,7 @@ func TestPollCancelled(t *testing.T) {
 	p := testPoller(t, pollMetrics())
 	for _, scheme := range []string{"http", "https", "ssh"} {
 		ctx, cancel := context.WithCancel(t.Context())
-		addr := listen(t, func(conn net.Conn) {
+		addr := listening(t, func(conn net.Conn) {
 			cancel()
 			silence(conn)
 		})
@@ -172,7 +172,7 @@ func TestPollNoAnswer(t *testing.T) {
 	m := pollMetrics()
 	m.PollDelaySick, m.PollDelayDead = 100*time.Millisecond, 200*time.Millisecond
 	p := testPoller(t, m)
-	addr := listen(t, silence)
+	addr := listening(t, silence)
 	for _, scheme := range []string{"http", "https", "ssh"} {
 		got := p.check(t.Context(), pollReplica(t, scheme+"://"+addr, Node{}))
 		wantResult(t, got, dead, "no answer in 200 ms")
@@ -187,7 +187,7 @@ func TestPollSlow(t *testing.T) {
 	m := pollMetrics()
 	m.PollDelaySick = 100 * time.Millisecond
 	p := testPoller(t, m)
-	addr := listen(t, func(conn net.Conn) {
+	addr := listening(t, func(conn net.Conn) {
 		conn.Read(make([]byte, 512))
 		time.Sleep(150 * time.Millisecond)
 		conn.Write([]byte("HTTP/1.1 204 No Content\r\n\r\n"))

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"vigil/notify"
+)
+
+// A pipeline is the way of the data under one config: pools check replicas,
+// the aggregator books results and reports, the dispatcher tells people.
+type pipeline struct {
+	conf       *Config
+	poller     *poller
+	poll       *pool
+	script     *pool
+	dispatcher *notify.Dispatcher
+}
+
+// newPipeline builds the pipeline of a config without starting it, so that
+// what does not work is known before an older one is stopped.
+func newPipeline(conf *Config, events chan<- event, s *store, log *slog.Logger) (*pipeline, error) {
+	poller, err := newPoller(conf.Metrics, conf.Branding.PageURL, log)
+	if err != nil {
+		return nil, fmt.Errorf("probes: %w", err)
+	}
+	scripter := newScripter(conf.Metrics.ScriptInterval, log)
+	return &pipeline{
+		conf:       conf,
+		poller:     poller,
+		poll:       newPollPool(conf.Metrics, poller.check, events, log),
+		script:     newScriptPool(conf.Metrics, scripter.check, events, log),
+		dispatcher: notify.NewDispatcher(conf.Notify.Targets(version), s, log),
+	}, nil
+}
+
+// watch checks replicas and books results until ctx ends, which is no error.
+// Checks under way are dropped then. It closes alerts.
+func (p *pipeline) watch(ctx context.Context, a *aggregator, alerts chan<- notify.Alert) error {
+	defer p.poller.close()
+	a.alerts = alerts
+	own := replicas(p.conf.Services)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.poll.run(ctx, ofMode(own, modePoll)) })
+	g.Go(func() error { return p.script.run(ctx, ofMode(own, modeScript)) })
+	g.Go(func() error { return a.run(ctx) })
+	return g.Wait()
+}
+
+// deliver takes over what the pipeline before left undelivered, once that one
+// has ended its deliveries, and delivers until alerts is closed. What is left
+// then goes to after.
+func (p *pipeline) deliver(ctx context.Context, alerts <-chan notify.Alert, before <-chan backlog, after chan<- backlog) error {
+	for target, alerts := range <-before {
+		p.dispatcher.Restore(target, alerts)
+	}
+	err := p.dispatcher.Run(ctx, alerts)
+	after <- p.dispatcher.Undelivered()
+	return err
+}
+
+// alertBuffer is how many alerts may wait for the dispatcher: after a reload
+// it starts when the one before has ended, which takes seconds at most.
+const alertBuffer = 64
+
+// runPipelines runs p and then, with each good config that a hangup brings,
+// the pipeline of that one around the same state, until ctx ends. Undelivered
+// is what an earlier program left.
+func (h *host) runPipelines(ctx context.Context, p *pipeline, a *aggregator, undelivered backlog, hangup <-chan os.Signal) error {
+	g, ctx := errgroup.WithContext(ctx)
+	left := make(chan backlog, 1)
+	left <- undelivered
+	for p != nil {
+		alerts := make(chan notify.Alert, alertBuffer)
+		deliver, before, after := p.deliver, left, make(chan backlog, 1)
+		g.Go(func() error {
+			// The last alerts go out after the end of ctx; that of their
+			// channel ends the deliveries.
+			return deliver(context.WithoutCancel(ctx), alerts, before, after)
+		})
+		next, err := h.untilReload(ctx, p, a, alerts, hangup)
+		if err != nil {
+			g.Go(func() error { return err })
+		}
+		if next != nil {
+			h.adopt(next.conf, a)
+		}
+		p, left = next, after
+	}
+	return g.Wait()
+}
+
+// untilReload runs p until ctx ends, and then returns nil, or until there is
+// a next pipeline to run.
+func (h *host) untilReload(ctx context.Context, p *pipeline, a *aggregator, alerts chan<- notify.Alert, hangup <-chan os.Signal) (next *pipeline, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.watch(ctx, a, alerts) })
+	g.Go(func() error {
+		for next == nil {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-hangup:
+				next = h.reload(a.store)
+			}
+		}
+		stop()
+		return nil
+	})
+	err = g.Wait()
+	return next, err
+}
+
+// adopt makes the aggregator's state that of another config. It is called
+// between two pipelines, when nobody else touches the state: what came under
+// the old config is booked, then the new one is taken up.
+func (h *host) adopt(conf *Config, a *aggregator) {
+	now := time.Now()
+	for {
+		select {
+		case ev := <-h.events:
+			ev.apply(a.state, now)
+			continue
+		default:
+		}
+		break
+	}
+	a.state.adopt(conf, now)
+	a.board.publish(a.state.snapshot(now))
+}
+
+// reload reads the config again and builds its pipeline. With a fault in it,
+// it logs that and returns nil: the old one stays in force.
+func (h *host) reload(s *store) *pipeline {
+	const refused = "config not reloaded, the old one stays in force"
+	conf, err := h.load()
+	if err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			h.log.Error(refused, "problem", line)
+		}
+		return nil
+	}
+	p, err := newPipeline(conf, h.events, s, h.log)
+	if err != nil {
+		h.log.Error(refused, "problem", err)
+		return nil
+	}
+	h.log.Info("config reloaded", "path", conf.Path)
+	return p
+}

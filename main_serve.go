@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// askBuffer is how many queues may be in line to be asked for.
+const askBuffer = 1024
+
+// stopTime is how long requests under way may take at a stop.
+const stopTime = 5 * time.Second
+
+// runServe runs the monitor and the status page until it is told to stop.
+func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	fs := flag.NewFlagSet("vigil", flag.ContinueOnError)
+	path := configFlag(fs)
+	format := fs.String("log-format", "text", "")
+	if code, ok := parseFlags(fs, usage, args, stdout, stderr); !ok {
+		return code
+	}
+	log, level, err := newLogger(stderr, *format)
+	if err != nil {
+		fmt.Fprintf(stderr, "vigil: %v\n", err)
+		return exitUsage
+	}
+	h := &host{path: *path, log: log, level: level, events: make(chan event, eventBuffer)}
+	if err := h.run(ctx); err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitError
+	}
+	return exitOK
+}
+
+// A host is what lives as long as the program does, while one pipeline after
+// the other works in it: the listener, the page and the state.
+type host struct {
+	path   string // of the config; "" looks for the default one
+	log    *slog.Logger
+	level  *slog.LevelVar
+	events chan event
+}
+
+// run loads the config, opens the listener and serves until SIGINT or SIGTERM
+// comes or ctx ends, which is no error. A second signal kills.
+func (h *host) run(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
+	conf, err := h.load()
+	if err != nil {
+		return err
+	}
+	store, restored, err := openStore(conf.Storage, h.log)
+	if err != nil {
+		return err
+	}
+	p, err := newPipeline(conf, h.events, store, h.log)
+	if err != nil {
+		return err
+	}
+	ln, err := listenHTTP(ctx, conf.Server)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	st := newState(conf, now)
+	st.restore(restored, now)
+	b := newBoard(st.snapshot(now))
+	page, err := newPage(b, h.log)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	asks := make(chan *reported, askBuffer)
+	server := newServer(page.handler(map[string]http.Handler{
+		"reporter": newReporter(b, h.events, asks),
+		"manager":  newManager(b, h.events),
+	}), h.log)
+
+	// The store ends last, when nobody hands anything over any more.
+	saving, endSaving := context.WithCancel(context.WithoutCancel(ctx))
+	var saver errgroup.Group
+	saver.Go(func() error { return store.run(saving, h.events) })
+
+	g, ctx := errgroup.WithContext(ctx)
+	server.BaseContext = func(net.Listener) context.Context { return ctx }
+	g.Go(func() error {
+		if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("web server: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.Background(), stopTime)
+		defer cancel()
+		if server.Shutdown(grace) != nil {
+			server.Close()
+		}
+		return nil
+	})
+	g.Go(func() error { return page.run(ctx) })
+	g.Go(func() error { return newRabbit(asks, h.events, h.log).run(ctx) })
+	g.Go(func() error {
+		a := &aggregator{state: st, events: h.events, board: b, log: h.log, store: store}
+		return h.runPipelines(ctx, p, a, store.undelivered(), hangup)
+	})
+	h.log.Info("serving the status page", "url", pageAddress(ln, conf.Server), "version", version)
+	err = g.Wait()
+	endSaving()
+	err = errors.Join(err, saver.Wait())
+	h.log.Info("stopped")
+	return err
+}
+
+// load reads the config, says what is odd with it and takes over its log
+// level.
+func (h *host) load() (*Config, error) {
+	conf, warnings, err := loadConfig(h.path, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	h.level.Set(logLevel(conf.Server.LogLevel))
+	if conf.Path == "" {
+		h.log.Info("no config.cfg here: running on the built-in sample, which watches this machine only")
+	}
+	for _, w := range warnings {
+		attrs := []any{"at", fmt.Sprintf("%s:%d", w.file, w.line), "key", w.key, "problem", w.text}
+		if w.note {
+			h.log.Info("config note", attrs...)
+		} else {
+			h.log.Warn("config warning", attrs...)
+		}
+	}
+	return conf, nil
+}
+
+// pageAddress is the URL at which a browser on this machine finds the page.
+func pageAddress(ln net.Listener, conf Server) string {
+	host, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		return ln.Addr().String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port) + conf.PathPrefix + "/"
+}
