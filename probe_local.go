@@ -4,9 +4,11 @@ import "time"
 
 // A healthReport is an event: an agent told the status of a local replica.
 type healthReport struct {
-	node *Node
-	parsedReport
-	done chan<- error // capacity 1; nil: nobody waits
+	node     *Node
+	replica  string
+	interval time.Duration // until the next report
+	health   status
+	done     chan<- error // capacity 1
 }
 
 func (rep *healthReport) apply(st *state, now time.Time) {
@@ -20,5 +22,5 @@ func (rep *healthReport) apply(st *state, now time.Time) {
 		}
 		st.set(r, rep.health, reason, now)
 	}
-	tellSender(rep.done, err)
+	rep.done <- err
 }

@@ -19,15 +19,13 @@ const (
 // reportBody is the JSON of a report. Numbers may be written as 30 or 30.0,
 // whatever they count.
 type reportBody struct {
-	Replica  *string   `json:"replica"`
-	Interval *float64  `json:"interval"`
-	Load     *loadBody `json:"load"`
-	Health   *string   `json:"health"`
-}
-
-type loadBody struct {
-	CPU *float64 `json:"cpu"`
-	RAM *float64 `json:"ram"`
+	Replica  *string  `json:"replica"`
+	Interval *float64 `json:"interval"`
+	Load     *struct {
+		CPU *float64 `json:"cpu"`
+		RAM *float64 `json:"ram"`
+	} `json:"load"`
+	Health *string `json:"health"`
 }
 
 // A parsedReport is what a report says.
@@ -40,11 +38,9 @@ type parsedReport struct {
 
 // parseReport reads and checks the body of a report.
 func parseReport(body []byte) (rep parsedReport, err error) {
-	b, ok := scanReport(body)
-	if !ok {
-		if err := decodeBody(body, &b); err != nil {
-			return rep, err
-		}
+	var b reportBody
+	if err := decodeBody(body, &b); err != nil {
+		return rep, err
 	}
 	bad := func(format string, args ...any) (parsedReport, error) {
 		return parsedReport{}, refuse(http.StatusBadRequest, format, args...)
