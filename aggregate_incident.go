@@ -30,6 +30,14 @@ type incident struct {
 	reason  string    // for operators alone: it may name the replica
 }
 
+// length is how long the incident took, or has lasted by now.
+func (in *incident) length(now time.Time) time.Duration {
+	if !in.end.IsZero() {
+		now = in.end
+	}
+	return max(now.Sub(in.start), 0)
+}
+
 // An outage is an incident in the making, or one that is over.
 type outage struct {
 	incident

@@ -14,6 +14,7 @@ type snapshot struct {
 	status   status    // the page's status
 	checked  bool      // whether every poll and script replica was checked once
 	services []*serviceView
+	crowded  bool // few more replicas that report are taken
 
 	announcements []announcement // oldest first
 	incidents     []incident     // newest first, the last 14 days

@@ -355,6 +355,7 @@ func (st *state) snapshot(now time.Time) *snapshot {
 		at:            now,
 		status:        st.tally.worst(),
 		checked:       st.waiting == 0,
+		crowded:       st.reported() >= crowdedFrom,
 		services:      services,
 		announcements: st.announcements[:len(st.announcements):len(st.announcements)],
 	}

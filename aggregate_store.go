@@ -101,11 +101,11 @@ func newStore(d *disk, log *slog.Logger) *store {
 
 // open reads the folder and sees whether it can be written.
 func (s *store) open(dir folder) (*restored, error) {
-	im, err := load(dir, s.log)
+	im, err := readFolder(dir, s.log)
 	if err != nil {
 		return nil, err
 	}
-	s.disk = &disk{dir: dir, generation: im.generation, used: true, damaged: im.damaged}
+	s.disk = &disk{dir: dir, generation: im.generation, used: im.used, damaged: im.damaged}
 	if err := s.disk.start(); unwritable(err) {
 		return nil, err
 	} // any other failure, like a full disk, may pass

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// A journal that has grown beyond this size and beyond compactRatio times
-	// the state file, or is older than compactAge, is replaced by a new state.
-	compactSize  = 1 << 20
-	compactRatio = 4
-	compactAge   = 24 * time.Hour
+	// A journal that has outgrown both this size and the state file, or is
+	// older than compactAge, is replaced by a new state. So a start never reads
+	// much more than twice of what there is to know.
+	compactSize = 1 << 20
+	compactAge  = 24 * time.Hour
 
 	// keepDamaged is how many damaged files are kept for people to look at.
 	keepDamaged = 4
@@ -21,7 +21,7 @@ const (
 
 // A disk writes the store's files. It belongs to the goroutine that writes and
 // may wait as long as the hardware does. Each of its steps leaves the folder
-// in a state from which load reads all that was written before.
+// in a state from which readFolder reads all that was written before.
 type disk struct {
 	dir        folder
 	generation int             // of the journal that is written, or was last
@@ -72,7 +72,7 @@ func (d *disk) do(j job) (out outcome) {
 
 // due reports whether it is time for a new state file.
 func (d *disk) due(now time.Time) bool {
-	return d.state == 0 || d.grown > max(compactSize, compactRatio*d.state) || now.Sub(d.began) > compactAge
+	return d.state == 0 || d.grown > max(compactSize, d.state) || now.Sub(d.began) > compactAge
 }
 
 // append writes lines to the journal. When that fails, the journal ends after
@@ -112,9 +112,9 @@ func (d *disk) stop() {
 // start starts the journal of the next generation. One that holds nothing yet
 // is started anew, so that a disk that stays full does not gather files.
 func (d *disk) start() error {
-	generation := d.generation
+	generation := max(d.generation, 1)
 	if d.used {
-		generation++
+		generation = d.generation + 1
 	}
 	name := journalName(generation)
 	f, err := d.dir.create(name)

@@ -15,11 +15,11 @@ var quiet = slog.New(slog.DiscardHandler)
 // openDisk reads a folder and returns what writes it from then on.
 func openDisk(t *testing.T, dir folder) (*disk, *restored) {
 	t.Helper()
-	im, err := load(dir, quiet)
+	im, err := readFolder(dir, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &disk{dir: dir, generation: im.generation, used: true, damaged: im.damaged}, im.restored
+	return &disk{dir: dir, generation: im.generation, used: im.used, damaged: im.damaged}, im.restored
 }
 
 // note is an announcement's record.
@@ -188,7 +188,7 @@ func TestJournalCutAtEveryByte(t *testing.T) {
 	for n := range len(data) + 1 {
 		dir := newMemFolder()
 		dir.put(journalName(1), data[:n])
-		im, err := load(dir, quiet)
+		im, err := readFolder(dir, quiet)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +219,7 @@ func TestJournalDamagedAtEveryByte(t *testing.T) {
 			broken[n] = c
 			dir := newMemFolder()
 			dir.put(journalName(1), broken)
-			im, err := load(dir, quiet)
+			im, err := readFolder(dir, quiet)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -287,7 +287,7 @@ func TestDamagedState(t *testing.T) {
 	state := dir.files[stateName(2)].data
 	cut := state[:len(state)*3/4]
 	dir.put(stateName(2), cut)
-	im, err := load(dir, quiet)
+	im, err := readFolder(dir, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestDamagedState(t *testing.T) {
 		t.Errorf("alone: %v, damaged %v", got, im.damaged)
 	}
 	older.put(stateName(2), cut)
-	if im, err = load(older, quiet); err != nil {
+	if im, err = readFolder(older, quiet); err != nil {
 		t.Fatal(err)
 	}
 	if got := ids(im.restored); !slices.Equal(got, []string{"old", "a", "b"}) {
@@ -310,7 +310,7 @@ func TestNewerFormatIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir.put(journalName(4), w.buf.Bytes())
-	_, err := load(dir, quiet)
+	_, err := readFolder(dir, quiet)
 	if want := "journal-000004.jsonl: written by a newer program: format 2, this one knows up to 1"; err == nil || err.Error() != want {
 		t.Errorf("error %v\nwant %s", err, want)
 	}
@@ -344,12 +344,38 @@ func TestFullDisk(t *testing.T) {
 	if out := d.do(job{records: recs}); out.err != nil {
 		t.Fatal(out.err)
 	}
-	im, err := load(dir, quiet)
+	im, err := readFolder(dir, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(im.announcements) != 101 || len(im.damaged) > 0 {
 		t.Errorf("%d notes, damaged %v", len(im.announcements), im.damaged)
+	}
+}
+
+// A program that does not get beyond its start leaves no files behind, however
+// often it is tried.
+func TestManyStarts(t *testing.T) {
+	dir := newMemFolder()
+	d, _ := openDisk(t, dir)
+	for range 10 {
+		d, _ = openDisk(t, dir)
+		if err := d.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(dir.files) != 1 {
+		t.Errorf("%d files", len(dir.files))
+	}
+	d.do(job{records: []record{note("a")}})
+	for range 10 {
+		d, im := openDisk(t, dir)
+		if err := d.start(); err != nil || len(ids(im)) != 1 {
+			t.Fatal(err, ids(im))
+		}
+	}
+	if len(dir.files) != 2 {
+		t.Errorf("%d files", len(dir.files))
 	}
 }
 
@@ -403,7 +429,7 @@ func FuzzStoreFiles(f *testing.F) {
 		dir := newMemFolder()
 		dir.put(stateName(3), state)
 		dir.put(journalName(3), journal)
-		im, err := load(dir, quiet)
+		im, err := readFolder(dir, quiet)
 		if err != nil {
 			return // of a newer format
 		}
@@ -411,11 +437,11 @@ func FuzzStoreFiles(f *testing.F) {
 		st := newState(alertConfig(Alerting{}), now)
 		st.restore(im.restored, now)
 		st.snapshot(now)
-		d := &disk{dir: dir, generation: im.generation, used: true, damaged: im.damaged}
+		d := &disk{dir: dir, generation: im.generation, used: im.used, damaged: im.damaged}
 		if out := d.do(job{whole: st.records(now)}); out.err != nil || out.whole != nil {
 			t.Fatal(out)
 		}
-		again, err := load(dir, quiet)
+		again, err := readFolder(dir, quiet)
 		if err != nil || len(again.damaged) > 0 {
 			t.Fatal("what was written anew cannot be read", err, again.damaged)
 		}

@@ -15,7 +15,7 @@ import (
 // it: files as they were at their last sync, names as they were at the
 // folder's.
 type memFolder struct {
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows but is not held during a call
 	files   map[string]*memFile
 	durable map[string]*memFile // names that last
 
@@ -38,15 +38,41 @@ func newMemFolder() *memFolder {
 
 // call notes a call and returns what is to go wrong with it.
 func (d *memFolder) call(op, name string) error {
-	if d.block != nil {
-		<-d.block
+	d.mu.Lock()
+	block := d.block
+	d.mu.Unlock()
+	if block != nil {
+		<-block
 	}
+	d.mu.Lock()
+	fault, n := d.fault, d.calls
 	d.calls++
 	d.log = append(d.log, op+" "+name)
-	if d.fault != nil {
-		return d.fault(d.calls-1, op)
+	d.mu.Unlock()
+	if fault != nil {
+		return fault(n, op)
 	}
 	return nil
+}
+
+// fail makes calls fail from now on as fault says; nil ends that.
+func (d *memFolder) fail(fault func(call int, op string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fault = fault
+}
+
+// hang makes calls wait until the function that it returns is called.
+func (d *memFolder) hang() (resume func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.block = make(chan struct{})
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		close(d.block)
+		d.block = nil
+	}
 }
 
 func (d *memFolder) list() ([]string, error) {

@@ -57,12 +57,13 @@ func storedFiles(names []string) (files []storedFile) {
 type loaded struct {
 	*restored
 	generation int             // the newest one
+	used       bool            // whether a journal of it says something
 	damaged    map[string]bool // files of which some part could not be read
 }
 
-// load reads a folder. Whatever is broken in it is left out and logged; errors
+// readFolder reads a folder. Whatever is broken in it is left out and logged; errors
 // are what forbids to go on from there.
-func load(dir folder, log *slog.Logger) (loaded, error) {
+func readFolder(dir folder, log *slog.Logger) (loaded, error) {
 	im := loaded{restored: newRestored(), damaged: make(map[string]bool)}
 	names, err := dir.list()
 	if err != nil {
@@ -70,7 +71,7 @@ func load(dir folder, log *slog.Logger) (loaded, error) {
 	}
 	files := storedFiles(names)
 	for _, f := range files {
-		im.generation = f.generation
+		im.generation, im.used = f.generation, false
 		base := im.restored
 		if f.state {
 			base = newRestored()
@@ -81,6 +82,7 @@ func load(dir folder, log *slog.Logger) (loaded, error) {
 		}
 		switch {
 		case !f.state:
+			im.used = sum.lines > 0 || sum.broken > 0
 		case sum.whole() || f == files[0]:
 			im.restored = base
 		default: // what is before it may fill the gaps

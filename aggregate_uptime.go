@@ -199,17 +199,34 @@ type historyDay struct {
 	healthy, sick, dead time.Duration
 }
 
+// length is how long the day is: 24 hours, but for the days on which clocks
+// change.
+func (d *historyDay) length() time.Duration {
+	return (dateOf(d.date) + 1).start(d.date.Location()).Sub(d.date)
+}
+
+// recent yields what is known of the n days up to the present one, oldest
+// first, each with how many days ago it was.
+func (h *nodeHistory) recent(n int, now time.Time) iter.Seq2[int, sum] {
+	return func(yield func(int, sum) bool) {
+		today := dateOf(now)
+		for s := range h.advance(now).days.all() {
+			if ago := int(today - s.from); ago >= 0 && ago < n && !yield(ago, s) {
+				return
+			}
+		}
+	}
+}
+
 // last returns the n days up to the present one, oldest first.
 func (h *nodeHistory) last(n int, now time.Time) []historyDay {
-	past, today := h.advance(now), dateOf(now)
 	days := make([]historyDay, n)
 	for i := range days {
-		days[i].date = (today - date(n-1-i)).start(now.Location())
+		days[i].date = (dateOf(now) - date(n-1-i)).start(now.Location())
 	}
-	for s := range past.days.all() {
-		if i := n - 1 - int(today-s.from); i >= 0 && i < n {
-			days[i].healthy, days[i].sick, days[i].dead = s.parts[healthy], s.parts[sick], s.parts[dead]
-		}
+	for ago, s := range h.recent(n, now) {
+		day := &days[n-1-ago]
+		day.healthy, day.sick, day.dead = s.parts[healthy], s.parts[sick], s.parts[dead]
 	}
 	return days
 }
@@ -217,12 +234,9 @@ func (h *nodeHistory) last(n int, now time.Time) []historyDay {
 // uptime returns for how long, in the n days up to the present one, the node
 // was known not to be dead, and for how long anything was known of it.
 func (h *nodeHistory) uptime(n int, now time.Time) (up, known time.Duration) {
-	past, today := h.advance(now), dateOf(now)
-	for s := range past.days.all() {
-		if s.from <= today && s.from > today-date(n) {
-			up += s.parts[healthy] + s.parts[sick]
-			known += s.total()
-		}
+	for _, s := range h.recent(n, now) {
+		up += s.parts[healthy] + s.parts[sick]
+		known += s.total()
 	}
 	return up, known
 }

@@ -26,6 +26,8 @@ type page struct {
 	log   *slog.Logger
 	now   atomic.Pointer[rendering]
 
+	history historyCache
+
 	renderer *renderer // of the goroutine in run; newPage uses it before
 }
 

@@ -55,7 +55,6 @@ func allow(r *http.Request, methods string) error {
 // respond answers a request of the APIs: with the refusal that err is, else
 // with body as JSON, else with nothing at all.
 func respond(w http.ResponseWriter, body any, err error) {
-	w.Header().Set("Cache-Control", "no-store")
 	code := http.StatusOK
 	if err != nil {
 		no, ok := errors.AsType[*refusal](err)
@@ -80,6 +79,7 @@ func respondJSON(w http.ResponseWriter, code int, body any) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
 	w.Write(append(text, '\n'))
@@ -124,7 +124,7 @@ type segment struct{ text, plus string }
 // the path as it came: an id may contain slashes, percent-encoded.
 func segments(u *url.URL) ([]segment, error) {
 	path := strings.TrimSuffix(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
-	var all []segment
+	all := make([]segment, 0, 4)
 	for raw := range strings.SplitSeq(path, "/") {
 		text, err := url.PathUnescape(raw)
 		if err != nil {
@@ -139,23 +139,37 @@ func segments(u *url.URL) ([]segment, error) {
 	return all, nil
 }
 
-// ask sends an event to the aggregator and waits for its answer on done.
-func ask(ctx context.Context, events chan<- event, ev event, done <-chan error) error {
+// send gives an event to the aggregator.
+func send(ctx context.Context, events chan<- event, ev event) error {
+	select {
+	case events <- ev:
+		return nil
+	default:
+	}
 	timer := time.NewTimer(answerTimeout)
 	defer timer.Stop()
 	select {
 	case events <- ev:
+		return nil
 	case <-ctx.Done():
-		return errBusy
 	case <-timer.C:
-		return errBusy
 	}
+	return errBusy
+}
+
+// ask sends an event and waits for the answer on done; when done is nil there
+// is none.
+func ask(ctx context.Context, events chan<- event, ev event, done <-chan error) error {
+	if err := send(ctx, events, ev); err != nil || done == nil {
+		return err
+	}
+	timer := time.NewTimer(answerTimeout)
+	defer timer.Stop()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return errBusy
 	case <-timer.C:
-		return errBusy
 	}
+	return errBusy
 }

@@ -43,6 +43,8 @@ type apiRig struct {
 	board  *board
 	events chan event
 	asks   chan *reported
+
+	reporter *reporter
 }
 
 func newAPIRig(t testing.TB, conf *Config) *apiRig {
@@ -53,9 +55,11 @@ func newAPIRig(t testing.TB, conf *Config) *apiRig {
 		events: make(chan event, eventBuffer),
 		asks:   make(chan *reported, queueBuffer),
 	}
+	rig.reporter = newReporter(rig.board, rig.events, rig.asks)
 	rooms := map[string]http.Handler{
-		"reporter": newReporter(rig.board, rig.events, rig.asks),
+		"reporter": rig.reporter,
 		"manager":  newManager(rig.board, rig.events),
+		"mcp":      newMCP(rig.board, "1.2.3"),
 	}
 	rig.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		first, _, _ := strings.Cut(r.URL.EscapedPath()[1:], "/")
@@ -210,6 +214,7 @@ func TestWrongMethods(t *testing.T) {
 		{"/manager/announcement/x/", "DELETE"},
 		{"/manager/prober/alerts/", "GET, HEAD"},
 		{"/manager/prober/alerts/ignored/", "GET, HEAD, PUT"},
+		{"/mcp/probes", "POST"},
 	} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
 			if strings.Contains(tc.allow, method) {

@@ -137,7 +137,7 @@ func uptime(nodes []*nodeView, now time.Time) (share float64, days int, ok bool)
 		if nv.history == nil {
 			continue
 		}
-		for ago, s := range nv.history.recent(now) {
+		for ago, s := range nv.history.recent(historyDays, now) {
 			known += s.total()
 			up += s.total() - s.parts[dead]
 			days = max(days, ago+1)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"html/template"
-	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -164,19 +163,6 @@ func appendDetail(b []byte, n *Node, r *replicaView, number int) []byte {
 	return b
 }
 
-// recent yields what a history knows of each of the last 90 days, oldest
-// first, with how many days ago it was.
-func (h *nodeHistory) recent(now time.Time) iter.Seq2[int, sum] {
-	return func(yield func(int, sum) bool) {
-		today := dateOf(now)
-		for s := range h.advance(now).days.all() {
-			if ago := int(today - s.from); ago >= 0 && ago < historyDays && !yield(ago, s) {
-				return
-			}
-		}
-	}
-}
-
 // newHistoryView draws the days: a full bar for one that went well, and over
 // it one that is the higher the longer things were bad, but never so low that
 // a short outage is overlooked.
@@ -188,7 +174,7 @@ func newHistoryView(h *nodeHistory, now time.Time) *HistoryView {
 	var up, known time.Duration
 	days := 0
 	var lines []string // oldest first
-	for ago, s := range h.recent(now) {
+	for ago, s := range h.recent(historyDays, now) {
 		x, whole := historyDays-1-ago, s.total()
 		days = max(days, ago+1)
 		known += whole

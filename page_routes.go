@@ -88,8 +88,11 @@ func (p *page) route(now *rendering, segments []string) http.HandlerFunc {
 	st, rest := now.site, segments[1:]
 	switch segments[0] {
 	case "status":
-		if len(rest) == 1 && rest[0] == "report" {
+		switch {
+		case len(rest) == 1 && rest[0] == "report":
 			return p.serveReport
+		case len(rest) == 1 && rest[0] == "history":
+			return p.serveHistory
 		}
 	case "badge":
 		if len(rest) > 0 {

@@ -4,11 +4,9 @@ import "time"
 
 // A healthReport is an event: an agent told the status of a local replica.
 type healthReport struct {
-	node     *Node
-	replica  string
-	interval time.Duration // until the next report
-	health   status
-	done     chan<- error // capacity 1
+	node *Node
+	parsedReport
+	done chan<- error // capacity 1; nil: nobody waits
 }
 
 func (rep *healthReport) apply(st *state, now time.Time) {
@@ -22,5 +20,5 @@ func (rep *healthReport) apply(st *state, now time.Time) {
 		}
 		st.set(r, rep.health, reason, now)
 	}
-	rep.done <- err
+	tellSender(rep.done, err)
 }

@@ -11,6 +11,10 @@ import (
 // nodes: whoever has the token could fill the memory otherwise.
 const maxReported = 150_000
 
+// crowdedFrom is the number from which on a report waits for the answer whether
+// its replica is taken. The rest is more than can come between two snapshots.
+const crowdedFrom = maxReported - 15_000
+
 // A reporter serves the Reporter API below /reporter: apps and hosts tell how
 // they are, each for a replica of a push or local node. PROTOCOL.md describes
 // it.
@@ -135,19 +139,25 @@ func (rp *reporter) serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 // report books a report. Whether it says a load or a health decides which
-// nodes it may be for.
+// nodes it may be for. While any new replica is taken nobody waits for the
+// aggregator to say so.
 func (rp *reporter) report(r *http.Request, at *reported, rep parsedReport) error {
-	done := make(chan error, 1)
-	if rep.load == nil {
-		if at.node.Mode != modeLocal {
-			return wrongMode(at.node, "health reports are for local nodes")
-		}
-		return ask(r.Context(), rp.events, &healthReport{at.node, rep.replica, rep.interval, rep.health, done}, done)
+	var done chan error
+	if rp.board.load().crowded {
+		done = make(chan error, 1)
 	}
-	if at.node.Mode != modePush {
+	var ev event
+	switch {
+	case rep.load != nil && at.node.Mode == modePush:
+		ev = &loadReport{at.node, rep, done}
+	case rep.load == nil && at.node.Mode == modeLocal:
+		ev = &healthReport{at.node, rep, done}
+	case rep.load != nil:
 		return wrongMode(at.node, "load reports are for push nodes")
+	default:
+		return wrongMode(at.node, "health reports are for local nodes")
 	}
-	if err := ask(r.Context(), rp.events, &loadReport{at.node, rep.replica, rep.interval, rep.load, done}, done); err != nil {
+	if err := ask(r.Context(), rp.events, ev, done); err != nil {
 		return err
 	}
 	rp.askQueue(at)
@@ -193,11 +203,9 @@ func (rp *reporter) flush(r *http.Request, at *reported, replica segment) error 
 
 // A loadReport is an event: a push replica told its load.
 type loadReport struct {
-	node     *Node
-	replica  string
-	interval time.Duration // until the next report
-	load     *replicaLoad
-	done     chan<- error // capacity 1
+	node *Node
+	parsedReport
+	done chan<- error // capacity 1; nil: nobody waits
 }
 
 func (rep *loadReport) apply(st *state, now time.Time) {
@@ -208,7 +216,14 @@ func (rep *loadReport) apply(st *state, now time.Time) {
 		st.deadlines.set(r, now.Add(r.grace))
 		st.judge(r, now)
 	}
-	rep.done <- err
+	tellSender(rep.done, err)
+}
+
+// tellSender tells the sender of an event, if it waits.
+func tellSender(done chan<- error, err error) {
+	if done != nil {
+		done <- err
+	}
 }
 
 // reporting returns the replica of that id, a new one if it is not known yet.
@@ -220,10 +235,15 @@ func (st *state) reporting(node *Node, m mode, id string) (*replicaState, error)
 	if r := ns.byID[id]; r != nil {
 		return r, nil
 	}
-	if all := st.tally[healthy] + st.tally[sick] + st.tally[dead] - len(st.own); all >= maxReported {
-		return nil, refuse(http.StatusInsufficientStorage, "%d replicas report already, no more are taken: flush some", all)
+	if st.reported() >= maxReported {
+		return nil, refuse(http.StatusInsufficientStorage, "%d replicas report already, no more are taken: flush some", maxReported)
 	}
 	return st.addReplica(ns, id), nil
+}
+
+// reported counts the push and local replicas.
+func (st *state) reported() int {
+	return st.tally[healthy] + st.tally[sick] + st.tally[dead] - len(st.own)
 }
 
 // judge gives a push replica that is in time with its reports the status that

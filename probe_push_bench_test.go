@@ -106,7 +106,7 @@ func TestReportedMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		(&loadReport{conf.Services[0].Nodes[1], rep.replica, rep.interval, rep.load, make(chan error, 1)}).apply(st, now)
+		(&loadReport{conf.Services[0].Nodes[1], rep, nil}).apply(st, now)
 	}
 	brd := newBoard(st.snapshot(now))
 	used := (live() - before) >> 20

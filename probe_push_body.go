@@ -19,13 +19,15 @@ const (
 // reportBody is the JSON of a report. Numbers may be written as 30 or 30.0,
 // whatever they count.
 type reportBody struct {
-	Replica  *string  `json:"replica"`
-	Interval *float64 `json:"interval"`
-	Load     *struct {
-		CPU *float64 `json:"cpu"`
-		RAM *float64 `json:"ram"`
-	} `json:"load"`
-	Health *string `json:"health"`
+	Replica  *string   `json:"replica"`
+	Interval *float64  `json:"interval"`
+	Load     *loadBody `json:"load"`
+	Health   *string   `json:"health"`
+}
+
+type loadBody struct {
+	CPU *float64 `json:"cpu"`
+	RAM *float64 `json:"ram"`
 }
 
 // A parsedReport is what a report says.
@@ -38,9 +40,11 @@ type parsedReport struct {
 
 // parseReport reads and checks the body of a report.
 func parseReport(body []byte) (rep parsedReport, err error) {
-	var b reportBody
-	if err := decodeBody(body, &b); err != nil {
-		return rep, err
+	b, ok := scanReport(body)
+	if !ok {
+		if err := decodeBody(body, &b); err != nil {
+			return rep, err
+		}
 	}
 	bad := func(format string, args ...any) (parsedReport, error) {
 		return parsedReport{}, refuse(http.StatusBadRequest, format, args...)

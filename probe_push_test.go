@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -146,6 +148,40 @@ func FuzzReport(f *testing.F) {
 	})
 }
 
+// What the scanner takes means to it what it means to encoding/json.
+func FuzzScanReport(f *testing.F) {
+	for _, s := range []string{
+		loadOK, `{ "load" : {"ram":1.0, "cpu":0} , "interval":30.0,"replica":"a b" }` + "\r\n", `{"load":{},"interval":0}`,
+		`{"replica":"r","replica":"s"}`, `{"interval":01}`, `{"interval":1.}`, `{"interval":1.2.3}`, `{"interval":1e3}`, `{"interval":-1}`,
+		`{"load":{"cpu":1,"ram":2,}}`, `{"replica":"r",}`, `{,}`, `{}`, `}`, ``, `{"replica":"\u0041"}`, `{"replica":"ü"}`, `{} x`, `{"load":{"cpu":1 "ram":2}}`,
+		`{"replica"`, `{"replica":"`, `{"load":{"cpu"`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, ok := scanReport(body)
+		if !ok {
+			return
+		}
+		var want reportBody
+		if err := json.Unmarshal(body, &want); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %+v, want %+v (%v)", body, got, want, err)
+		}
+	})
+}
+
+// The scanner takes what the usual clients send.
+func TestScanReport(t *testing.T) {
+	for _, body := range []string{
+		loadOK, loadOK + "\n", `{"replica":"tcp://a.example:80/?x=[1]","interval":30.0,"load":{"cpu":4,"ram":0.25}}`,
+		`{"load": {"ram": 0.1, "cpu": 0.2}, "interval": 10, "replica": "host one"}`,
+	} {
+		if _, ok := scanReport([]byte(body)); !ok {
+			t.Errorf("not taken: %s", body)
+		}
+	}
+}
+
 // What clients in the wild put on the wire, byte for byte.
 func TestReporterClients(t *testing.T) {
 	rig := newAPIRig(t, apiConfig())
@@ -225,10 +261,10 @@ func TestReportedReplicas(t *testing.T) {
 		}
 	}
 	load := func(id string, interval time.Duration, cpu, ram float64) event {
-		return &loadReport{push, id, interval, &replicaLoad{cpu: cpu, ram: ram}, make(chan error, 1)}
+		return &loadReport{push, parsedReport{replica: id, interval: interval, load: &replicaLoad{cpu: cpu, ram: ram}}, nil}
 	}
 	health := func(id string, interval time.Duration, s status) event {
-		return &healthReport{local, id, interval, s, make(chan error, 1)}
+		return &healthReport{local, parsedReport{replica: id, interval: interval, health: s}, nil}
 	}
 	stalled := queueDepth{true, 1200, 3, dead, "queue stalled: 1200 ready"}
 	drained := queueDepth{known: true}
@@ -281,26 +317,22 @@ func TestReportedReplicas(t *testing.T) {
 
 // More replicas than the limit are refused, those that are known are not.
 func TestTooManyReplicas(t *testing.T) {
-	conf := apiConfig()
-	p := newPlay(conf)
-	push := conf.Services[0].Nodes[1]
-	report := func(id string) error {
-		done := make(chan error, 1)
-		(&loadReport{push, id, time.Minute, &replicaLoad{}, done}).apply(p.st, p.now)
-		return <-done
-	}
+	rig := newAPIRig(t, apiConfig())
+	push := rig.board.load().conf.Services[0].Nodes[1]
 	for i := range maxReported {
-		if err := report(fmt.Sprint(i)); err != nil {
-			t.Fatal(err)
-		}
+		rig.events <- &loadReport{push, parsedReport{replica: fmt.Sprint(i), interval: time.Minute, load: &replicaLoad{}}, nil}
 	}
-	err := report("one more")
-	if no, ok := err.(*refusal); !ok || no.code != http.StatusInsufficientStorage || err.Error() != "150000 replicas report already, no more are taken: flush some" {
-		t.Errorf("one more: %v", err)
-	}
-	if err := report("0"); err != nil {
-		t.Errorf("one that is known: %v", err)
-	}
+	rig.until(t, "all have arrived", func(s *snapshot) bool { return len(s.services[0].nodes[1].replicas) == maxReported })
+	const tok = "tok/en+secret"
+	full := fault("150000 replicas report already, no more are taken: flush some")
+	rig.table(t, []apiRow{
+		{"one more", "POST", "/reporter/relay+eu/c+d/", tok, loadOK, 507, full},
+		{"one more, local", "POST", "/reporter/web/far/", tok, `{"replica":"x","interval":1,"health":"dead"}`, 507, full},
+		{"one that is known", "POST", "/reporter/web/jobs/", tok, `{"replica":"7","interval":1,"load":{"cpu":0,"ram":0}}`, 200, ""},
+		{"flush one", "DELETE", "/reporter/web/jobs/9/", tok, "", 200, ""},
+		{"now there is room", "POST", "/reporter/relay+eu/c+d/", tok, loadOK, 200, ""},
+		{"for one", "POST", "/reporter/relay+eu/c%20d/", tok, loadOK, 507, full},
+	})
 }
 
 // 64 clients, 10,000 replicas: each report arrives.

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// bigState is a state of so many nodes with three replicas each, after years.
+func bigState(nodes int, now time.Time) *state {
+	conf := &Config{Metrics: Metrics{PollInterval: time.Hour}}
+	im := newRestored()
+	today := dateOf(now)
+	for i := range nodes {
+		if i%3 == 0 {
+			conf.Services = append(conf.Services, &Service{ID: fmt.Sprintf("service-%d", i/3)})
+		}
+		service := conf.Services[len(conf.Services)-1]
+		node := &Node{ID: fmt.Sprintf("node-%d", i)}
+		for k := range 3 {
+			node.Targets = append(node.Targets, Target{Raw: fmt.Sprintf("https://user:password@edge-%d-%d.example.net:8443/health?full=1", i, k)})
+		}
+		service.Nodes = append(service.Nodes, node)
+		past := &pastRecord{Service: service.ID, Node: node.ID, Status: "healthy", Since: now}
+		const day = 24 * 60 * 60 * 1000
+		for d := range keptDays {
+			past.Days = append(past.Days, sumRecord{int64(today) - int64(keptDays-d), day - 7_200_000 - int64(i), 3_600_000, 3_600_000 + int64(i)})
+		}
+		for m := range 36 {
+			first := dateOf(now.AddDate(0, -m, 1-now.Day()))
+			past.Months = append([]sumRecord{{int64(first), 30*day - 7_200_000, 3_600_000, 3_600_000}}, past.Months...)
+		}
+		im.apply(record{Past: past})
+		if i < keptIncidents {
+			im.apply(record{Incident: &incidentRecord{
+				ID: fmt.Sprintf("INCIDENT%018d", i), Service: service.ID, Node: node.ID,
+				Start: now.Add(-time.Hour), End: now.Add(-time.Minute), Reason: "no answer in 10 s",
+			}})
+		}
+	}
+	st := newState(conf, now)
+	st.restore(im, now)
+	for _, r := range replicas(conf.Services) {
+		st.settle(result{replica: r, status: sick, reason: "HTTP 503", at: now}, now)
+	}
+	return st
+}
+
+// What 1,000 nodes have gathered in years stays under 64 MiB: a journal at its
+// largest, the state, and the next one that is being written.
+func TestStoreSize(t *testing.T) {
+	now := time.Date(2026, 3, 31, 12, 0, 0, 0, time.Local)
+	d, _ := openDisk(t, newMemFolder())
+	if out := d.do(job{whole: bigState(1000, now).records(now)}); out.err != nil || out.whole != nil {
+		t.Fatalf("%+v", out)
+	}
+	const most = 64 << 20
+	if size := 2*d.state + max(compactSize, d.state); size > most {
+		t.Errorf("the folder may take %d bytes, a state %d", size, d.state)
+	}
+	t.Logf("state: %d bytes", d.state)
+}
+
+// BenchmarkStoreStart reads the folder of a program with 1,000 nodes and 3,000
+// replicas, the journal being as long as it gets. The contract asks for
+// 200 ms.
+func BenchmarkStoreStart(b *testing.B) {
+	now := time.Date(2026, 3, 31, 12, 0, 0, 0, time.Local)
+	big := bigState(1000, now)
+	whole := big.records(now)
+	dir := newMemFolder()
+	d := &disk{dir: dir, used: true}
+	if out := d.do(job{whole: whole}); out.err != nil || out.whole != nil {
+		b.Fatalf("%+v", out)
+	}
+	var recs []record
+	for _, r := range big.own {
+		recs = append(recs, record{Replica: r.record()})
+	}
+	for d.grown < d.state {
+		if out := d.do(job{records: recs}); out.err != nil {
+			b.Fatal(out.err)
+		}
+	}
+	for b.Loop() {
+		im, err := readFolder(dir, quiet)
+		if err != nil {
+			b.Fatal(err)
+		}
+		newState(big.conf, now).restore(im.restored, now)
+	}
+	b.ReportMetric(float64(d.state+d.grown)/(1<<20), "MiB")
+}
+
+// BenchmarkStoreWhole is what a new state costs the aggregator, which gathers
+// it, and who writes it.
+func BenchmarkStoreWhole(b *testing.B) {
+	now := time.Date(2026, 3, 31, 12, 0, 0, 0, time.Local)
+	big := bigState(1000, now)
+	b.Run("gather", func(b *testing.B) {
+		for b.Loop() {
+			big.records(now)
+		}
+	})
+	b.Run("write", func(b *testing.B) {
+		d := &disk{dir: newMemFolder(), used: true}
+		whole := big.records(now)
+		for b.Loop() {
+			if out := d.do(job{whole: whole}); out.whole != nil {
+				b.Fatal(out.whole)
+			}
+		}
+	})
+}

@@ -1,0 +1,477 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vigil/notify"
+)
+
+// A runningStore is a store at work on a folder in memory, inside of a
+// synctest bubble. Asked for all that is known, it is told whole.
+type runningStore struct {
+	*store
+	dir  *memFolder
+	log  *bytes.Buffer
+	stop func()
+}
+
+func runStore(t *testing.T, dir *memFolder, whole ...record) *runningStore {
+	t.Helper()
+	r := &runningStore{dir: dir, log: new(bytes.Buffer)}
+	r.store = newStore(nil, slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	})))
+	if _, err := r.open(dir); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	events := make(chan event)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := r.run(ctx, events); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Go(func() { // the aggregator, as far as it matters here
+		for {
+			select {
+			case <-events:
+				r.put(batch{whole: whole})
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	r.stop = func() { cancel(); wg.Wait() }
+	return r
+}
+
+// send hands a note over and returns its reply.
+func (r *runningStore) send(id string) <-chan error {
+	reply := make(chan error, 1)
+	r.put(batch{records: []record{note(id)}, replies: []chan<- error{reply}})
+	return reply
+}
+
+// saved is what a program that starts now would read.
+func (r *runningStore) saved(t *testing.T) []string {
+	t.Helper()
+	synctest.Wait()
+	im, err := readFolder(r.dir.killed(), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids(im.restored)
+}
+
+func TestStoreGroupsWhatComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := newMemFolder()
+		r := runStore(t, dir)
+		if err := <-r.send("first"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		before := dir.calls
+		resume := dir.hang()
+		var replies []<-chan error
+		for i := range 1000 {
+			replies = append(replies, r.send(fmt.Sprint(i)))
+		}
+		resume()
+		for _, reply := range replies {
+			if err := <-reply; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := dir.calls - before; n > 4 {
+			t.Errorf("%d calls for a thousand records that came together: %v", n, dir.log[before:])
+		}
+		r.stop()
+		if got := len(r.saved(t)); got != 1001 {
+			t.Errorf("%d of 1001 records saved", got)
+		}
+		if r.log.Len() > 0 {
+			t.Errorf("log: %s", r.log)
+		}
+	})
+}
+
+func TestStoreSaysThatTheDiskFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := newMemFolder()
+		r := runStore(t, dir, note("whole"))
+		synctest.Wait()
+		dir.fail(func(_ int, op string) error {
+			if op == "write" {
+				return errFake
+			}
+			return nil
+		})
+		want := "done, but not saved, so that a restart may undo it: fake fault"
+		for i := range 3 {
+			if err := <-r.send(fmt.Sprint(i)); err == nil || err.Error() != want {
+				t.Errorf("answer %v, want %s", err, want)
+			}
+			time.Sleep(time.Minute + time.Second)
+		}
+		dir.fail(nil)
+		time.Sleep(retryMost + time.Second)
+		if got, want := r.saved(t), []string{"whole", "0", "1", "2"}; !slices.Equal(got, want) {
+			t.Errorf("after the disk was back: %v, want %v", got, want)
+		}
+		if err := <-r.send("4"); err != nil {
+			t.Error(err)
+		}
+		r.stop()
+		if got, want := r.log.String(), `level=ERROR msg="storage fails, going on without" err="fake fault"
+level=INFO msg="storage works again" after=3m32s
+`; got != want {
+			t.Errorf("log:\n%swant:\n%s", got, want)
+		}
+	})
+}
+
+// A disk that hangs costs those who wait five seconds and nobody else a
+// moment. What is too much is dropped, and all is written anew.
+func TestStoreSurvivesADiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := newMemFolder()
+		r := runStore(t, dir, note("slow"), note("whole"))
+		synctest.Wait()
+		resume := dir.hang()
+		begin := time.Now()
+		reply := r.send("slow")
+		later := r.send("behind it")
+		for _, reply := range []<-chan error{reply, later} {
+			if err := <-reply; err == nil || !strings.HasSuffix(err.Error(), "the disk has not answered in 5s") {
+				t.Errorf("answer %v", err)
+			}
+		}
+		if d := time.Since(begin); d != ackTime {
+			t.Errorf("answered after %v, want %v", d, ackTime)
+		}
+		for range 3 * maxUnsaved / 1000 {
+			r.put(batch{records: slices.Repeat([]record{note("many")}, 1000)})
+		}
+		time.Sleep(time.Hour)
+		resume()
+		synctest.Wait()
+		if got, want := r.saved(t), []string{"slow", "whole"}; !slices.Equal(got, want) {
+			t.Errorf("after the disk was back: %v, want %v", got, want)
+		}
+		if err := <-r.send("now"); err != nil {
+			t.Error(err)
+		}
+		r.stop()
+		if got := r.saved(t); !slices.Contains(got, "now") {
+			t.Errorf("at the end: %v", got)
+		}
+		if got, want := r.log.String(), `level=ERROR msg="storage fails, going on without" err="the disk has not answered in 5s"
+level=INFO msg="storage works again" after=1h0m5s
+`; got != want {
+			t.Errorf("log:\n%swant:\n%s", got, want)
+		}
+	})
+}
+
+func TestStoreIsBounded(t *testing.T) {
+	s := newStore(new(disk), quiet)
+	reply := make(chan error, 1)
+	s.take(batch{records: []record{note("a")}, replies: []chan<- error{reply}, whole: []record{}}, time.Now())
+	s.wanted = false
+	for range maxUnsaved {
+		s.book(note("b"))
+	}
+	if len(s.unsaved) != 0 || s.whole != nil || !s.wanted {
+		t.Errorf("%d records wait, whole %v, wanted %v", len(s.unsaved), s.whole, s.wanted)
+	}
+	select {
+	case err := <-reply:
+		if err == nil {
+			t.Error("acknowledged what was dropped")
+		}
+	default:
+		t.Error("no answer to what was dropped")
+	}
+}
+
+func TestStoreStopsWithoutTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := newMemFolder()
+		r := runStore(t, dir)
+		synctest.Wait()
+		resume := dir.hang()
+		reply := r.send("lost")
+		begin := time.Now()
+		r.stop()
+		if d := time.Since(begin); d != lastTime {
+			t.Errorf("stopped after %v, want %v", d, lastTime)
+		}
+		if err := <-reply; err == nil {
+			t.Error("acknowledged what was not saved")
+		}
+		if got, want := r.log.String(), "level=ERROR msg=\"stopped before all was saved\" records=1\n"; got != want {
+			t.Errorf("log:\n%swant:\n%s", got, want)
+		}
+		if err := <-r.send("too late"); err == nil {
+			t.Error("acknowledged after the end")
+		}
+		resume()
+	})
+}
+
+func TestStoreSavesAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := newMemFolder()
+		r := runStore(t, dir)
+		synctest.Wait()
+		for i := range 100 {
+			r.put(batch{records: []record{note(fmt.Sprint(i))}})
+		}
+		r.stop()
+		if got := len(r.saved(t)); got != 100 {
+			t.Errorf("%d of 100 saved", got)
+		}
+	})
+}
+
+// What is to be delivered is known by target, whatever the dispatcher does
+// with it, and only what may be under way is marked when it is queued again.
+func TestStoreRemembersDeliveries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := newMemFolder()
+		r := runStore(t, dir)
+		alert := func(id string, targets ...string) {
+			a := notify.Alert{ID: id, Status: notify.Dead, Dead: []notify.Replica{{Path: "web:a:x"}}, Time: time.Now().UTC()}
+			r.put(batch{records: []record{{Alert: &alertRecord{Alert: a, Targets: targets}}}})
+			for _, target := range targets {
+				r.Queued(target, a)
+			}
+		}
+		alert("1", "slack", "mail")
+		alert("2", "slack", "mail")
+		r.Done("slack", "1")
+		alert("3", "slack", "mail")
+		r.Done("mail", "1")
+		r.Done("mail", "2")
+		merged := notify.Alert{ID: "3", Merged: 1}
+		r.Queued("slack", merged)
+		r.Done("slack", "2")
+		alert("4", "slack")
+		r.Done("mail", "3")
+		want := "slack: 3 merged 1 repeat, 4 merged 0"
+		if got := backlogLines(r.undelivered()); got != want {
+			t.Errorf("running: %s\nwant: %s", got, want)
+		}
+		r.stop()
+		im, err := readFolder(dir.killed(), quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := backlogLines(im.backlog.again()); got != want {
+			t.Errorf("restarted: %s\nwant: %s", got, want)
+		}
+		if got := im.told; !slices.Equal(got.Dead, []string{"web:a:x"}) || !got.Page {
+			t.Errorf("people know %+v", got)
+		}
+	})
+}
+
+func backlogLines(all map[string][]notify.Alert) string {
+	var lines []string
+	for target, alerts := range all {
+		var list []string
+		for _, a := range alerts {
+			s := fmt.Sprintf("%s merged %d", a.ID, a.Merged)
+			if a.Repeat {
+				s += " repeat"
+			}
+			list = append(list, s)
+		}
+		lines = append(lines, target+": "+strings.Join(list, ", "))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// An alert is saved before it is sent; but it is sent in time even if the disk
+// hangs.
+func TestAlertsAreSavedFirst(t *testing.T) {
+	for _, hangs := range []bool{false, true} {
+		t.Run(fmt.Sprintf("disk hangs %v", hangs), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conf := alertConfig(Alerting{})
+				begin := time.Now()
+				st := newState(conf, begin)
+				st.ledger = &ledger{targets: []notify.Target{{Name: "slack"}}}
+				dir := newMemFolder()
+				var log bytes.Buffer
+				s := newStore(nil, slog.New(slog.NewTextHandler(&log, nil)))
+				if _, err := s.open(dir); err != nil {
+					t.Fatal(err)
+				}
+				events, alerts := make(chan event, eventBuffer), make(chan notify.Alert)
+				ctx, cancel := context.WithCancel(t.Context())
+				sctx, stop := context.WithCancel(t.Context())
+				var wg sync.WaitGroup
+				wg.Go(func() { s.run(sctx, events) })
+				wg.Go(func() {
+					(&aggregator{state: st, events: events, alerts: alerts, board: newBoard(st.snapshot(begin)), log: s.log, store: s}).run(ctx)
+				})
+				time.Sleep(time.Minute)
+				resume := func() {}
+				if hangs {
+					resume = dir.hang()
+				}
+				died := time.Now()
+				events <- result{replica: replicas(conf.Services)[0], status: dead, at: died}
+				a := <-alerts
+				wait := time.Since(died) - gatherTime
+				synctest.Wait()
+				im, err := readFolder(dir.killed(), quiet)
+				switch {
+				case err != nil:
+					t.Fatal(err)
+				case !hangs && (wait != 0 || len(im.backlog["slack"]) != 1 || im.backlog["slack"][0].ID != a.ID):
+					t.Errorf("sent after %v, with %v saved", wait, im.backlog)
+				case hangs && (wait != saveTime || len(im.backlog) != 0):
+					t.Errorf("sent after %v, with %v saved", wait, im.backlog)
+				}
+				if said := strings.Count(log.String(), "alert sent before it was saved"); said != 0 != hangs {
+					t.Errorf("log: %s", log.String())
+				}
+				resume()
+				cancel()
+				if _, open := <-alerts; open {
+					t.Error("told twice")
+				}
+				stop()
+				wg.Wait()
+			})
+		})
+	}
+}
+
+func TestOpenStore(t *testing.T) {
+	here := t.TempDir()
+	file := filepath.Join(here, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(here, "new", "data")
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+
+	s, im, err := openStore(Storage{Path: folder, Set: true}, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.disk == nil || len(im.replicas) > 0 || log.Len() > 0 {
+		t.Errorf("a new folder: disk %v, %d replicas, log %s", s.disk, len(im.replicas), &log)
+	}
+	_, _, err = openStore(Storage{Path: folder}, logger)
+	want := fmt.Sprintf("storage folder %q: in use by process %d", folder, os.Getpid())
+	if err == nil || err.Error() != want {
+		t.Errorf("twice: error %v\nwant %s", err, want)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.run(ctx, nil); err != nil {
+		t.Error(err)
+	}
+	if s, _, err = openStore(Storage{Path: folder, Set: true}, logger); err != nil {
+		t.Errorf("once more after the end: %v", err)
+	} else if err := s.run(ctx, nil); err != nil {
+		t.Error(err)
+	}
+	if runtime.GOOS != "windows" {
+		if info, err := os.Stat(folder); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("folder %v, %v", info.Mode(), err)
+		}
+	}
+
+	if s, _, err := openStore(Storage{}, logger); err != nil || s.disk != nil || log.Len() > 0 {
+		t.Errorf("memory only: %v, log %s", err, &log)
+	}
+	inTheWay := filepath.Join(file, "data")
+	if _, _, err := openStore(Storage{Path: inTheWay, Set: true}, logger); err == nil ||
+		!strings.HasPrefix(err.Error(), fmt.Sprintf("storage folder %q: ", inTheWay)) || log.Len() > 0 {
+		t.Errorf("an unwritable folder that is configured: %v, log %s", err, &log)
+	}
+	if s, _, err := openStore(Storage{Path: inTheWay}, logger); err != nil || s.disk != nil ||
+		!strings.Contains(log.String(), "storage folder not writable, nothing will survive a restart") {
+		t.Errorf("an unwritable default folder: %v, log %s", err, &log)
+	}
+}
+
+// A store without a folder books deliveries all the same, for a reload.
+func TestStoreInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, err := openStore(Storage{}, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.run(ctx, nil) }()
+		reply := make(chan error, 1)
+		s.put(batch{records: []record{note("a")}, replies: []chan<- error{reply}})
+		if err := <-reply; err != nil {
+			t.Error(err)
+		}
+		s.Queued("slack", notify.Alert{ID: "1"})
+		if got, want := backlogLines(s.undelivered()), "slack: 1 merged 0 repeat"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if s.undelivered() != nil {
+			t.Error("answers after its end")
+		}
+	})
+}
+
+// Errors that are not of permissions pass: a disk that is full at the start is
+// one that may have room later.
+func TestStoreOpensOnAFullDisk(t *testing.T) {
+	dir := newMemFolder()
+	dir.fault = func(_ int, op string) error {
+		if op == "write" {
+			return errFake
+		}
+		return nil
+	}
+	if _, err := newStore(nil, quiet).open(dir); err != nil {
+		t.Error(err)
+	}
+	dir.fault = func(_ int, op string) error {
+		if op == "create" {
+			return &os.PathError{Op: "open", Path: "x", Err: os.ErrPermission}
+		}
+		return nil
+	}
+	if _, err := newStore(nil, quiet).open(dir); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("error %v, want one of permissions", err)
+	}
+}
