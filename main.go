@@ -59,6 +59,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runServe(ctx, args, stdout, stderr)
 	case "check":
 		return runCheck(args, stdout, stderr)
+	case "notify":
+		return runNotify(args, stdout, stderr)
 	case "version":
 		return runVersion(args, stdout, stderr)
 	case "help":

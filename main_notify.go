@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"vigil/notify"
+)
+
+const notifyUsage = `usage: vigil notify [-c config.cfg] [-channel slack] [-status dead]
+
+Sends one message through each channel of the config, all at the same time, and
+prints for each whether the service accepted it or why not. The messages are
+marked as tests, channels for reminders only get one too, and nothing is tried
+twice. A running Vigil is not concerned.
+
+  -c, --config file   read this config; without it ./config.cfg
+  -channel name       only this channel or recipient, like slack or pushover#2
+  -status status      what the messages tell: healthy (the default), sick or dead
+
+Exit status: 0 when all messages were accepted, 1 when one was not or the
+config has an error, 2 for wrong usage.
+`
+
+// runNotify sends a test message through the channels that args and the config
+// name and returns the exit code.
+func runNotify(args []string, stdout, stderr io.Writer) int {
+	fs := flag.NewFlagSet("vigil notify", flag.ContinueOnError)
+	path := configFlag(fs)
+	channel := fs.String("channel", "", "")
+	word := fs.String("status", string(notify.Healthy), "")
+	if code, ok := parseFlags(fs, notifyUsage, args, stdout, stderr); !ok {
+		return code
+	}
+	status := notify.Status(*word)
+	if !slices.Contains([]notify.Status{notify.Healthy, notify.Sick, notify.Dead}, status) {
+		fmt.Fprintf(stderr, "vigil notify: -status %q: want healthy, sick or dead\n", *word)
+		return exitUsage
+	}
+	conf, _, err := loadConfig(*path, os.LookupEnv)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitError
+	}
+
+	targets := conf.Notify.Targets(version)
+	if len(targets) == 0 {
+		fmt.Fprintf(stderr, "vigil notify: %s configures no channel: it needs a table like [notify.slack]\n", configName(conf))
+		return exitError
+	}
+	if *channel != "" {
+		var names []string
+		var chosen []notify.Target
+		for _, t := range targets {
+			names = append(names, t.Name)
+			if t.Channel == *channel || t.Name == *channel {
+				chosen = append(chosen, t)
+			}
+		}
+		if targets = chosen; len(targets) == 0 {
+			fmt.Fprintf(stderr, "vigil notify: -channel %q: %s configures %s\n", *channel, configName(conf), strings.Join(names, ", "))
+			return exitUsage
+		}
+	}
+	if !sendTest(context.Background(), targets, testAlert(status, conf.Notify.Page, time.Now()), stdout) {
+		return exitError
+	}
+	return exitOK
+}
+
+// configName is how messages call the file that a config came from.
+func configName(c *Config) string {
+	if c.Path == "" {
+		return "the built-in sample config"
+	}
+	return c.Path
+}
+
+// testAlert is an alert that nobody can take for a real one.
+func testAlert(status notify.Status, page notify.Page, now time.Time) notify.Alert {
+	a := notify.Alert{
+		ID:     rand.Text(),
+		Kind:   notify.Changed,
+		Status: status,
+		Time:   now,
+		Page:   page,
+		Test:   true,
+	}
+	if status == notify.Dead {
+		a.Dead = []notify.Replica{{Path: "vigil:notify:test", Reason: "only a test"}}
+	}
+	return a
+}
+
+// sendTest delivers the alert to all targets at once, prints what became of it
+// in their order and reports whether all accepted it.
+func sendTest(ctx context.Context, targets []notify.Target, a notify.Alert, stdout io.Writer) bool {
+	results := make([]chan error, len(targets))
+	for i, t := range targets {
+		results[i] = make(chan error, 1)
+		go func() { results[i] <- t.Deliver(ctx, a) }()
+	}
+	all := true
+	for i, t := range targets {
+		if err := <-results[i]; err != nil {
+			all = false
+			fmt.Fprintf(stdout, "%s: %v\n", t.Name, err)
+			continue
+		}
+		fmt.Fprintf(stdout, "%s: accepted\n", t.Name)
+	}
+	return all
+}
