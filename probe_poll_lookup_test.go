@@ -93,9 +93,10 @@ func (s *nameServer) answer(query []byte) ([]byte, bool) {
 
 func TestLookupReasons(t *testing.T) {
 	t.Parallel()
-	m := pollMetrics()
-	m.PollDelaySick, m.PollDelayDead = 200*time.Millisecond, 300*time.Millisecond
-	p := testPoller(t, m)
+	hasty := pollMetrics() // for those that never get an answer
+	hasty.PollDelaySick, hasty.PollDelayDead = 200*time.Millisecond, 300*time.Millisecond
+	impatient, p := testPoller(t, hasty), testPoller(t, pollMetrics())
+	new(nameServer).serve(t, impatient)
 	new(nameServer).serve(t, p)
 	for _, scheme := range []string{"tcp", "http", "https", "ssh", "icmp"} {
 		for name, reason := range map[string]string{
@@ -109,7 +110,11 @@ func TestLookupReasons(t *testing.T) {
 			if scheme != "icmp" {
 				url += ":1"
 			}
-			wantResult(t, p.check(t.Context(), pollReplica(t, url, Node{})), dead, reason)
+			asker := p
+			if strings.HasPrefix(name, "silent") {
+				asker = impatient
+			}
+			wantResult(t, asker.check(t.Context(), pollReplica(t, url, Node{})), dead, reason)
 		}
 	}
 	gone := closedPort(t)
