@@ -6,17 +6,23 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 )
 
-// mcpVersions are the protocol versions that are spoken, the newest first.
-// https://modelcontextprotocol.io/specification/2025-11-25/basic/lifecycle
-var mcpVersions = []string{"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}
+// mcpStateless is the version from which on there is no handshake any more:
+// each request says which version it speaks.
+const mcpStateless = "2026-07-28"
 
-// mcpBatchVersion is the version that a request without a version header
-// speaks, and the one that has batches of requests.
+// mcpBatchVersion is the one version that has batches of requests, and the
+// one that a request speaks that does not say.
 const mcpBatchVersion = "2025-03-26"
+
+// mcpVersions are the protocol versions that are spoken, the newest first.
+var mcpVersions = []string{mcpStateless, "2025-11-25", "2025-06-18", mcpBatchVersion, "2024-11-05"}
+
+// mcpListTTL is for how long clients may take the list of tools for true, in
+// milliseconds.
+const mcpListTTL = 3_600_000
 
 // maxBatch is how many requests a batch may hold.
 const maxBatch = 32
@@ -40,10 +46,9 @@ func (m *mcp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		respond(w, nil, err)
 		return
 	}
-	snap := m.board.load()
 	var answers []*rpcResponse
 	for _, message := range messages {
-		if answer := m.answer(message, snap); answer != nil {
+		if answer := m.answer(message, r.Header); answer != nil {
 			answers = append(answers, answer)
 		}
 	}
@@ -53,11 +58,7 @@ func (m *mcp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case batch:
 		respondJSON(w, http.StatusOK, answers)
 	default:
-		code := http.StatusOK
-		if e := answers[0].Error; e != nil && (e.Code == rpcParseError || e.Code == rpcInvalidRequest) {
-			code = http.StatusBadRequest
-		}
-		respondJSON(w, code, answers[0])
+		respondJSON(w, answers[0].code, answers[0])
 	}
 }
 
@@ -81,10 +82,6 @@ func (m *mcp) receive(w http.ResponseWriter, r *http.Request) (messages []json.R
 	if !originAllowed(r, conf.Branding.PageURL) {
 		return nil, false, refuse(http.StatusForbidden, "requests from pages of other sites are not answered")
 	}
-	version := r.Header.Get("Mcp-Protocol-Version")
-	if version != "" && !slices.Contains(mcpVersions, version) {
-		return nil, false, refuse(http.StatusBadRequest, "unknown MCP-Protocol-Version: %s are spoken", strings.Join(mcpVersions, ", "))
-	}
 	if !acceptsJSON(r.Header.Values("Accept")) {
 		return nil, false, refuse(http.StatusNotAcceptable, "answers are application/json, which Accept does not take")
 	}
@@ -93,6 +90,7 @@ func (m *mcp) receive(w http.ResponseWriter, r *http.Request) (messages []json.R
 		return nil, false, err
 	}
 	body = bytes.TrimSpace(body)
+	version := r.Header.Get("Mcp-Protocol-Version")
 	if len(body) == 0 || body[0] != '[' || version != "" && version != mcpBatchVersion {
 		return []json.RawMessage{body}, false, nil
 	}

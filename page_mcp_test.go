@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -32,6 +33,7 @@ func TestMCP(t *testing.T) {
 		initialize("2025-03-26", "2025-03-26"),
 		initialize("2024-11-05", "2024-11-05"),
 		initialize("1999-01-01", "2025-11-25"),
+		initialize("2026-07-28", "2025-11-25"),
 		{"initialized", "POST", "/mcp/probes/", "", `{"jsonrpc":"2.0","method":"notifications/initialized"}`, 202, ""},
 		{"unknown notification", "POST", "/mcp/probes", "", `{"jsonrpc":"2.0","method":"notifications/nope","params":[]}`, 202, ""},
 		{"an answer", "POST", "/mcp/probes", "", `{"jsonrpc":"2.0","id":3,"result":{}}`, 202, ""},
@@ -98,6 +100,48 @@ func TestMCPHeaders(t *testing.T) {
 	} {
 		if resp, body := rig.do(t, "POST", "/mcp/probes", "", tc.body, tc.field, tc.value); resp.StatusCode != tc.code {
 			t.Errorf("%s: %s and %s: %d %s, want %d", tc.field, tc.value, tc.body, resp.StatusCode, body, tc.code)
+		}
+	}
+}
+
+// Since 2026-07-28 there is no handshake: each request says what it speaks, and
+// the header repeats it.
+func TestMCPStateless(t *testing.T) {
+	rig := newAPIRig(t, apiConfig())
+	const meta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}`
+	const discover = `{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{` + meta + `}}`
+	const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_report",` + meta + `}}`
+	const info = `"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"vigil","title":"Vigil status page","version":"1.2.3"}}`
+	mismatch := func(name string) string {
+		return `{"jsonrpc":"2.0","id":1,"error":{"code":-32020,"message":"` + name + ` in the header is not what the request says"}}` + "\n"
+	}
+	for _, tc := range []struct {
+		body, version, method, name string
+		code                        int
+		want                        string
+	}{
+		{discover, "2026-07-28", "server/discover", "", 200, `{"jsonrpc":"2.0","id":1,"result":{` + info + `,"cacheScope":"public","capabilities":{"tools":{}},` +
+			`"instructions":"get_report tells which of the monitored services are healthy, sick or dead.","resultType":"complete",` +
+			`"supportedVersions":["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"],"ttlMs":3600000}}` + "\n"},
+		{call, "2026-07-28", "tools/call", "get_report", 200, ""},
+		{discover, "2025-11-25", "server/discover", "", 400, mismatch("Mcp-Protocol-Version")},
+		{discover, "", "server/discover", "", 400, mismatch("Mcp-Protocol-Version")},
+		{discover, "2026-07-28", "", "", 400, mismatch("Mcp-Method")},
+		{discover, "2026-07-28", "ping", "", 400, mismatch("Mcp-Method")},
+		{call, "2026-07-28", "tools/call", "", 400, mismatch("Mcp-Name")},
+		{call, "2026-07-28", "tools/call", "x", 400, mismatch("Mcp-Name")},
+		{strings.Replace(discover, "2026-07-28", "2031-01-01", 1), "2031-01-01", "server/discover", "", 400, `{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"unsupported protocol version",` +
+			`"data":{"requested":"2031-01-01","supported":["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"]}}}` + "\n"},
+	} {
+		var fields []string
+		for _, f := range [...][2]string{{"Mcp-Protocol-Version", tc.version}, {"Mcp-Method", tc.method}, {"Mcp-Name", tc.name}} {
+			if f[1] != "" {
+				fields = append(fields, f[0], f[1])
+			}
+		}
+		resp, body := rig.do(t, "POST", "/mcp/probes", "", tc.body, fields...)
+		if resp.StatusCode != tc.code || tc.want != "" && body != tc.want || tc.want == "" && !strings.Contains(body, `"resultType":"complete"`) {
+			t.Errorf("%s with %q: %d %s\nwant %d %s", tc.body, fields, resp.StatusCode, body, tc.code, tc.want)
 		}
 	}
 }
@@ -170,9 +214,10 @@ func FuzzMCP(f *testing.F) {
 	f.Add([]byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_report"}}`))
 	f.Add([]byte(`{"jsonrpc":"2.0","id":null}`))
 	f.Add([]byte(`[{"jsonrpc":"2.0","id":"x","method":"ping","params":null}]`))
-	snap := newPlay(apiConfig()).st.snapshot(newPlay(apiConfig()).now)
+	p := newPlay(apiConfig())
+	m := newMCP(newBoard(p.st.snapshot(p.now)), "1.2.3")
 	f.Fuzz(func(t *testing.T, message []byte) {
-		answer := newMCP(nil, "").answer(message, snap)
+		answer := m.answer(message, http.Header{})
 		if answer == nil {
 			return
 		}
