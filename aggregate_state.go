@@ -150,6 +150,9 @@ func (st *state) take(conf *Config, now time.Time) {
 func (st *state) adoptNode(ns, old *nodeState, now time.Time) {
 	known := make(map[string]*replicaState)
 	if old != nil && old.conf.Mode == ns.conf.Mode {
+		if old.conf.RabbitMQQueue == ns.conf.RabbitMQQueue {
+			ns.queue = old.queue
+		}
 		// Events that are under way may still name the old config's node.
 		st.nodes[old.conf] = ns
 		for _, r := range old.replicas {

@@ -17,9 +17,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// askBuffer is how many queues may be in line to be asked for.
-const askBuffer = 1024
-
 // stopTime is how long requests under way may take at a stop.
 const stopTime = 5 * time.Second
 
@@ -87,10 +84,11 @@ func (h *host) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
-	asks := make(chan *reported, askBuffer)
+	asks := make(chan *reported, queueBuffer)
 	server := newServer(page.handler(map[string]http.Handler{
 		"reporter": newReporter(b, h.events, asks),
 		"manager":  newManager(b, h.events),
+		"mcp":      newMCP(b, version),
 	}), h.log)
 
 	// The store ends last, when nobody hands anything over any more.

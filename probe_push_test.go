@@ -309,6 +309,24 @@ func TestReportedReplicas(t *testing.T) {
 			t.Errorf("at %v: %s\nwant %s", step.at, got, step.want)
 		}
 	}
+	// After a reload the queue is as it was, unless it is another one.
+	at(111*time.Second, &queueReport{push, stalled})
+	next := apiConfig()
+	p.st.adopt(next, p.now)
+	push = next.Services[0].Nodes[1]
+	at(112*time.Second, load("d", 600*time.Second, 0, 0))
+	if got := p.st.nodes[push].byID["d"]; got.status != dead || got.reason != stalled.reason {
+		t.Errorf("after a reload: %s %s", got.status, got.reason)
+	}
+	next = apiConfig()
+	push = next.Services[0].Nodes[1]
+	push.RabbitMQQueue = "another"
+	p.st.adopt(next, p.now)
+	at(113*time.Second, load("d", 600*time.Second, 0, 0))
+	if got := p.st.nodes[push].byID["d"]; got.status != healthy {
+		t.Errorf("with another queue: %s %s", got.status, got.reason)
+	}
+	at(300*time.Second, &queueReport{push, drained})
 	view := p.st.snapshot(p.now).services[0].nodes[1].replicas[3]
 	if want := (replicaLoad{queue: true}); *view.load != want {
 		t.Errorf("load %+v, want %+v", *view.load, want)
