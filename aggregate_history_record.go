@@ -149,7 +149,7 @@ func (l *sumRow) restore(recs []sumRecord) {
 		for i := range c.ms {
 			c.ms[i] = uint32(rec[1+i])
 		}
-		i, found := slices.BinarySearchFunc(l.closed, c, closedSum.compare)
+		i, found := slices.BinarySearchFunc(l.closed, c.from, closedSum.compare)
 		if found {
 			l.closed[i] = c
 		} else {
@@ -157,8 +157,6 @@ func (l *sumRow) restore(recs []sumRecord) {
 		}
 	}
 }
-
-func (c closedSum) compare(other closedSum) int { return int(c.from) - int(other.from) }
 
 // restoreIncident takes up an incident, in the place of the one with its id.
 func (h *history) restoreIncident(rec *incidentRecord) {

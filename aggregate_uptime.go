@@ -85,6 +85,9 @@ func (c *closedSum) open() sum {
 	return s
 }
 
+// compare orders by date.
+func (c closedSum) compare(d date) int { return int(c.from) - int(d) }
+
 // A sumRow is a row of sums. The closed ones are never changed in place, for
 // snapshots share them.
 type sumRow struct {
@@ -117,17 +120,18 @@ func (l sumRow) all() iter.Seq[sum] {
 // under a clock that was wrong. As d itself may be that, a leap drops nothing
 // until there are twice as many.
 func (l *sumRow) turn(d date, keep int) {
-	next, closed, leap := sum{from: d}, make([]closedSum, 0, len(l.closed)+1), true
-	for s := range l.all() {
-		if s.from == d {
-			next = s
-			continue
-		}
-		closed = append(closed, s.close())
-		if distance := int(d) - int(s.from); max(distance, -distance) <= keep {
-			leap = false
-		}
+	closed, next := make([]closedSum, len(l.closed), len(l.closed)+1), sum{from: d}
+	copy(closed, l.closed)
+	if l.current.total() > 0 {
+		i, _ := slices.BinarySearchFunc(closed, l.current.from, closedSum.compare)
+		closed = slices.Insert(closed, i, l.current.close())
 	}
+	i, found := slices.BinarySearchFunc(closed, d, closedSum.compare)
+	if found {
+		next = closed[i].open()
+		closed = slices.Delete(closed, i, i+1)
+	}
+	leap := (i == 0 || int(d-closed[i-1].from) > keep) && (i == len(closed) || int(closed[i].from-d) > keep)
 	if len(closed) > keep && (!leap || len(closed) > 2*keep) {
 		for len(closed) > keep {
 			if last := len(closed) - 1; d-closed[0].from >= closed[last].from-d {
@@ -192,19 +196,6 @@ func (h nodeHistory) become(s status, known bool, now time.Time) *nodeHistory {
 	return &h
 }
 
-// A historyDay says for how long a node was what on one day of the server's
-// zone. What is missing to the day's length is not known.
-type historyDay struct {
-	date                time.Time // its first moment
-	healthy, sick, dead time.Duration
-}
-
-// length is how long the day is: 24 hours, but for the days on which clocks
-// change.
-func (d *historyDay) length() time.Duration {
-	return (dateOf(d.date) + 1).start(d.date.Location()).Sub(d.date)
-}
-
 // recent yields what is known of the n days up to the present one, oldest
 // first, each with how many days ago it was.
 func (h *nodeHistory) recent(n int, now time.Time) iter.Seq2[int, sum] {
@@ -216,19 +207,6 @@ func (h *nodeHistory) recent(n int, now time.Time) iter.Seq2[int, sum] {
 			}
 		}
 	}
-}
-
-// last returns the n days up to the present one, oldest first.
-func (h *nodeHistory) last(n int, now time.Time) []historyDay {
-	days := make([]historyDay, n)
-	for i := range days {
-		days[i].date = (dateOf(now) - date(n-1-i)).start(now.Location())
-	}
-	for ago, s := range h.recent(n, now) {
-		day := &days[n-1-ago]
-		day.healthy, day.sick, day.dead = s.parts[healthy], s.parts[sick], s.parts[dead]
-	}
-	return days
 }
 
 // uptime returns for how long, in the n days up to the present one, the node

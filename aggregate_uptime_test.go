@@ -64,7 +64,27 @@ func TestDateStart(t *testing.T) {
 	}
 }
 
-// days writes a history as "date healthy/sick/dead ..." without the days of
+// A historyDay says for how long a node was what on one day. What is missing
+// to the day's length is not known.
+type historyDay struct {
+	date                time.Time // its first moment
+	healthy, sick, dead time.Duration
+}
+
+// last returns the n days up to the present one, oldest first.
+func (h *nodeHistory) last(n int, now time.Time) []historyDay {
+	days := make([]historyDay, n)
+	for i := range days {
+		days[i].date = (dateOf(now) - date(n-1-i)).start(now.Location())
+	}
+	for ago, s := range h.recent(n, now) {
+		day := &days[n-1-ago]
+		day.healthy, day.sick, day.dead = s.parts[healthy], s.parts[sick], s.parts[dead]
+	}
+	return days
+}
+
+// days90 writes a history as "date healthy/sick/dead ..." without the days of
 // which nothing is known, and the uptime of them all.
 func (h *nodeHistory) days90(now time.Time) string {
 	var out []string

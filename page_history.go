@@ -73,10 +73,11 @@ func newHistoryReport(s *snapshot, now time.Time) historyReport {
 		Probes:    make([]historyProbe, len(s.services)),
 		Incidents: make([]historyIncident, len(s.pastIncidents)),
 	}
+	c := newCalendar(now)
 	for i, sv := range s.services {
 		nodes := make([]historyNode, len(sv.nodes))
 		for k, nv := range sv.nodes {
-			nodes[k] = newHistoryNode(nv, now)
+			nodes[k] = newHistoryNode(nv, c)
 		}
 		rep.Probes[i] = historyProbe{sv.conf.Label, nodes}
 	}
@@ -86,43 +87,73 @@ func newHistoryReport(s *snapshot, now time.Time) historyReport {
 	return rep
 }
 
-func newHistoryNode(nv *nodeView, now time.Time) historyNode {
-	h := nv.history.advance(now)
-	uptime := func(days int) *float64 {
-		up, known := h.uptime(days, now)
-		if known <= 0 {
-			return nil
-		}
-		share := up.Seconds() / known.Seconds()
-		return &share
+// A calendar is what the days and months of all nodes have in common.
+type calendar struct {
+	now    time.Time
+	passed [keptDays]time.Duration // of the day so many days ago
+	months map[date]time.Duration  // how much of a month has passed
+}
+
+func newCalendar(now time.Time) *calendar {
+	c := &calendar{now: now, months: make(map[date]time.Duration)}
+	end, today := now, dateOf(now)
+	for ago := range c.passed {
+		start := (today - date(ago)).start(now.Location())
+		c.passed[ago] = end.Sub(start)
+		end = start
 	}
+	return c
+}
+
+// month returns how much of the month from that date has passed.
+func (c *calendar) month(from date) time.Duration {
+	passed, ok := c.months[from]
+	if !ok {
+		end, zone := (from + 31).month().start(c.now.Location()), c.now.Location()
+		if end.After(c.now) {
+			end = c.now
+		}
+		passed = end.Sub(from.start(zone))
+		c.months[from] = passed
+	}
+	return passed
+}
+
+func newHistoryNode(nv *nodeView, c *calendar) historyNode {
+	h := nv.history.advance(c.now)
 	node := historyNode{
 		Name:   nv.conf.Label,
 		Status: nv.status.String(),
-		Uptime: historyUptime{uptime(1), uptime(7), uptime(30), uptime(keptDays)},
-		Days:   []historySum{},
+		Uptime: historyUptime{h.share(1, c.now), h.share(7, c.now), h.share(30, c.now), h.share(keptDays, c.now)},
+		Days:   make([]historySum, 0, len(h.days.closed)+1),
 		Months: []historySum{},
 	}
-	for _, day := range h.last(keptDays, now) {
-		s := sum{dateOf(day.date), [3]time.Duration{healthy: day.healthy, sick: day.sick, dead: day.dead}}
-		if len(node.Days) == 0 && s.total() <= 0 {
-			continue // the time before the first check
-		}
-		end := min(day.length(), now.Sub(day.date))
-		node.Days = append(node.Days, newHistorySum(&s, time.DateOnly, end))
+	today, first := dateOf(c.now), -1
+	var days [keptDays]sum // by how many days ago it was
+	for ago, s := range h.recent(keptDays, c.now) {
+		days[ago], first = s, max(first, ago)
 	}
-	zone, month := now.Location(), dateOf(now).month()
+	for ago := first; ago >= 0; ago-- {
+		days[ago].from = today - date(ago)
+		node.Days = append(node.Days, newHistorySum(&days[ago], time.DateOnly, c.passed[ago]))
+	}
 	for s := range h.months.all() {
-		if s.from > month {
+		if s.from > today {
 			break // booked under a clock that was wrong
 		}
-		start, next := s.from.start(zone), (s.from + 31).month().start(zone)
-		if next.After(now) {
-			next = now
-		}
-		node.Months = append(node.Months, newHistorySum(&s, "2006-01", next.Sub(start)))
+		node.Months = append(node.Months, newHistorySum(&s, "2006-01", c.month(s.from)))
 	}
 	return node
+}
+
+// share returns the uptime over n days; nil where nothing is known.
+func (h *nodeHistory) share(n int, now time.Time) *float64 {
+	up, known := h.uptime(n, now)
+	if known <= 0 {
+		return nil
+	}
+	share := up.Seconds() / known.Seconds()
+	return &share
 }
 
 // newHistorySum returns a sum of a day or month of which so much has passed.
