@@ -115,8 +115,21 @@ func marshal(t *testing.T, recs ...record) (lines [][]byte) {
 	return lines
 }
 
-// A year with outages of all lengths and a hundred restarts, in a zone with
-// days of 23 and 25 hours: what the history says of it is what the plain way
+// yearConfig has 50 nodes of one to three replicas.
+func yearConfig() *Config {
+	service := &Service{ID: "s"}
+	for i := range 50 {
+		node := &Node{ID: fmt.Sprint(i)}
+		for k := range 1 + i%3 {
+			node.Targets = append(node.Targets, Target{Raw: fmt.Sprint("tcp://", k)})
+		}
+		service.Nodes = append(service.Nodes, node)
+	}
+	return &Config{Metrics: Metrics{PollInterval: 2000 * time.Hour}, Services: []*Service{service}}
+}
+
+// A year with outages of all lengths, a hundred restarts and as many reloads,
+// in a zone with days of 23 and 25 hours: what the history says of it is what the plain way
 // of counting says.
 func TestHistoryYear(t *testing.T) {
 	zone, err := time.LoadLocation("Europe/Berlin")
@@ -124,19 +137,12 @@ func TestHistoryYear(t *testing.T) {
 		t.Fatal(err)
 	}
 	rnd := rand.New(rand.NewPCG(3, 4))
-	conf := &Config{Metrics: Metrics{PollInterval: 2000 * time.Hour}}
-	service := &Service{ID: "s"}
-	tw := &twin{nodes: make([]twinNode, 50)}
-	for i := range tw.nodes {
-		node := &Node{ID: fmt.Sprint(i)}
-		for k := range 1 + i%3 {
-			node.Targets = append(node.Targets, Target{Raw: fmt.Sprint("tcp://", k)})
-			tw.nodes[i].status = append(tw.nodes[i].status, -1)
-			tw.nodes[i].last = append(tw.nodes[i].last, -1)
-		}
-		service.Nodes = append(service.Nodes, node)
+	conf := yearConfig()
+	tw := &twin{nodes: make([]twinNode, len(conf.Services[0].Nodes))}
+	for i, node := range conf.Services[0].Nodes {
+		tw.nodes[i].status = slices.Repeat([]int{-1}, len(node.Targets))
+		tw.nodes[i].last = slices.Clone(tw.nodes[i].status)
 	}
-	conf.Services = []*Service{service}
 	all := replicas(conf.Services)
 
 	begin := time.Date(2025, 10, 1, 17, 30, 0, 0, zone)
@@ -174,10 +180,14 @@ func TestHistoryYear(t *testing.T) {
 			alive := now
 			now = now.Add(time.Duration(rnd.Int64N(int64(40 * time.Hour)))).Round(time.Millisecond)
 			st = reborn(t, conf, lines, statuses, alive, now)
+		case 1: // reload
+			conf = yearConfig()
+			all = replicas(conf.Services)
+			st.adopt(conf, now)
 		default:
 			r := all[rnd.IntN(len(all))]
 			s := status(max(0, rnd.IntN(6)-3))
-			i, k := slices.Index(service.Nodes, r.node), r.index
+			i, k := slices.Index(conf.Services[0].Nodes, r.node), r.index
 			st.settle(result{replica: r, status: s}, now)
 			tw.nodes[i].status[k], tw.nodes[i].last[k] = int(s), int(s)
 			tw.nodes[i].see(now)
@@ -208,16 +218,16 @@ func TestHistoryYear(t *testing.T) {
 				t.Errorf("node %d, last %d days: up %v of %v, want %v", i, days, up, known, want)
 			}
 		}
-		months := slices.Collect(ns.track.past.advance(now).months.all())
-		if len(months) != 12+1 {
-			t.Errorf("node %d has %d months", i, len(months))
+		months := make(map[date][3]time.Duration)
+		for m := range ns.track.past.advance(now).months.all() {
+			months[m.from] = m.parts
 		}
-		for _, m := range months {
-			from := m.from.start(zone)
-			want := n.within(from, from.AddDate(0, 1, 0))
+		for k := range 12 + 1 {
+			from := time.Date(2025, time.October+time.Month(k), 1, 0, 0, 0, 0, zone)
+			got, want := months[dateOf(from)], n.within(from, from.AddDate(0, 1, 0))
 			for s := range want {
-				if (m.parts[s] - want[s]).Abs() > 200*time.Millisecond {
-					t.Errorf("node %d in %v: %v, want %v", i, m.from, m.parts, want)
+				if (got[s] - want[s]).Abs() > 200*time.Millisecond {
+					t.Errorf("node %d in %v: %v, want %v", i, from.Month(), got, want)
 				}
 			}
 		}
@@ -242,6 +252,48 @@ func TestHistoryYear(t *testing.T) {
 	if !slices.Equal(got, want) || len(want) < 100 {
 		t.Errorf("incidents:\n%v\nwant:\n%v", got, want)
 	}
+}
+
+// A node keeps its past under another config, also when it was out of it for a
+// while; the outage that lasts ends when it is taken out.
+func TestHistoryReload(t *testing.T) {
+	const s, h = time.Second, time.Hour
+	p := newPlay(alertConfig(Alerting{}))
+	take := func(at time.Duration, nodes int) {
+		p.until(p.begin.Add(at))
+		conf := alertConfig(Alerting{})
+		conf.Metrics.PollInterval = 100 * h
+		conf.Services[0].Label = fmt.Sprint("since ", at)
+		conf.Services[0].Nodes = conf.Services[0].Nodes[:nodes]
+		p.st.adopt(conf, p.now)
+		p.replicas = replicas(conf.Services)
+	}
+	expect := func(i int, days, incidents string) {
+		t.Helper()
+		p.until(p.now.Add(s)) // what is new is shown after a second
+		snap := p.st.snapshot(p.now)
+		if got := snap.services[0].nodes[i].history.days90(p.now); got != days {
+			t.Errorf("%v: %s, want %s", p.now.Sub(p.begin), got, days)
+		}
+		if got := tell(snap.incidents, p.begin); got != incidents {
+			t.Errorf("%v: %s, want %s", p.now.Sub(p.begin), got, incidents)
+		}
+		for _, in := range snap.incidents {
+			if in.service.Label != snap.services[0].conf.Label && in.node.ID == "a" {
+				t.Errorf("the incident is %s, the service %s", in.service.Label, snap.services[0].conf.Label)
+			}
+		}
+	}
+	p.at(0, "a=healthy", "b=healthy", "c=dead")
+	take(10*s, 3)
+	expect(2, "03-01 0s/0s/11s, up 0s of 11s", "c 0s-now")
+	p.at(20*s, "a=dead")
+	take(30*s, 2)
+	expect(0, "03-01 20s/0s/11s, up 20s of 31s", "a 20s-now, c 0s-30s")
+	take(h, 3)
+	p.at(h+10*s, "c=healthy")
+	p.at(h+20*s, "a=healthy")
+	expect(2, "03-01 11s/0s/30s, up 11s of 41s", "a 20s-1h0m20s, c 0s-30s")
 }
 
 // The cost of a result must not grow with the number of replicas. One in two
