@@ -68,6 +68,8 @@ func openStore(conf Storage, log *slog.Logger) (*store, *restored, error) {
 	if err == nil {
 		var im *restored
 		if im, err = s.open(dir); err == nil {
+			log.Info("opened the storage folder", "path", conf.Path,
+				"replicas", len(im.index), "announcements", len(im.announcements))
 			return s, im, nil
 		}
 		dir.close()

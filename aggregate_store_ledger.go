@@ -29,6 +29,17 @@ type ledger struct {
 	whole   bool            // the store wants all that is known
 }
 
+// keepFor has the state keep what must survive from now on, alerts with these
+// targets. As the config may be another one than before, all of it is written
+// anew.
+func (st *state) keepFor(targets []notify.Target) {
+	if st.ledger == nil {
+		st.ledger = new(ledger)
+	}
+	st.ledger.targets = targets
+	st.keepWhole()
+}
+
 // keep notes a record for the store. When reply is not nil it must have
 // capacity 1: it gets nil as soon as this record and those before it are on
 // the disk, for good, or an error when that fails or takes longer than 5 s.
@@ -58,7 +69,7 @@ func (st *state) keep(rec record, reply chan<- error) {
 func (st *state) keepAlert(a notify.Alert) <-chan error {
 	saved := make(chan error, 1)
 	rec := &alertRecord{Alert: a, Next: utc(st.alerter.reminder), Sent: st.alerter.reminders}
-	rec.Alert.Time = a.Time.UTC()
+	rec.Alert.Time = utc(a.Time)
 	if st.ledger != nil {
 		for _, t := range st.ledger.targets {
 			if t.Wants(a) {
@@ -118,7 +129,7 @@ func (st *state) settleLedger(now time.Time, end bool) (b batch, any bool) {
 		if end {
 			st.history.keep(st, now)
 		}
-		alive := now.UTC()
+		alive := utc(now)
 		st.keep(record{Alive: &alive}, nil)
 	}
 	b = batch{records: l.records, replies: l.replies}
@@ -137,10 +148,6 @@ func (st *state) keepReplica(r *replicaState) {
 	}
 }
 
-// utc is a time as the files have it. The zero time stays that.
-func utc(t time.Time) time.Time {
-	if t.IsZero() {
-		return t
-	}
-	return t.UTC()
-}
+// utc is a time as the files have it, to the millisecond. The zero time stays
+// that.
+func utc(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

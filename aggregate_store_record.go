@@ -117,7 +117,7 @@ type doneRecord struct {
 
 // announced is the record of an announcement.
 func announced(a announcement) record {
-	return record{Announcement: &announcementRecord{a.id, a.title, a.text, a.at.UTC()}}
+	return record{Announcement: &announcementRecord{a.id, a.title, a.text, utc(a.at)}}
 }
 
 // retracted is the record that an announcement was taken back.
@@ -125,6 +125,6 @@ func retracted(id string) record { return record{Retracted: id} }
 
 // muted is the record of a time of silence; the zero time lifts it.
 func muted(until time.Time) record {
-	until = until.UTC()
+	until = utc(until)
 	return record{Muted: &until}
 }

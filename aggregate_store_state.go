@@ -16,7 +16,7 @@ func (r *replicaState) record() *replicaRecord {
 		replicaName: r.name(),
 		Status:      r.status.String(),
 		Reason:      r.reason,
-		Since:       r.since.UTC(),
+		Since:       utc(r.since),
 		Grace:       r.grace.Seconds(),
 	}
 	if r.load != nil {
@@ -38,8 +38,11 @@ func (st *state) records(now time.Time) []record {
 		told.Dead = append(told.Dead, r.path())
 	}
 	slices.Sort(told.Dead)
-	alive := now.UTC()
-	recs := []record{{Told: told}, {Alive: &alive}, muted(a.muted)}
+	alive := utc(now)
+	recs := []record{{Told: told}, {Alive: &alive}}
+	if a.muted.After(now) {
+		recs = append(recs, muted(a.muted))
+	}
 	for _, a := range st.announcements {
 		recs = append(recs, announced(a))
 	}
@@ -83,7 +86,6 @@ func (st *state) restore(im *restored, now time.Time) {
 	}
 	st.alerter.restore(st, im, now)
 	st.history.restore(st, im, now)
-	st.keepWhole()
 }
 
 // restoreReplica gives a replica the status that it had.

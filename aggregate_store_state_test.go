@@ -23,7 +23,7 @@ type life struct {
 
 func newLife(t *testing.T, conf *Config) *life {
 	l := &life{play: newPlay(conf), t: t, conf: conf}
-	l.st.ledger = &ledger{targets: []notify.Target{{Name: "slack"}, {Name: "pager", RemindersOnly: true}}}
+	l.st.keepFor([]notify.Target{{Name: "slack"}, {Name: "pager", RemindersOnly: true}})
 	l.disk, _ = openDisk(t, newMemFolder())
 	return l
 }
@@ -46,7 +46,7 @@ func (l *life) restart(down time.Duration) *restored {
 	l.now = l.now.Add(down)
 	disk, im := openDisk(l.t, l.disk.dir)
 	st := newState(l.conf, l.now)
-	st.ledger = &ledger{targets: l.st.ledger.targets}
+	st.keepFor(l.st.ledger.targets)
 	st.restore(im, l.now)
 	l.st, l.disk, l.replicas = st, disk, replicas(l.conf.Services)
 	return im

@@ -322,7 +322,7 @@ func TestAlertsAreSavedFirst(t *testing.T) {
 				conf := alertConfig(Alerting{})
 				begin := time.Now()
 				st := newState(conf, begin)
-				st.ledger = &ledger{targets: []notify.Target{{Name: "slack"}}}
+				st.keepFor([]notify.Target{{Name: "slack"}})
 				dir := newMemFolder()
 				var log bytes.Buffer
 				s := newStore(nil, slog.New(slog.NewTextHandler(&log, nil)))
@@ -379,7 +379,7 @@ func TestOpenStore(t *testing.T) {
 	}
 	folder := filepath.Join(here, "new", "data")
 	var log bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&log, nil))
+	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 
 	s, im, err := openStore(Storage{Path: folder, Set: true}, logger)
 	if err != nil {

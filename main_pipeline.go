@@ -20,6 +20,7 @@ type pipeline struct {
 	poller     *poller
 	poll       *pool
 	script     *pool
+	targets    []notify.Target
 	dispatcher *notify.Dispatcher
 }
 
@@ -31,12 +32,14 @@ func newPipeline(conf *Config, events chan<- event, s *store, log *slog.Logger) 
 		return nil, fmt.Errorf("probes: %w", err)
 	}
 	scripter := newScripter(conf.Metrics.ScriptInterval, log)
+	targets := conf.Notify.Targets(version)
 	return &pipeline{
 		conf:       conf,
 		poller:     poller,
 		poll:       newPollPool(conf.Metrics, poller.check, events, log),
 		script:     newScriptPool(conf.Metrics, scripter.check, events, log),
-		dispatcher: notify.NewDispatcher(conf.Notify.Targets(version), s, log),
+		targets:    targets,
+		dispatcher: notify.NewDispatcher(targets, s, log),
 	}, nil
 }
 
@@ -89,7 +92,7 @@ func (h *host) runPipelines(ctx context.Context, p *pipeline, a *aggregator, und
 			g.Go(func() error { return err })
 		}
 		if next != nil {
-			h.adopt(next.conf, a)
+			h.adopt(next, a)
 		}
 		p, left = next, after
 	}
@@ -122,7 +125,7 @@ func (h *host) untilReload(ctx context.Context, p *pipeline, a *aggregator, aler
 // adopt makes the aggregator's state that of another config. It is called
 // between two pipelines, when nobody else touches the state: what came under
 // the old config is booked, then the new one is taken up.
-func (h *host) adopt(conf *Config, a *aggregator) {
+func (h *host) adopt(next *pipeline, a *aggregator) {
 	now := time.Now()
 	for {
 		select {
@@ -133,7 +136,11 @@ func (h *host) adopt(conf *Config, a *aggregator) {
 		}
 		break
 	}
-	a.state.adopt(conf, now)
+	if next.conf.Storage != a.state.conf.Storage {
+		h.log.Warn("storage path changed: that takes a restart", "path", next.conf.Storage.Path)
+	}
+	a.state.adopt(next.conf, now)
+	a.state.keepFor(next.targets)
 	a.board.publish(a.state.snapshot(now))
 }
 

@@ -78,6 +78,7 @@ func (h *host) run(ctx context.Context) error {
 	}
 	now := time.Now()
 	st := newState(conf, now)
+	st.keepFor(p.targets)
 	st.restore(restored, now)
 	b := newBoard(st.snapshot(now))
 	page, err := newPage(b, h.log)
