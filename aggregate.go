@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"vigil/notify"
@@ -28,6 +30,8 @@ type aggregator struct {
 	board  *board
 	log    *slog.Logger
 	store  *store // takes what must survive; may be nil
+
+	panics atomic.Int64 // events that panicked since the start
 
 	outbox []sending // alerts that wait until they are saved, oldest first
 	hasty  bool      // the last alert was sent before it was
@@ -119,13 +123,26 @@ func (a *aggregator) wake() time.Time {
 // what follows is shared by a burst.
 func (a *aggregator) apply(ev event) {
 	now := time.Now()
-	ev.apply(a.state, now)
+	a.book(ev, now)
 	for range eventBurst {
 		select {
 		case ev := <-a.events:
-			ev.apply(a.state, now)
+			a.book(ev, now)
 		default:
 			return
 		}
 	}
+}
+
+// book applies one event. When that panics, the event is dropped: what it had
+// changed by then stays, and whoever waits for an answer waits in vain, but
+// everything else is still monitored.
+func (a *aggregator) book(ev event, now time.Time) {
+	defer func() {
+		if v := recover(); v != nil {
+			a.panics.Add(1)
+			logPanic(a.log, "event dropped, as it panicked", v, "event", fmt.Sprintf("%T", ev))
+		}
+	}()
+	ev.apply(a.state, now)
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -265,4 +267,46 @@ func TestAdopt(t *testing.T) {
 	if n := len(p.st.alerter.told) + len(p.st.alerter.back) + len(p.st.alerter.fresh) + len(p.st.deadlines); n != 0 {
 		t.Errorf("%d leftovers of replicas that are gone", n)
 	}
+}
+
+// brokenEvent is an event with a fault.
+type brokenEvent struct{ none []status }
+
+func (e brokenEvent) apply(*state, time.Time) { _ = e.none[3] }
+
+// An event that panics is dropped, reported and counted; those around it are
+// booked.
+func TestAggregatorContainsPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conf := alertConfig(Alerting{})
+		var text bytes.Buffer
+		events := make(chan event, 4)
+		st := newState(conf, time.Now())
+		a := &aggregator{state: st, events: events, alerts: make(chan notify.Alert, 1),
+			board: newBoard(st.snapshot(time.Now())), log: slog.New(slog.NewTextHandler(&text, nil))}
+		all := replicas(conf.Services)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		events <- result{replica: all[0], status: sick}
+		events <- brokenEvent{}
+		events <- result{replica: all[1], status: sick}
+		wg.Go(func() { a.run(ctx) })
+		time.Sleep(time.Second)
+		events <- brokenEvent{}
+		events <- result{replica: all[2], status: sick}
+		time.Sleep(time.Second)
+		cancel()
+		wg.Wait()
+		if got, want := statuses(a.board.load()), "sick sick[sick(sick) sick(sick) sick(sick)]"; got != want {
+			t.Errorf("statuses %s, want %s", got, want)
+		}
+		if n := a.panics.Load(); n != 2 {
+			t.Errorf("%d panics counted, want 2", n)
+		}
+		for _, want := range []string{`level=ERROR msg="event dropped, as it panicked" event=main.brokenEvent panic="runtime error: index out of range [3] with length 0"`, "aggregate_test.go"} {
+			if !strings.Contains(text.String(), want) {
+				t.Errorf("log lacks %s:\n%s", want, text.String())
+			}
+		}
+	})
 }

@@ -130,7 +130,7 @@ func (h *host) adopt(next *pipeline, a *aggregator) {
 	for {
 		select {
 		case ev := <-h.events:
-			ev.apply(a.state, now)
+			a.book(ev, now)
 			continue
 		default:
 		}

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +18,7 @@ type pool struct {
 	events   chan<- event
 	log      *slog.Logger
 
+	panics   atomic.Int64 // checks that panicked since the start
 	overruns atomic.Int64 // checks that missed their turn since the start
 	parked   atomic.Int64 // checks that go on without a slot now
 }
@@ -171,8 +170,8 @@ func (p *pool) check(ctx context.Context, r *replica) (res result) {
 	start := time.Now()
 	defer func() {
 		if v := recover(); v != nil {
-			p.log.Error("probe panicked", "pool", p.name, "node", r.service.ID+":"+r.node.ID,
-				"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			p.panics.Add(1)
+			logPanic(p.log, "probe panicked", v, "pool", p.name, "node", r.service.ID+":"+r.node.ID)
 			res = result{replica: r, status: dead, reason: "the probe failed, see the log",
 				latency: time.Since(start), at: time.Now()}
 		}

@@ -277,13 +277,17 @@ func TestPoolStop(t *testing.T) {
 
 func TestPoolContainsPanic(t *testing.T) {
 	var log bytes.Buffer
-	p := newPollPool(testMetrics(), func(context.Context, *replica) result { panic("no such luck") },
+	var none []status
+	p := newPollPool(testMetrics(), func(context.Context, *replica) result { return result{status: none[0]} },
 		nil, slog.New(slog.NewTextHandler(&log, nil)))
 	res := p.check(t.Context(), pollReplicas(1)[0])
 	if res.status != dead || res.reason != "the probe failed, see the log" || res.replica == nil {
 		t.Errorf("result %+v", res)
 	}
-	for _, want := range []string{"probe panicked", "service:node", "no such luck", "TestPoolContainsPanic"} {
+	if n := p.panics.Load(); n != 1 {
+		t.Errorf("%d panics counted, want 1", n)
+	}
+	for _, want := range []string{"probe panicked", "service:node", "index out of range", "TestPoolContainsPanic"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log lacks %q:\n%s", want, log.String())
 		}

@@ -142,6 +142,7 @@ type TargetStats struct {
 
 	Delivered uint64 // alerts that the target has
 	Failed    uint64 // tries that failed and were to be repeated
+	Panics    uint64 // those of them that were faults in the notifier
 	Refused   uint64 // alerts refused for good
 	GivenUp   uint64 // alerts given up after an hour of tries
 	Merged    uint64 // alerts that became part of a newer one
@@ -150,8 +151,8 @@ type TargetStats struct {
 
 // counters are the numbers of TargetStats while they move.
 type counters struct {
-	delivered, failed, refused, givenUp, merged atomic.Uint64
-	queued                                      atomic.Int64
+	delivered, failed, panics, refused, givenUp, merged atomic.Uint64
+	queued                                              atomic.Int64
 }
 
 // Stats returns the numbers of all targets. It may be called at any time.
@@ -163,6 +164,7 @@ func (d *Dispatcher) Stats() []TargetStats {
 			Channel:   q.target.Channel,
 			Delivered: q.count.delivered.Load(),
 			Failed:    q.count.failed.Load(),
+			Panics:    q.count.panics.Load(),
 			Refused:   q.count.refused.Load(),
 			GivenUp:   q.count.givenUp.Load(),
 			Merged:    q.count.merged.Load(),

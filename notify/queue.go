@@ -33,7 +33,6 @@ type queue struct {
 	tries   int        // of the first one
 	began   time.Time  // when its first try began
 	hold    time.Time  // until when the service wants to be left alone
-	crashed bool       // whether a panic was reported
 }
 
 func newQueue(t Target, journal Journal, log *slog.Logger) *queue {
@@ -119,9 +118,10 @@ func (q *queue) settle(err error) time.Duration {
 	}
 
 	q.count.failed.Add(1)
-	if crash, ok := errors.AsType[*panicError](err); ok && !q.crashed {
-		q.crashed = true
-		q.log.Error("notifier panicked", "err", err, "stack", crash.stack)
+	if crash, ok := errors.AsType[*panicError](err); ok {
+		if q.count.panics.Add(1) == 1 {
+			q.log.Error("notifier panicked", "err", err, "stack", crash.stack)
+		}
 	}
 	wait := min(firstWait<<min(q.tries-1, 16), longestWait)
 	q.hold = time.Time{}
