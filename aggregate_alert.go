@@ -29,6 +29,7 @@ type alerter struct {
 
 	started bool      // the start-up notification went out, or is not wanted
 	starts  bool      // it is due
+	line    lineState // of the monitor's own connection
 	gather  time.Time // when what was gathered is told; zero: nothing was
 
 	reminders int       // sent since the page died
@@ -118,6 +119,13 @@ func (a *alerter) due(st *state, now time.Time) (notify.Alert, bool) {
 			return a.tell(st, notify.Changed, now), true
 		}
 	}
+	if a.line.due(now) {
+		kind := notify.Notice
+		if !a.started { // what is still unknown will be for long
+			a.started, kind = true, notify.Startup
+		}
+		return a.tell(st, kind, now), true
+	}
 	if at, ok := a.nextReminder(); ok && !now.Before(at) {
 		a.reminders++
 		a.reminder = now.Add(a.reminderWait())
@@ -131,7 +139,11 @@ func (a *alerter) wake() (time.Time, bool) {
 	if !a.gather.IsZero() {
 		return a.gather, true
 	}
-	return a.nextReminder()
+	at, ok := a.nextReminder()
+	if told, waits := a.line.wake(); waits && (!ok || told.Before(at)) {
+		return told, true
+	}
+	return at, ok
 }
 
 // nextReminder returns when the next reminder is due. One that falls into a
@@ -164,6 +176,7 @@ func (a *alerter) tell(st *state, kind notify.Kind, now time.Time) notify.Alert 
 		Kind:     kind,
 		Status:   notify.Status(st.tally.worst().String()),
 		Time:     now,
+		Note:     a.line.note(now),
 		Page:     a.page,
 		Escalate: a.conf.Escalate,
 	}

@@ -72,11 +72,15 @@ func (p *play) describe(a notify.Alert) string {
 	for _, path := range a.Recovered {
 		s += " -" + node(path)
 	}
+	if a.Note != "" {
+		s += " | " + a.Note
+	}
 	return s
 }
 
 // at applies steps at a time since the beginning, each as "a=dead" (the
-// result of a check), "mute=60s" or "unmute".
+// result of a check), "a=?" (an inconclusive one), "mute=60s", "unmute",
+// "line=down" or "line=up".
 func (p *play) at(t time.Duration, steps ...string) {
 	p.until(p.begin.Add(t))
 	for _, step := range steps {
@@ -90,7 +94,13 @@ func (p *play) at(t time.Duration, steps ...string) {
 			p.st.alerter.muted = p.now.Add(d)
 		case "unmute":
 			p.st.alerter.muted = time.Time{}
+		case "line":
+			lineReport{value == "down"}.apply(p.st, p.now)
 		default:
+			if value == "?" {
+				inconclusive{p.replicas[name[0]-'a']}.apply(p.st, p.now)
+				continue
+			}
 			s := status(slices.Index(statusNames[:], value))
 			p.st.settle(result{replica: p.replicas[name[0]-'a'], status: s, at: p.now}, p.now)
 		}

@@ -64,8 +64,9 @@ type nodeTrack struct {
 	kept   date // days before this one did not change since they were kept
 }
 
-// fresh reports whether this process found out the replica's status.
-func (r *replicaState) fresh() bool { return r.checked && !r.stale }
+// fresh reports whether this process found out the replica's status, and it
+// still holds as far as the monitor can see.
+func (r *replicaState) fresh() bool { return r.checked && !r.stale && !r.doubt }
 
 // condition is the node's status as far as its history is concerned: the
 // worst of its fresh replicas. It is not known before one is; nor while one

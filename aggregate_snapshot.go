@@ -13,6 +13,7 @@ type snapshot struct {
 	seq      uint64    // grows by one with each snapshot
 	status   status    // the page's status
 	checked  bool      // whether every poll and script replica was checked once
+	lineDown time.Time // since when the monitor's own connection is down; zero: it works
 	services []*serviceView
 	crowded  bool // few more replicas that report are taken
 
@@ -42,6 +43,7 @@ type replicaView struct {
 	status  status
 	checked bool          // false: not checked yet; counts as healthy
 	stale   bool          // known from before a restart, not checked since
+	doubt   bool          // known from before the monitor's own connection went down
 	latency time.Duration // of a poll or script replica; 0 when unknown
 	since   time.Time     // when it took this status
 	reason  string

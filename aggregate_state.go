@@ -59,6 +59,7 @@ type replicaState struct {
 	status  status
 	checked bool // a result or report has come
 	stale   bool // what is known is from before a restart
+	doubt   bool // the last check said nothing, as the monitor's own connection was down
 	latency time.Duration
 	reason  string
 	since   time.Time
@@ -105,6 +106,9 @@ func newState(conf *Config, now time.Time) *state {
 func (st *state) adopt(conf *Config, now time.Time) {
 	before := slices.Collect(st.allNodes())
 	st.take(conf, now)
+	if len(conf.Connectivity) == 0 { // nobody would tell that it works again
+		lineReport{down: false}.apply(st, now)
+	}
 	st.history.adopt(st, before, now)
 }
 
@@ -285,7 +289,7 @@ func (st *state) set(r *replicaState, s status, reason string, now time.Time) {
 	said := r.reason
 	r.reason = reason
 	from, fresh, known, stale := r.status, r.fresh(), r.checked, r.stale
-	r.checked, r.stale, r.status = true, false, s
+	r.checked, r.stale, r.doubt, r.status = true, false, false, s
 	if !known || from != s {
 		r.since = now
 		st.keepReplica(r)
@@ -359,6 +363,7 @@ func (st *state) snapshot(now time.Time) *snapshot {
 		status:        st.tally.worst(),
 		checked:       st.waiting == 0,
 		crowded:       st.reported() >= crowdedFrom,
+		lineDown:      st.alerter.line.down,
 		services:      services,
 		announcements: st.announcements[:len(st.announcements):len(st.announcements)],
 	}
@@ -391,6 +396,7 @@ func (ns *nodeState) show() *nodeView {
 			status:  r.status,
 			checked: r.checked,
 			stale:   r.stale,
+			doubt:   r.doubt,
 			latency: r.latency,
 			since:   r.since,
 			reason:  r.reason,

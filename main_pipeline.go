@@ -33,10 +33,12 @@ func newPipeline(conf *Config, events chan<- event, s *store, log *slog.Logger) 
 	}
 	scripter := newScripter(conf.Metrics.ScriptInterval, log)
 	targets := conf.Notify.Targets(version)
+	poll := newPollPool(conf.Metrics, poller.check, events, log)
+	poll.line = newLine(conf.Connectivity, poller.reach, events, log)
 	return &pipeline{
 		conf:       conf,
 		poller:     poller,
-		poll:       newPollPool(conf.Metrics, poller.check, events, log),
+		poll:       poll,
 		script:     newScriptPool(conf.Metrics, scripter.check, events, log),
 		targets:    targets,
 		dispatcher: notify.NewDispatcher(targets, s, log),
@@ -51,6 +53,7 @@ func (p *pipeline) watch(ctx context.Context, a *aggregator, alerts chan<- notif
 	own := replicas(p.conf.Services)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.poll.run(ctx, ofMode(own, modePoll)) })
+	g.Go(func() error { return p.poll.line.run(ctx) })
 	g.Go(func() error { return p.script.run(ctx, ofMode(own, modeScript)) })
 	g.Go(func() error { return a.run(ctx) })
 	return g.Wait()

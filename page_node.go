@@ -112,7 +112,7 @@ func appendSquare(b []byte, n *Node, r *replicaView, number int, zone *time.Loca
 	state := r.state()
 	b = append(b, `<li><button type="button" class="r `...)
 	b = append(b, state...)
-	if r.stale {
+	if r.stale || r.doubt {
 		b = append(b, " stale"...)
 	}
 	b = append(b, `" title="`...)
@@ -135,7 +135,7 @@ func appendDetail(b []byte, n *Node, r *replicaView, number int) []byte {
 	b = strconv.AppendInt(b, int64(number), 10)
 	b = append(b, ": "...)
 	b = append(b, stateWord(r.state())...)
-	if r.stale {
+	if r.stale || r.doubt {
 		b = append(b, ", as last known"...)
 	}
 	if n.RevealReplicaName {

@@ -189,6 +189,17 @@ func startingSample() *snapshot {
 	return s
 }
 
+// offlineSample is what is shown while the monitor's own connection is down.
+func offlineSample() *snapshot {
+	doubtful := func(r replicaView) replicaView { r.doubt = true; return r }
+	s := newSampler().
+		service("Website", node("Front pages", modePoll, doubtful(polled("https://a.internal/", healthy, 23)), doubtful(unchecked("https://b.internal/")))).
+		service("Office", node("Printer", modePoll, polled("tcp://10.0.0.9:631", healthy, 2))).
+		snapshot
+	s.lineDown = sampleTime.Add(-7 * time.Minute)
+	return s
+}
+
 // hostileLabel tries everything that text on a page may try.
 const hostileLabel = "<script>alert(1)</script>\"'&{{.}}\u202Eabc\u2066\x1b[2J"
 
@@ -230,6 +241,7 @@ var samples = map[string]func() *snapshot{
 	"mixed":    mixedSample,
 	"empty":    emptySample,
 	"starting": startingSample,
+	"offline":  offlineSample,
 	"hostile":  hostileSample,
 }
 

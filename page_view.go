@@ -33,9 +33,10 @@ type PageView struct {
 	Lead      string // the same for people
 	Ask       string // what goes before the link to support
 	Affected  []string
-	More      int  // affected services that are not named
-	Stale     bool // some of it is known from before a restart
-	Empty     bool // nothing is configured
+	More      int     // affected services that are not named
+	Stale     bool    // some of it is known from before a restart
+	Offline   *Moment // since when the monitor's own connection is down; nil: it works
+	Empty     bool    // nothing is configured
 	Refreshed Moment
 	Year      int
 
@@ -109,6 +110,10 @@ func newPageView(st *site, s *snapshot) *PageView {
 		Refreshed: newMoment(s.at, zone, secondForm),
 		Year:      s.at.Year(),
 	}
+	if !s.lineDown.IsZero() {
+		m := newMoment(s.lineDown, zone, minuteForm)
+		v.Offline = &m
+	}
 	v.describe(s)
 	for _, a := range slices.Backward(s.announcements) {
 		v.Announcements = append(v.Announcements, AnnouncementView{
@@ -175,6 +180,11 @@ func (v *PageView) describe(s *snapshot) {
 		v.Sentence = "Checking all systems"
 		v.Headline = "The first checks are under way"
 		v.Lead = "Nothing was found to be wrong so far. What was not checked yet is shown with a dashed edge."
+	case v.State == stateHealthy && v.Offline != nil:
+		v.Sentence = "All systems were healthy when last checked"
+		v.Headline = "Everything worked when it was last checked"
+		v.Lead = "What changed since may not be shown yet."
+		v.Ask = "If something does not work for you,"
 	case v.State == stateHealthy:
 		v.Sentence = "All systems are healthy"
 		v.Headline = "Everything works as it should"

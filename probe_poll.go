@@ -61,12 +61,9 @@ func (p *poller) close() error { return p.pinger.close() }
 // check makes one check of r's target: a good answer in less than
 // PollDelaySick is healthy, a slower one sick, and anything else dead.
 func (p *poller) check(ctx context.Context, r *replica) result {
-	limit := p.metrics.PollDelayDead
-	if r.target().Scheme == "icmp" {
-		limit = min(limit, pingLimit)
-	}
+	limit := r.target().limit(p.metrics.PollDelayDead)
 	start := time.Now()
-	latency, err := p.ask(ctx, r, limit)
+	latency, err := p.ask(ctx, r.target(), r.node, limit)
 	end := time.Now()
 	if latency == 0 {
 		latency = end.Sub(start)
@@ -83,10 +80,26 @@ func (p *poller) check(ctx context.Context, r *replica) result {
 	return res
 }
 
-// ask gets an answer of r's target and returns the latency if that is another
-// than the time it took.
-func (p *poller) ask(ctx context.Context, r *replica, limit time.Duration) (time.Duration, error) {
-	t := r.target()
+// reach returns nil when t answers as a healthy replica does, however slowly.
+func (p *poller) reach(ctx context.Context, t *Target) error {
+	limit := t.limit(min(lineLimit, p.metrics.PollDelayDead))
+	if _, err := p.ask(ctx, t, new(Node), limit); err != nil {
+		return fmt.Errorf("%s: %s", withoutUser(t.Raw), reasonFor(err, limit, time.Now()))
+	}
+	return nil
+}
+
+// limit is how long t has to answer where others have most.
+func (t *Target) limit(most time.Duration) time.Duration {
+	if t.Scheme == "icmp" {
+		return min(most, pingLimit)
+	}
+	return most
+}
+
+// ask gets an answer of t, a target of n, and returns the latency if that is
+// another than the time it took.
+func (p *poller) ask(ctx context.Context, t *Target, n *Node, limit time.Duration) (time.Duration, error) {
 	host, err := asciiHost(t.Host)
 	if err != nil {
 		return 0, err
@@ -99,7 +112,7 @@ func (p *poller) ask(ctx context.Context, r *replica, limit time.Duration) (time
 	addr := net.JoinHostPort(host, t.Port)
 	switch t.Scheme {
 	case "http", "https":
-		return 0, p.checkHTTP(ctx, t.URL, addr, r.node)
+		return 0, p.checkHTTP(ctx, t.URL, addr, n)
 	case "tcp":
 		return 0, p.checkTCP(ctx, addr)
 	case "ssh":

@@ -15,6 +15,7 @@ type pool struct {
 	schedule schedule
 	retries  int // further checks after one that came back dead
 	probe    prober
+	line     *line // what dead results depend on; nil: they always count
 	events   chan<- event
 	log      *slog.Logger
 
@@ -150,8 +151,15 @@ func (p *pool) work(ctx context.Context, jobs <-chan *entry, finished chan<- *en
 		e.again = res.status == dead && e.tries < p.retries
 		e.tries++
 		if !e.again {
+			var ev event = res
+			if res.status == dead && !p.line.bears(ctx, e.started) {
+				ev = inconclusive{e.replica}
+			}
+			if ctx.Err() != nil {
+				return
+			}
 			select {
-			case p.events <- res:
+			case p.events <- ev:
 			case <-ctx.Done():
 				return
 			}

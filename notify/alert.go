@@ -17,13 +17,17 @@ const (
 	Dead    Status = "dead"
 )
 
-// Kind is why an alert is sent, in the webhook's words.
+// Kind is why an alert is sent. The first three are the webhook's words.
 type Kind string
 
 const (
 	Startup  Kind = "startup"
 	Changed  Kind = "changed"
 	Reminder Kind = "reminder"
+
+	// A Notice has something to say of the monitor, not of what it watches. It
+	// is what its Note says.
+	Notice Kind = "notice"
 )
 
 // An Alert is everything that a channel may say. It is a value: nobody changes

@@ -321,16 +321,17 @@ func TestWebhookIsTheSeeds(t *testing.T) {
 	}
 	w := Webhook{HookURL: "https://example.com/"}
 	for _, tt := range []struct {
+		kind Kind
 		dead []Replica
 		want string
 	}{
-		{a.Dead, `{"type":"changed","status":"dead","time":"08:58:28 UTC+0200",` +
+		{Changed, a.Dead, `{"type":"changed","status":"dead","time":"08:58:28 UTC+0200",` +
 			`"replicas":["web:core:tcp://edge-3.pool.net.crisp.chat:80"],` +
 			`"page":{"title":"Crisp Status","url":"https://status.crisp.chat/"},`},
-		{nil, `{"type":"changed","status":"dead","time":"08:58:28 UTC+0200","replicas":[],` +
+		{Notice, nil, `{"type":"changed","status":"dead","time":"08:58:28 UTC+0200","replicas":[],` +
 			`"page":{"title":"Crisp Status","url":"https://status.crisp.chat/"},`},
 	} {
-		a.Dead = tt.dead
+		a.Kind, a.Dead = tt.kind, tt.dead
 		req, err := w.request(a, at)
 		if err != nil {
 			t.Fatal(err)

@@ -155,6 +155,9 @@ func (n *emailNotifier) messageID(a Alert, env envelope) string {
 func subject(a Alert) string {
 	const most = 150 // runes
 	s := strings.ToUpper(string(a.Status))
+	if a.Kind == Notice {
+		s = "NOTICE: " + s
+	}
 	if a.Test {
 		s = "TEST: " + s
 	}

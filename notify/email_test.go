@@ -61,6 +61,11 @@ func TestEmailMessage(t *testing.T) {
 		alert:   Alert{ID: "6", Kind: Changed, Status: Healthy, Time: at, Test: true},
 		from:    `<vigil@example.com>`,
 		subject: "TEST: HEALTHY",
+	}, {
+		name:    "notice",
+		alert:   Alert{ID: "7", Kind: Notice, Status: Healthy, Time: at, Note: "note"},
+		from:    `<vigil@example.com>`,
+		subject: "NOTICE: HEALTHY",
 	}} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newEmailNotifier(&Email{From: "vigil@example.com"}, "Ops <ops@example.com>", Page{Title: tt.title}).(*emailNotifier)

@@ -54,6 +54,8 @@ func headline(a Alert) string {
 		line = fmt.Sprintf("%s started up: %s", title, a.Status)
 	case Reminder:
 		line = fmt.Sprintf("%s is still %s", title, a.Status)
+	case Notice:
+		line = fmt.Sprintf("%s, a notice on the monitor itself: %s", title, a.Status)
 	default:
 		line = fmt.Sprintf("%s changed: %s", title, a.Status)
 	}

@@ -97,6 +97,16 @@ This may be a repeat: the monitor was restarted while it was being sent.
 
 Time: 08:58:28 UTC+0200
 Page: https://status.example.com/`},
+		{"notice", deadAlert().with(func(a *Alert) { a.Kind, a.Dead, a.Note = Notice, a.Dead[1:], "The monitor's own line is down." }), 0,
+			`Crisp Status, a notice on the monitor itself: dead
+
+1 replica dead:
+- web:core:tcp://edge-4.example.net:80
+
+The monitor's own line is down.
+
+Time: 08:58:28 UTC+0200
+Page: https://status.example.com/`},
 		{"test", deadAlert().with(func(a *Alert) { a.Test, a.Status, a.Dead = true, Healthy, nil }), 0,
 			`TEST: Crisp Status changed: healthy
 

@@ -56,8 +56,11 @@ func (w *Webhook) request(a Alert, now time.Time) (*http.Request, error) {
 		LateSeconds: int(lateness(a, now).Seconds()),
 		Test:        a.Test,
 	}
-	if a.Kind == Reminder {
+	switch a.Kind {
+	case Reminder:
 		p.Reminder = a.Reminders
+	case Notice: // receivers know three types; what is told beside them stands in the note
+		p.Type = Changed
 	}
 	for _, r := range a.Dead {
 		p.Replicas = append(p.Replicas, r.Path)
