@@ -47,7 +47,7 @@ func TestIncidents(t *testing.T) {
 			"a 8s-now, b 5s-now, a 0s-6s"},
 		{"shown for 14 days", []step{{0, "a=dead"}, {5 * s, "a=healthy"}}, 5*s + 14*d, "a 0s-5s"},
 		{"and no longer", []step{{0, "a=dead"}, {5 * s, "a=healthy"}}, 15 * d, ""},
-		{"unless it lasts", []step{{0, "a=dead"}}, 100 * d, "a 0s-now"},
+		{"unless it lasts", []step{{0, "a=dead"}}, 20 * d, "a 0s-now"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
