@@ -1,0 +1,195 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// crowd is a config of n replicas, ten to a node and three nodes to a service,
+// as poll or push replicas.
+func crowd(n int, m mode) *Config {
+	conf := &Config{Metrics: Metrics{
+		PollInterval: 10 * time.Second, PollDelayDead: 10 * time.Second, PushDelayDead: 20 * time.Second,
+		CPUSickAbove: 0.9, RAMSickAbove: 0.9,
+	}}
+	const perNode = 10
+	for i := range n / perNode {
+		if i%3 == 0 {
+			conf.Services = append(conf.Services, &Service{ID: fmt.Sprintf("service-%d", i)})
+		}
+		node := &Node{ID: fmt.Sprintf("node-%d", i), Mode: m}
+		if m == modePoll {
+			for k := range perNode {
+				node.Targets = append(node.Targets, Target{Raw: fmt.Sprintf("tcp://host-%d-%d.example.net:80", i, k)})
+			}
+		}
+		s := conf.Services[len(conf.Services)-1]
+		s.Nodes = append(s.Nodes, node)
+	}
+	return conf
+}
+
+// A crowdPlay is a state of many replicas that are checked, or report, again
+// and again.
+type crowdPlay struct {
+	st    *state
+	now   time.Time
+	own   []*replica // of a poll play, in the order of their checks
+	hosts []int32    // of a push play, in the order of their reports
+	next  int
+	batch int // events between two snapshots
+}
+
+// newCrowdPlay has each replica checked, or report, once.
+func newCrowdPlay(n int, m mode) *crowdPlay {
+	// An interval of 10 s and ten snapshots a second make a hundredth of all
+	// replicas change from one to the next.
+	p := &crowdPlay{now: time.Now(), batch: n / 100}
+	conf := crowd(n, m)
+	p.st = newState(conf, p.now)
+	p.own = replicas(conf.Services)
+	if m == modePush {
+		rnd := rand.New(rand.NewPCG(1, 2))
+		for _, i := range rnd.Perm(n) { // hosts report in no order
+			p.hosts = append(p.hosts, int32(i))
+		}
+	}
+	p.run(n)
+	return p
+}
+
+// event returns the next event, as new as one from a worker or a handler.
+func (p *crowdPlay) event() event {
+	if p.hosts == nil {
+		return result{replica: p.own[p.next], latency: time.Millisecond}
+	}
+	host := int(p.hosts[p.next])
+	services := p.st.conf.Services
+	return &loadReport{
+		node: services[host/30].Nodes[host/10%3],
+		parsedReport: parsedReport{
+			replica:  "host-" + strconv.Itoa(host) + ".example.net",
+			interval: 30 * time.Second,
+			load:     &replicaLoad{cpu: 0.2, ram: 0.4},
+		},
+	}
+}
+
+// run applies n events and takes the snapshots between them.
+func (p *crowdPlay) run(n int) {
+	for range n {
+		p.event().apply(p.st, p.now)
+		if p.next++; p.next == 100*p.batch {
+			p.next = 0
+		}
+		if p.next%p.batch == 0 {
+			p.now = p.now.Add(100 * time.Millisecond)
+			p.st.expire(p.now)
+			p.st.snapshot(p.now)
+		}
+	}
+}
+
+// BenchmarkGrowth shows what a result or a report costs the aggregator,
+// snapshots and the collector included, with 1,000, 10,000 and 100,000 replicas, in turns. The
+// metric "growth" is the cost with 100,000 over that with 1,000: at most 1.3.
+func BenchmarkGrowth(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		mode mode
+	}{{"result", modePoll}, {"report", modePush}} {
+		b.Run(c.name, func(b *testing.B) {
+			var plays []*crowdPlay
+			sizes := []int{1000, 10_000, 100_000}
+			for _, n := range sizes {
+				plays = append(plays, newCrowdPlay(n, c.mode))
+			}
+			const round = 20_000
+			spent := make([][]float64, len(plays)) // CPU time of an event in ns, of each round
+			for b.Loop() {
+				for i, p := range plays {
+					before := cpuTime()
+					p.run(round)
+					spent[i] = append(spent[i], float64(cpuTime()-before)/round)
+				}
+			}
+			for i, n := range sizes {
+				slices.Sort(spent[i])
+				b.ReportMetric(spent[i][len(spent[i])/2], fmt.Sprintf("cpu-ns/%s-of-%d", c.name, n))
+			}
+			small, large := spent[0], spent[2]
+			b.ReportMetric(large[len(large)/2]/small[len(small)/2], "growth(1.3)")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkSnapshot shows that a snapshot costs what changed: one replica of a
+// node with very many, and one of a node among very many.
+func BenchmarkSnapshot(b *testing.B) {
+	for _, n := range []int{1000, 10_000, 100_000} {
+		node := &Node{ID: "node", Mode: modePush}
+		for name, conf := range map[string]*Config{
+			"replicas-of-one-node": {Services: []*Service{{ID: "service", Nodes: []*Node{node}}}},
+			"replicas-by-ten":      crowd(n, modePush),
+		} {
+			b.Run(fmt.Sprintf("%d-%s", n, name), func(b *testing.B) {
+				now := time.Now()
+				st := newState(conf, now)
+				first := st.services[0].nodes[0]
+				if len(st.nodes) == 1 {
+					for i := range n {
+						st.addReplica(first, strconv.Itoa(i))
+					}
+				} else {
+					for ns := range st.allNodes() {
+						for i := range 10 {
+							st.addReplica(ns, strconv.Itoa(i))
+						}
+					}
+				}
+				st.snapshot(now)
+				b.ReportAllocs()
+				for b.Loop() {
+					st.set(first.replicas[0], healthy, "", now)
+					st.snapshot(now)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkAlert shows what it takes to decide an alert: of replicas that all
+// die together, and of one that dies and comes back among very many.
+func BenchmarkAlert(b *testing.B) {
+	for _, n := range []int{1000, 100_000} {
+		for _, dying := range []int{1, n / 10} {
+			b.Run(fmt.Sprintf("%d-of-%d", dying, n), func(b *testing.B) {
+				conf := crowd(n, modePoll)
+				now := time.Now()
+				st := newState(conf, now)
+				own := replicas(conf.Services)
+				for _, r := range own {
+					st.settle(result{replica: r}, now)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					for _, s := range []status{dead, healthy} {
+						for _, r := range own[:dying] {
+							st.settle(result{replica: r, status: s, reason: "connection refused"}, now)
+						}
+						now = now.Add(gatherTime)
+						alert, ok := st.alerter.due(st, now)
+						if !ok || len(alert.Dead)+len(alert.Recovered) != dying {
+							b.Fatalf("alert %v of %d dead and %d recovered", ok, len(alert.Dead), len(alert.Recovered))
+						}
+					}
+				}
+			})
+		}
+	}
+}
