@@ -8,24 +8,44 @@ import (
 // deadlineHeap holds the push and local replicas that are alive, the one
 // whose deadline comes first on top: each dies at the second when its time is
 // up, without a sweep over all of them.
-type deadlineHeap []*replicaState
+//
+// A report only moves a deadline back. So an entry stays where it is then, and
+// is looked at anew when the time that it says is up: a report costs the heap
+// nothing, however many replicas there are.
+type deadlineHeap []deadlineEntry
 
-// next returns the first deadline.
+// A deadlineEntry says that nothing is due for a replica before a time. The
+// time stands here too so that the heap is ordered without a look at replicas,
+// which lie all over the memory.
+type deadlineEntry struct {
+	at      time.Time
+	replica *replicaState
+}
+
+// next returns when something may be due.
 func (h deadlineHeap) next() (time.Time, bool) {
 	if len(h) == 0 {
 		return time.Time{}, false
 	}
-	return h[0].deadline, true
+	return h[0].at, true
 }
 
 // set gives the replica a new deadline.
 func (h *deadlineHeap) set(r *replicaState, at time.Time) {
+	sooner := at.Before(r.deadline)
 	r.deadline = at
-	if r.heaped > 0 {
-		heap.Fix(h, r.heaped-1)
-	} else {
-		heap.Push(h, r)
+	switch {
+	case r.heaped == 0:
+		heap.Push(h, deadlineEntry{at, r})
+	case sooner:
+		h.move(r)
 	}
+}
+
+// move puts the replica where its deadline says.
+func (h *deadlineHeap) move(r *replicaState) {
+	(*h)[r.heaped-1].at = r.deadline
+	heap.Fix(h, r.heaped-1)
 }
 
 // remove takes the replica's deadline away.
@@ -36,25 +56,25 @@ func (h *deadlineHeap) remove(r *replicaState) {
 }
 
 func (h deadlineHeap) Len() int           { return len(h) }
-func (h deadlineHeap) Less(i, j int) bool { return h[i].deadline.Before(h[j].deadline) }
+func (h deadlineHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
 func (h deadlineHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].heaped, h[j].heaped = i+1, j+1
+	h[i].replica.heaped, h[j].replica.heaped = i+1, j+1
 }
 
 func (h *deadlineHeap) Push(x any) {
-	r := x.(*replicaState)
-	*h = append(*h, r)
-	r.heaped = len(*h)
+	e := x.(deadlineEntry)
+	*h = append(*h, e)
+	e.replica.heaped = len(*h)
 }
 
 func (h *deadlineHeap) Pop() any {
 	old := *h
-	r := old[len(old)-1]
-	old[len(old)-1] = nil
+	e := old[len(old)-1]
+	old[len(old)-1] = deadlineEntry{}
 	*h = old[:len(old)-1]
-	r.heaped = 0
-	return r
+	e.replica.heaped = 0
+	return e
 }
 
 // expire does what is due by now without any event, but for alerts: it looks
@@ -66,7 +86,11 @@ func (st *state) expire(now time.Time) {
 		if !ok || now.Before(at) {
 			return
 		}
-		r := st.deadlines[0]
+		r := st.deadlines[0].replica
+		if now.Before(r.deadline) {
+			st.deadlines.move(r)
+			continue
+		}
 		st.deadlines.remove(r)
 		st.set(r, dead, "no report in "+r.grace.String(), now)
 	}

@@ -81,6 +81,6 @@ func (i inconclusive) apply(st *state, now time.Time) {
 	}
 	ns.track.fresh[r.status]--
 	r.doubt = true
-	st.touch(ns)
+	st.touchReplica(r)
 	st.observe(ns, "", now)
 }

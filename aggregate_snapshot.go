@@ -33,7 +33,7 @@ type serviceView struct {
 type nodeView struct {
 	conf     *Node
 	status   status
-	replicas []replicaView
+	replicas []*replicaView
 	history  *nodeHistory // never nil in what the state publishes
 }
 

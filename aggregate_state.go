@@ -48,8 +48,11 @@ type nodeState struct {
 	tally    tally
 	track    nodeTrack
 	index    int // in service.nodes
-	view     *nodeView
-	dirty    bool
+
+	view    *nodeView
+	dirty   bool
+	views   []*replicaView  // by index, as last published; never changed in place
+	changed []*replicaState // since then
 }
 
 type replicaState struct {
@@ -65,6 +68,7 @@ type replicaState struct {
 	since   time.Time
 	load    *replicaLoad
 	unkept  bool // something is in ledger.later, but not in the files
+	changed bool // it is in node.changed
 
 	// Of push and local replicas:
 	grace    time.Duration // from a report to the deadline
@@ -204,7 +208,8 @@ func (st *state) add(ns *nodeState, r *replicaState) {
 		ns.byID[r.id] = r
 	}
 	st.count(ns, r.status, +1)
-	st.touch(ns)
+	r.changed = false // it may be noted with the node of another config
+	st.touchReplica(r)
 }
 
 // dropReplica takes a replica out of its node.
@@ -213,6 +218,12 @@ func (st *state) dropReplica(r *replicaState, now time.Time) {
 	ns.replicas = slices.Delete(ns.replicas, r.index, r.index+1)
 	for i, later := range ns.replicas[r.index:] {
 		later.index = r.index + i
+	}
+	if r.index < len(ns.views) {
+		ns.views = slices.Concat(ns.views[:r.index], ns.views[r.index+1:])
+	}
+	if r.changed {
+		ns.changed = slices.DeleteFunc(ns.changed, func(other *replicaState) bool { return other == r })
 	}
 	delete(ns.byID, r.id)
 	st.count(ns, r.status, -1)
@@ -283,9 +294,19 @@ func (st *state) touch(ns *nodeState) {
 	}
 }
 
+// touchReplica notes that the replica has to be shown anew. Whoever changes
+// what a view shows of one calls it.
+func (st *state) touchReplica(r *replicaState) {
+	st.touch(r.node)
+	if !r.changed {
+		r.changed = true
+		r.node.changed = append(r.node.changed, r)
+	}
+}
+
 // set gives the replica a status and the reason for it.
 func (st *state) set(r *replicaState, s status, reason string, now time.Time) {
-	st.touch(r.node)
+	st.touchReplica(r)
 	said := r.reason
 	r.reason = reason
 	from, fresh, known, stale := r.status, r.fresh(), r.checked, r.stale
@@ -383,25 +404,38 @@ func (ss *serviceState) show() *serviceView {
 	return v
 }
 
+// show returns the node as it is now. Replicas that did not change are shared
+// with the last view, so that one among very many costs little more than it
+// does among few.
 func (ns *nodeState) show() *nodeView {
-	v := &nodeView{
+	if len(ns.changed) > 0 {
+		views := make([]*replicaView, len(ns.replicas))
+		copy(views, ns.views)
+		for _, r := range ns.changed {
+			views[r.index] = r.show()
+			r.changed = false
+		}
+		clear(ns.changed)
+		ns.views, ns.changed = views, ns.changed[:0]
+	}
+	return &nodeView{
 		conf:     ns.conf,
 		status:   ns.tally.worst(),
-		replicas: make([]replicaView, len(ns.replicas)),
+		replicas: ns.views,
 		history:  ns.track.past,
 	}
-	for i, r := range ns.replicas {
-		v.replicas[i] = replicaView{
-			id:      r.id,
-			status:  r.status,
-			checked: r.checked,
-			stale:   r.stale,
-			doubt:   r.doubt,
-			latency: r.latency,
-			since:   r.since,
-			reason:  r.reason,
-			load:    r.load,
-		}
+}
+
+func (r *replicaState) show() *replicaView {
+	return &replicaView{
+		id:      r.id,
+		status:  r.status,
+		checked: r.checked,
+		stale:   r.stale,
+		doubt:   r.doubt,
+		latency: r.latency,
+		since:   r.since,
+		reason:  r.reason,
+		load:    r.load,
 	}
-	return v
 }

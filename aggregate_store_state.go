@@ -98,6 +98,7 @@ func (st *state) restoreReplica(r *replicaState, rec *replicaRecord, now time.Ti
 	r.status = status(s)
 	st.count(r.node, r.status, +1)
 	r.checked, r.stale = true, true
+	st.touchReplica(r)
 	r.reason, r.since = rec.Reason, rec.Since.Local()
 	if r.node.byID == nil {
 		return

@@ -77,6 +77,62 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
+// What a snapshot shows is what the state knew, whatever comes and goes, and
+// stays so when the state goes on.
+func TestSnapshotShares(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	conf := &Config{Services: []*Service{{ID: "s", Nodes: []*Node{{ID: "a", Mode: modePush}, {ID: "b", Mode: modePush}}}}}
+	now := time.Unix(1e9, 0)
+	st := newState(conf, now)
+	known := func() string {
+		out := ""
+		for ns := range st.allNodes() {
+			for _, r := range ns.replicas {
+				out += fmt.Sprintln(ns.conf.ID, *r.show())
+			}
+		}
+		return out
+	}
+	shown := func(s *snapshot) string {
+		out := ""
+		for _, nv := range s.services[0].nodes {
+			for _, r := range nv.replicas {
+				out += fmt.Sprintln(nv.conf.ID, *r)
+			}
+		}
+		return out
+	}
+	var last *snapshot
+	var lastShown string
+	for i := range 5000 {
+		now = now.Add(time.Second)
+		ns := st.services[0].nodes[rnd.IntN(2)]
+		switch id := fmt.Sprint(rnd.IntN(8)); {
+		case i%1000 == 999:
+			copied := *conf
+			copied.Services = []*Service{{ID: "s", Nodes: []*Node{{ID: "b", Mode: modePush}, {ID: "a", Mode: modePush}}}}
+			st.adopt(&copied, now)
+		case ns.byID[id] == nil:
+			st.addReplica(ns, id)
+		case rnd.IntN(4) == 0:
+			st.dropReplica(ns.byID[id], now)
+		default:
+			ns.byID[id].latency = time.Duration(i)
+			st.set(ns.byID[id], status(rnd.IntN(3)), fmt.Sprint(i), now)
+		}
+		if rnd.IntN(3) > 0 {
+			continue
+		}
+		if last != nil && shown(last) != lastShown {
+			t.Fatalf("after step %d the snapshot before it shows\n%s\nnot\n%s", i, shown(last), lastShown)
+		}
+		last = st.snapshot(now)
+		if lastShown = shown(last); lastShown != known() {
+			t.Fatalf("after step %d a snapshot shows\n%s\nnot\n%s", i, lastShown, known())
+		}
+	}
+}
+
 // The counters of the tree must always say what a walk over it would.
 func TestTallies(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))

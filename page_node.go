@@ -37,7 +37,7 @@ type HistoryView struct {
 
 // state is what the page shows for the node.
 func (nv *nodeView) state() string {
-	known := func(r replicaView) bool { return r.state() != statePending }
+	known := func(r *replicaView) bool { return r.state() != statePending }
 	if nv.status != healthy || slices.ContainsFunc(nv.replicas, known) {
 		return nv.status.String()
 	}
@@ -45,7 +45,7 @@ func (nv *nodeView) state() string {
 }
 
 // state is what the page shows for the replica.
-func (r replicaView) state() string {
+func (r *replicaView) state() string {
 	if !r.checked && !r.stale {
 		return statePending
 	}
@@ -75,8 +75,7 @@ func newNodeView(sv *serviceView, nv *nodeView, now time.Time) *NodeView {
 	}
 	var squares []byte
 	shown := 0
-	for i := range nv.replicas {
-		r := &nv.replicas[i]
+	for i, r := range nv.replicas {
 		if v.Counts != "" && (r.state() == stateHealthy || shown == maxSquares) {
 			continue
 		}
@@ -91,10 +90,10 @@ func newNodeView(sv *serviceView, nv *nodeView, now time.Time) *NodeView {
 }
 
 // countStates returns "1,204 healthy, 3 dead".
-func countStates(replicas []replicaView) string {
+func countStates(replicas []*replicaView) string {
 	n := make(map[string]int)
-	for i := range replicas {
-		n[replicas[i].state()]++
+	for _, r := range replicas {
+		n[r.state()]++
 	}
 	var parts []string
 	for _, s := range [...]string{stateHealthy, stateSick, stateDead, statePending} {

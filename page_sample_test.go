@@ -44,7 +44,7 @@ func (s sampler) service(label string, nodes ...*nodeView) sampler {
 }
 
 // node builds a node whose status follows from its replicas'.
-func node(label string, m mode, replicas ...replicaView) *nodeView {
+func node(label string, m mode, replicas ...*replicaView) *nodeView {
 	nv := &nodeView{conf: &Node{ID: "id-" + label, Label: label, Mode: m}, replicas: replicas}
 	for _, r := range replicas {
 		nv.status = max(nv.status, r.status)
@@ -86,30 +86,30 @@ func (nv *nodeView) past(days int, deadOn map[int]time.Duration, sickOn map[int]
 }
 
 // polled is a replica that was checked.
-func polled(id string, s status, ms int) replicaView {
-	return replicaView{
+func polled(id string, s status, ms int) *replicaView {
+	return &replicaView{
 		id: id, status: s, checked: true, latency: time.Duration(ms) * time.Millisecond,
 		since: sampleTime.Add(-26 * time.Hour), reason: "secret reason of " + id,
 	}
 }
 
-func pushed(id string, s status, cpu, ram float64) replicaView {
-	return replicaView{
+func pushed(id string, s status, cpu, ram float64) *replicaView {
+	return &replicaView{
 		id: id, status: s, checked: true, since: sampleTime.Add(-3 * time.Hour),
 		load: &replicaLoad{cpu: cpu, ram: ram},
 	}
 }
 
-func queued(id string, s status, ready, unacked int64) replicaView {
+func queued(id string, s status, ready, unacked int64) *replicaView {
 	r := pushed(id, s, 0.31, 0.62)
 	r.load.queue, r.load.ready, r.load.unacked = true, ready, unacked
 	return r
 }
 
-func unchecked(id string) replicaView { return replicaView{id: id} }
+func unchecked(id string) *replicaView { return &replicaView{id: id} }
 
-func known(id string, s status) replicaView {
-	return replicaView{id: id, status: s, checked: true, stale: true, since: sampleTime.Add(-50 * time.Hour)}
+func known(id string, s status) *replicaView {
+	return &replicaView{id: id, status: s, checked: true, stale: true, since: sampleTime.Add(-50 * time.Hour)}
 }
 
 // The page's states, each as a snapshot.
@@ -140,7 +140,7 @@ func deadSample() *snapshot {
 }
 
 func mixedSample() *snapshot {
-	var many []replicaView
+	var many []*replicaView
 	for i := range 1240 {
 		s := healthy
 		switch i {
@@ -151,7 +151,7 @@ func mixedSample() *snapshot {
 		}
 		many = append(many, pushed(fmt.Sprintf("10.0.%d.%d", i/250, i%250), s, 0.2, 0.3))
 	}
-	var row []replicaView
+	var row []*replicaView
 	for i := range 24 {
 		row = append(row, polled(fmt.Sprintf("icmp://host-%d.internal", i), healthy, 3+i))
 	}
@@ -191,7 +191,7 @@ func startingSample() *snapshot {
 
 // offlineSample is what is shown while the monitor's own connection is down.
 func offlineSample() *snapshot {
-	doubtful := func(r replicaView) replicaView { r.doubt = true; return r }
+	doubtful := func(r *replicaView) *replicaView { r.doubt = true; return r }
 	s := newSampler().
 		service("Website", node("Front pages", modePoll, doubtful(polled("https://a.internal/", healthy, 23)), doubtful(unchecked("https://b.internal/")))).
 		service("Office", node("Printer", modePoll, polled("tcp://10.0.0.9:631", healthy, 2))).
@@ -219,7 +219,7 @@ func crowdSample(services int) *snapshot {
 		var nodes []*nodeView
 		for j := range 3 {
 			n := i*3 + j
-			var replicas []replicaView
+			var replicas []*replicaView
 			for k := range 1 + n%4 {
 				r := polled(fmt.Sprintf("https://host-%d-%d.internal/", n, k), healthy, 5+(n*7919+k*104729)%400)
 				r.since = sampleTime.Add(-time.Duration((n*7919+k*104729)%2_000_000) * time.Second)

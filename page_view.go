@@ -129,7 +129,7 @@ func newPageView(st *site, s *snapshot) *PageView {
 	for _, sv := range s.services {
 		for _, nv := range sv.nodes {
 			v.Watched = v.Watched || nv.history != nil
-			v.Stale = v.Stale || slices.ContainsFunc(nv.replicas, func(r replicaView) bool { return r.stale })
+			v.Stale = v.Stale || slices.ContainsFunc(nv.replicas, func(r *replicaView) bool { return r.stale })
 		}
 	}
 	return v
@@ -233,7 +233,7 @@ func (sv *serviceView) state() string {
 // waits reports whether some replica waits for its first check.
 func (sv *serviceView) waits() bool {
 	return slices.ContainsFunc(sv.nodes, func(nv *nodeView) bool {
-		return slices.ContainsFunc(nv.replicas, func(r replicaView) bool { return r.state() == statePending })
+		return slices.ContainsFunc(nv.replicas, func(r *replicaView) bool { return r.state() == statePending })
 	})
 }
 

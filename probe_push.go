@@ -249,7 +249,7 @@ func (st *state) reported() int {
 // judge gives a push replica that is in time with its reports the status that
 // its load calls for, or else its node's queue.
 func (st *state) judge(r *replicaState, now time.Time) {
-	m, load := st.conf.Metrics, r.load
+	m, load := &st.conf.Metrics, r.load
 	switch {
 	case load.cpu > m.CPUSickAbove:
 		st.set(r, sick, fmt.Sprintf("cpu %.2f over %.2f", load.cpu, m.CPUSickAbove), now)

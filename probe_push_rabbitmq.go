@@ -210,7 +210,7 @@ func (rep *queueReport) apply(st *state, now time.Time) {
 			continue
 		}
 		r.load = r.load.with(ns.queue)
-		st.touch(ns)
+		st.touchReplica(r)
 		if r.heaped > 0 { // else it is overdue, and dead of that
 			st.judge(r, now)
 		}
