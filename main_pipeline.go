@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -115,7 +114,7 @@ func (h *host) untilReload(ctx context.Context, p *pipeline, a *aggregator, aler
 			case <-ctx.Done():
 				return nil
 			case <-hangup:
-				next = h.reload(a.store)
+				next = h.reload(ctx, p.conf, a.store)
 			}
 		}
 		stop()
@@ -139,30 +138,7 @@ func (h *host) adopt(next *pipeline, a *aggregator) {
 		}
 		break
 	}
-	if next.conf.Storage != a.state.conf.Storage {
-		h.log.Warn("storage path changed: that takes a restart", "path", next.conf.Storage.Path)
-	}
 	a.state.adopt(next.conf, now)
 	a.state.keepFor(next.targets)
 	a.board.publish(a.state.snapshot(now))
-}
-
-// reload reads the config again and builds its pipeline. With a fault in it,
-// it logs that and returns nil: the old one stays in force.
-func (h *host) reload(s *store) *pipeline {
-	const refused = "config not reloaded, the old one stays in force"
-	conf, err := h.load()
-	if err != nil {
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			h.log.Error(refused, "problem", line)
-		}
-		return nil
-	}
-	p, err := newPipeline(conf, h.events, s, h.log)
-	if err != nil {
-		h.log.Error(refused, "problem", err)
-		return nil
-	}
-	h.log.Info("config reloaded", "path", conf.Path)
-	return p
 }

@@ -17,9 +17,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// stopTime is how long requests under way may take at a stop.
-const stopTime = 5 * time.Second
-
 // runServe runs the monitor and the status page until it is told to stop.
 func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil", flag.ContinueOnError)
@@ -48,6 +45,7 @@ type host struct {
 	log    *slog.Logger
 	level  *slog.LevelVar
 	events chan event
+	front  *front
 }
 
 // run loads the config, opens the listener and serves until SIGINT or SIGTERM
@@ -72,10 +70,6 @@ func (h *host) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ln, err := listenHTTP(ctx, conf.Server)
-	if err != nil {
-		return err
-	}
 	now := time.Now()
 	st := newState(conf, now)
 	st.keepFor(p.targets)
@@ -83,7 +77,7 @@ func (h *host) run(ctx context.Context) error {
 	b := newBoard(st.snapshot(now))
 	page, err := newPage(b, h.log)
 	if err != nil {
-		return errors.Join(err, ln.Close())
+		return err
 	}
 	asks := make(chan *reported, queueBuffer)
 	server := newServer(page.handler(map[string]http.Handler{
@@ -91,36 +85,27 @@ func (h *host) run(ctx context.Context) error {
 		"manager":  newManager(b, h.events),
 		"mcp":      newMCP(b, version),
 	}), h.log)
+	if h.front, err = newFront(ctx, server, conf.Server); err != nil {
+		return err
+	}
 
 	// The store ends last, when nobody hands anything over any more.
 	saving, endSaving := context.WithCancel(context.WithoutCancel(ctx))
 	var saver errgroup.Group
 	saver.Go(func() error { return store.run(saving, h.events) })
 
+	address := h.front.address()
 	g, ctx := errgroup.WithContext(ctx)
 	server.BaseContext = func(net.Listener) context.Context { return ctx }
-	g.Go(func() error {
-		if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("web server: %w", err)
-		}
-		return nil
-	})
-	g.Go(func() error {
-		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.Background(), stopTime)
-		defer cancel()
-		if server.Shutdown(grace) != nil {
-			server.Close()
-		}
-		return nil
-	})
+	h.front.start()
+	g.Go(func() error { return h.front.wait(ctx) })
 	g.Go(func() error { return page.run(ctx) })
 	g.Go(func() error { return newRabbit(asks, h.events, h.log).run(ctx) })
 	g.Go(func() error {
 		a := &aggregator{state: st, events: h.events, board: b, log: h.log, store: store}
 		return h.runPipelines(ctx, p, a, store.undelivered(), hangup)
 	})
-	h.log.Info("serving the status page", "url", pageAddress(ln, conf.Server), "version", version)
+	h.log.Info("serving the status page", "url", address, "version", version)
 	err = g.Wait()
 	endSaving()
 	err = errors.Join(err, saver.Wait())
@@ -148,16 +133,4 @@ func (h *host) load() (*Config, error) {
 		}
 	}
 	return conf, nil
-}
-
-// pageAddress is the URL at which a browser on this machine finds the page.
-func pageAddress(ln net.Listener, conf Server) string {
-	host, port, err := net.SplitHostPort(ln.Addr().String())
-	if err != nil {
-		return ln.Addr().String()
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return "http://" + net.JoinHostPort(host, port) + conf.PathPrefix + "/"
 }

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// reload gives the running program another config and waits until its log
+// holds the text.
+func (r *running) reload(config, text string) {
+	r.t.Helper()
+	if err := os.WriteFile(filepath.Join(r.cmd.Dir, "config.cfg"), []byte(config), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	before := len(r.logged())
+	r.cmd.Process.Signal(syscall.SIGHUP)
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if strings.Contains(r.logged()[before:], text) {
+			return
+		}
+	}
+	r.t.Fatalf("the log does not come to hold %q", text)
+}
+
+func TestReload(t *testing.T) {
+	hook := newHook(t)
+	config := func(inet, label, nodes string) string {
+		return fmt.Sprintf(`
+[server]
+log_level = "info"
+inet = %q
+reporter_token = "secret"
+[branding]
+page_url = "https://status.example.com/"
+[metrics]
+poll_interval = 1
+poll_retry = 1
+poll_retry_wait = 50
+[notify]
+startup_notification = false
+[notify.webhook]
+hook_url = %q
+[probe]
+[[probe.service]]
+id = "web"
+label = %q
+[[probe.service.node]]
+id = "gone"
+label = "Nobody there"
+mode = "poll"
+replicas = ["tcp://%s"]
+[[probe.service.node]]
+id = "app"
+label = "App"
+mode = "push"
+%s`, inet, hook.URL, label, "127.0.0.1:9", nodes)
+	}
+	address := freeAddress(t)
+	r := startVigil(t, config(address, "Before", ""))
+	hook.next(t, "changed", "dead")
+	report := func(node string) int {
+		req, err := http.NewRequest("POST", r.url+"reporter/web/"+node, strings.NewReader(`{"replica":"a","interval":60,"load":{"cpu":0.1,"ram":0.1}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth("", "secret")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	if code := report("app"); code != 200 {
+		t.Fatalf("report answered %d", code)
+	}
+
+	r.reload(config(address, "Broken", "[[probe.service.node]]\nid = \"app\"\n"), "config not reloaded")
+	if s := r.get(""); !strings.Contains(s, "Before") {
+		t.Error("a config with faults changed the page")
+	}
+	r.reload(config(address, "After", "[[probe.service.node]]\nid = \"more\"\nlabel = \"More\"\nmode = \"push\"\n"), "added=web:more")
+	r.waitFor("", "the new page", func(s string) bool { return strings.Contains(s, "After") && strings.Contains(s, "More") })
+	if code := report("more"); code != 200 {
+		t.Errorf("report for the new node answered %d", code)
+	}
+	if s := r.get("status/report"); !strings.Contains(s, `"name":"Nobody there","status":"dead"`) || !strings.Contains(s, `"replicas":["healthy"]`) {
+		t.Errorf("statuses were forgotten: %s", s)
+	}
+
+	// A busy address is refused, another one is taken over to.
+	busy := hook.Listener.Addr().String()
+	r.reload(config(busy, "Busy", ""), "cannot listen")
+	if s := r.get("status/text"); s != "dead" {
+		t.Errorf("status %q after a reload that was refused", s)
+	}
+	next := freeAddress(t)
+	r.reload(config(next, "Moved", ""), "config reloaded")
+	r.url = "http://" + next + "/"
+	r.waitFor("", "at the new address", func(s string) bool { return strings.Contains(s, "Moved") && !strings.Contains(s, "More") })
+	if resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get("http://" + address + "/"); err == nil {
+		resp.Body.Close()
+		t.Error("the old address still answers")
+	}
+
+	// Through all that nobody was told again of the outage.
+	select {
+	case call := <-hook.calls:
+		t.Errorf("told %s %s again", call.Type, call.Status)
+	default:
+	}
+	r.stop(syscall.SIGTERM)
+}
+
+func TestChanges(t *testing.T) {
+	node := func(id, label string) *Node { return &Node{ID: id, Label: label} }
+	old := &Config{Path: "config.cfg", Services: []*Service{{ID: "s", Nodes: []*Node{node("a", "A"), node("b", "B"), node("c", "C")}}}}
+	conf := *old
+	if got, want := changes(old, &conf), []any{"path", "config.cfg", "changes", "none"}; !slices.Equal(got, want) {
+		t.Errorf("changes %v, want %v", got, want)
+	}
+	conf.Branding.PageTitle = "New"
+	conf.Notify.Page.Title = "New"
+	conf.Metrics.PollInterval = time.Second
+	conf.Alerting.Startup = true
+	conf.Services = []*Service{{ID: "s", Nodes: []*Node{node("a", "A"), node("b", "New"), node("d", "D")}}}
+	want := []any{"path", "config.cfg", "sections", "branding, metrics, notify", "added", "s:d", "removed", "s:c", "changed", "s:b"}
+	if got := changes(old, &conf); !slices.Equal(got, want) {
+		t.Errorf("changes %v, want %v", got, want)
+	}
+	if got := summary([]string{"l", "k", "j", "i", "h", "g", "f", "e", "d", "c", "b", "a"}); got != "a, b, c, d, e, f, g, h, i, j and 2 more" {
+		t.Errorf("summary %q", got)
+	}
+}
