@@ -24,13 +24,13 @@ type NodeView struct {
 	Squares   template.HTML // one <li> for each replica
 	Counts    string        // instead of the healthy squares, where there are too many
 	Note      string        // instead of squares, where there are none
-	History   *HistoryView
+	History   *HistoryView  // nil before there is any
 }
 
 // A HistoryView is a node's bar of days.
 type HistoryView struct {
 	Bars   template.HTML // SVG paths of the classes u, h, s and d, in a box of 90 x 1
-	Uptime string        // "99.98 %"; "" when nothing is known
+	Uptime string        // "99.98 %"
 	Window string        // "last 90 days"
 	Detail string        // lines "key: value"
 }
@@ -50,6 +50,11 @@ func (r *replicaView) state() string {
 		return statePending
 	}
 	return r.status.String()
+}
+
+// old reports whether the state is the last known one and may have changed.
+func (r *replicaView) old() bool {
+	return r.state() != statePending && (r.stale || r.doubt)
 }
 
 func newNodeView(sv *serviceView, nv *nodeView, now time.Time) *NodeView {
@@ -83,7 +88,7 @@ func newNodeView(sv *serviceView, nv *nodeView, now time.Time) *NodeView {
 		squares = appendSquare(squares, nv.conf, r, i+1, now.Location())
 	}
 	v.Squares = template.HTML(squares)
-	if nv.history != nil {
+	if nv.history.started() {
 		v.History = newHistoryView(nv.history, now)
 	}
 	return v
@@ -111,7 +116,7 @@ func appendSquare(b []byte, n *Node, r *replicaView, number int, zone *time.Loca
 	state := r.state()
 	b = append(b, `<li><button type="button" class="r `...)
 	b = append(b, state...)
-	if r.stale || r.doubt {
+	if r.old() {
 		b = append(b, " stale"...)
 	}
 	b = append(b, `" title="`...)
@@ -134,7 +139,7 @@ func appendDetail(b []byte, n *Node, r *replicaView, number int) []byte {
 	b = strconv.AppendInt(b, int64(number), 10)
 	b = append(b, ": "...)
 	b = append(b, stateWord(r.state())...)
-	if r.stale || r.doubt {
+	if r.old() {
 		b = append(b, ", as last known"...)
 	}
 	if n.RevealReplicaName {
@@ -162,9 +167,14 @@ func appendDetail(b []byte, n *Node, r *replicaView, number int) []byte {
 	return b
 }
 
+// started reports whether anything is known of the node's past.
+func (h *nodeHistory) started() bool {
+	return h != nil && (h.known || len(h.days.closed) > 0 || h.days.current.total() > 0)
+}
+
 // newHistoryView draws the days: a full bar for one that went well, and over
 // it one that is the higher the longer things were bad, but never so low that
-// a short outage is overlooked.
+// a short outage is overlooked. It is nil while nothing is known.
 func newHistoryView(h *nodeHistory, now time.Time) *HistoryView {
 	var good, weak, bad, none [historyDays]int // heights in hundredths
 	for x := range none {
@@ -193,13 +203,14 @@ func newHistoryView(h *nodeHistory, now time.Time) *HistoryView {
 	bars = appendBars(bars, "h", &good)
 	bars = appendBars(bars, "s", &weak)
 	bars = appendBars(bars, "d", &bad)
-	v := &HistoryView{Bars: template.HTML(bars)}
 	if known == 0 {
-		v.Detail = "Uptime: not known yet"
-		return v
+		return nil
 	}
-	v.Uptime = percent(float64(up) / float64(known))
-	v.Window = historyWindow(days)
+	v := &HistoryView{
+		Bars:   template.HTML(bars),
+		Uptime: percent(float64(up) / float64(known)),
+		Window: historyWindow(days),
+	}
 	v.Detail = "Uptime: " + v.Uptime + ", " + v.Window
 	for i := len(lines) - 1; i >= max(0, len(lines)-maxBadDays); i-- {
 		v.Detail += lines[i]

@@ -57,11 +57,11 @@ func (v shell) Branding() Branding             { return v.site.conf.Branding }
 func (v shell) Style() template.CSS            { return v.site.style }
 func (v shell) CustomHTML() any                { return v.site.head }
 func (v shell) ThemeColor() string             { return v.site.brand.icon.String() }
-func (v shell) LogoURL() template.URL          { return link(v.site.conf.Branding.LogoURL) }
+func (v shell) LogoURL() template.URL          { return picture(v.site.conf.Branding.LogoURL) }
 func (v shell) Support() template.URL          { return link(v.site.conf.Branding.SupportURL) }
 func (v shell) Website() template.URL          { return link(v.site.conf.Branding.WebsiteURL) }
 func (v shell) Address() template.URL          { return link(v.site.conf.Branding.PageURL) }
-func (v shell) IconURL() template.URL          { return link(v.site.conf.Branding.IconURL) }
+func (v shell) IconURL() template.URL          { return picture(v.site.conf.Branding.IconURL) }
 func (v shell) HasLogo() bool                  { return v.LogoURL() != "" }
 func (v shell) Title() string                  { return cmp.Or(v.site.conf.Branding.PageTitle, "Status Page") }
 func (v shell) Company() string                { return cmp.Or(v.site.conf.Branding.CompanyName, v.Title()) }
@@ -128,7 +128,7 @@ func newPageView(st *site, s *snapshot) *PageView {
 	}
 	for _, sv := range s.services {
 		for _, nv := range sv.nodes {
-			v.Watched = v.Watched || nv.history != nil
+			v.Watched = v.Watched || nv.history.started()
 			v.Stale = v.Stale || slices.ContainsFunc(nv.replicas, func(r *replicaView) bool { return r.stale })
 		}
 	}
@@ -170,7 +170,10 @@ func (v *PageView) describe(s *snapshot) {
 	if len(worst) == 1 {
 		verb = "is"
 	}
-	v.Ask = "If you see something else,"
+	v.Ask = "If something does not work for you,"
+	if s.status != healthy {
+		v.Ask = "If you see something else,"
+	}
 	switch {
 	case v.Empty:
 		v.Sentence = "Nothing is watched yet"
@@ -192,7 +195,6 @@ func (v *PageView) describe(s *snapshot) {
 		if len(s.services) == 1 {
 			v.Lead = "The service is up and answers in time."
 		}
-		v.Ask = "If something does not work for you,"
 	case v.State == stateSick:
 		v.Sentence = "Some systems are slow or under high load"
 		v.Headline = some + " " + verb + " slow or under high load"

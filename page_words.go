@@ -100,6 +100,14 @@ func link(raw string) template.URL {
 	return ""
 }
 
+// picture is link for an <img>, where a data URL does no harm either.
+func picture(raw string) template.URL {
+	if raw = strings.TrimSpace(raw); strings.HasPrefix(raw, "data:image/") {
+		return template.URL(raw)
+	}
+	return link(raw)
+}
+
 // isolate keeps right-to-left text and marks in s from turning round what
 // stands beside it in plain text; HTML has <bdi> for that.
 func isolate(s string) string {

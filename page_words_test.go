@@ -38,6 +38,8 @@ func TestWords(t *testing.T) {
 		{string(link("//x.example/")), "//x.example/"},
 		{string(link("docs/")), "docs/"},
 		{string(link("\x00")), ""},
+		{string(picture("data:image/png;base64,AAAA")), "data:image/png;base64,AAAA"},
+		{string(picture("data:text/html,x")), ""},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)

@@ -4,7 +4,7 @@
 (() => {
   "use strict";
   const every = 5e3, slowest = 60e3; // ms between two looks at the server
-  const regions = ["top", "banner", "main", "foot"];
+  const regions = ["top", "main", "foot"];
   const states = ["healthy", "sick", "dead", "pending"];
   const doc = document, root = doc.documentElement;
   const $ = (id) => doc.getElementById(id);
@@ -13,13 +13,15 @@
 
   // Times and details, in the page as well as in each newer version of it.
 
-  const form = (style) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: style });
-  const short = form("short"), long = form("medium");
+  const form = (date, time) => new Intl.DateTimeFormat(undefined, { dateStyle: date, timeStyle: time });
+  const short = form("medium", "short"), long = form("medium", "medium"), clock = form(undefined, "medium");
+  const today = (t) => t.toDateString() === new Date().toDateString();
 
   function prepare(page) {
     for (const t of all(page, "time")) {
       t.title = t.textContent;
-      t.textContent = (t.dataset.f ? long : short).format(new Date(t.dateTime));
+      const at = new Date(t.dateTime);
+      t.textContent = (!t.dataset.f ? short : today(at) ? clock : long).format(at);
     }
     if (!rich) return;
     for (const b of all(page, "button[title]")) {
@@ -135,12 +137,13 @@
     let at = a.firstChild;
     const drop = () => { const next = at.nextSibling; at.remove(); at = next; };
     for (const want of [...b.childNodes]) {
-      while (gone(at)) drop();
+      while (at && (gone(at) || (at.nodeType !== 1 && want.nodeType === 1))) drop();
       let have = at;
       if (want.id && !like(at, want)) {
         have = $(want.id);
-        if (have && have.parentNode === a) a.insertBefore(have, at);
-        else have = null;
+        if (have?.parentNode !== a) have = null;
+        else if (a.moveBefore) a.moveBefore(have, at); // which keeps the focus
+        else a.insertBefore(have, at);
       }
       if (!like(have, want)) a.insertBefore(want, at);
       else {
@@ -185,7 +188,9 @@
 
   function age() {
     const s = Math.round((behind + performance.now() - fresh) / 1e3);
-    $("age").textContent = "(" + length(s) + " ago)";
+    const el = $("age");
+    el.textContent = " (" + length(s) + " ago)";
+    el.hidden = false;
   }
 
   async function look() {

@@ -1,0 +1,145 @@
+//go:build peer
+
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestBrowser has Chromium look at every state of the page: how it looks
+// (screenshots go to $SHOTS), accessibility, keyboard and touch, live updates,
+// without scripts, in frames, on paper, and what a first view costs. It
+// installs what it needs.
+func TestBrowser(t *testing.T) {
+	work := t.TempDir()
+	for _, name := range []string{"package.json", "look.mjs"} {
+		text, err := os.ReadFile(filepath.Join("testdata", "browser", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(work, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat("/usr/bin/chromium"); err != nil {
+		runIn(t, work, "apt-get", "update")
+		runIn(t, work, "apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300",
+			"chromium", "fonts-dejavu-core", "fonts-noto-core")
+	}
+	runIn(t, work, "npm", "install", "--no-audit", "--no-fund")
+
+	shots := cmp.Or(os.Getenv("SHOTS"), filepath.Join(work, "shots"))
+	if err := os.MkdirAll(shots, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := browserStates(t)
+	runIn(t, work, "node", "look.mjs", serveStates(t, h), serveStates(t, h), shots)
+}
+
+func runIn(t *testing.T, dir, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1", "DEBIAN_FRONTEND=noninteractive", "TZ=Europe/Budapest")
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s %s\n%s", name, strings.Join(args, " "), out)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+}
+
+// serveStates serves on a loopback port of its own and returns the base URL.
+func serveStates(t *testing.T, h http.Handler) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := newServer(h, slog.New(slog.DiscardHandler))
+	go srv.Serve(ln)
+	t.Cleanup(func() { srv.Close() })
+	return "http://" + ln.Addr().String()
+}
+
+// browserStates serves each sample in its own folder, and in /live/ the one
+// that was last posted to /publish.
+func browserStates(t *testing.T) http.Handler {
+	mux := http.NewServeMux()
+	serve := func(name string, s *snapshot) *page {
+		s.conf.Server.PathPrefix = "/" + name
+		p := newTestPage(t, s)
+		mux.Handle("/"+name+"/", p.handler(nil))
+		return p
+	}
+	for name, sample := range samples {
+		serve(name, sample())
+	}
+	serve("crowd", crowdSample(100))
+	serve("branded", brandedSample())
+
+	mux.HandleFunc("GET /frame", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, "<!DOCTYPE html><iframe src=%q width=400 height=60></iframe>", r.FormValue("src"))
+	})
+
+	live := mixedSample()
+	p := serve("live", live)
+	go p.run(t.Context())
+	later := laterSample(live)
+	mux.HandleFunc("POST /publish", func(_ http.ResponseWriter, r *http.Request) {
+		if r.FormValue("state") == "later" {
+			p.board.publish(later)
+		} else {
+			p.board.publish(live)
+		}
+	})
+	return mux
+}
+
+// laterSample is what a snapshot became: one service works again, another is
+// slow, and an announcement was taken back.
+func laterSample(s *snapshot) *snapshot {
+	next := *s
+	next.at = s.at.Add(time.Minute)
+	next.announcements = s.announcements[:1]
+	next.services = append([]*serviceView(nil), s.services...)
+	next.status = sick
+	for i, sv := range next.services[:2] {
+		changed := *sv
+		changed.status = status(i) // healthy, then sick
+		changed.nodes = nil
+		for _, nv := range sv.nodes {
+			n := *nv
+			n.status = changed.status
+			n.replicas = nil
+			for _, r := range nv.replicas {
+				better := *r
+				better.status = min(r.status, n.status)
+				n.replicas = append(n.replicas, &better)
+			}
+			changed.nodes = append(changed.nodes, &n)
+		}
+		next.services[i] = &changed
+	}
+	return &next
+}
+
+// brandedSample has everything that an operator can add.
+func brandedSample() *snapshot {
+	s := healthySample()
+	b := &s.conf.Branding
+	b.LogoURL = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 150 48'%3E%3Crect width='48' height='48' rx='10' fill='%231b2a4a'/%3E%3Ctext x='60' y='34' font-size='30' fill='%231b2a4a' font-family='sans-serif'%3EAcme%3C/text%3E%3C/svg%3E"
+	b.LogoColor, b.IconColor = "#ffe14d", "#1b2a4a"
+	b.CustomHTML = "<style>body { --custom: set }</style>\n<script>\r\nwindow.customScript = 'ran'\r\n</script>"
+	return s
+}

@@ -1,0 +1,279 @@
+// Looks at the status page in a real browser. Usage:
+//
+//   node look.mjs BASE OTHER OUT
+//
+// BASE serves one state of the page in each folder, OTHER is the same server
+// under another origin, OUT takes the screenshots. What is wrong is printed,
+// one line each; the exit status is 1 if there is any.
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+import { HtmlValidate } from "html-validate";
+
+const [base, other, out] = process.argv.slice(2);
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const states = ["healthy", "sick", "dead", "mixed", "empty", "starting", "hostile", "crowd", "branded"];
+const views = {
+  light: { viewport: { width: 1280, height: 900 }, colorScheme: "light" },
+  dark: { viewport: { width: 1280, height: 900 }, colorScheme: "dark" },
+  phone: { viewport: { width: 390, height: 844 }, colorScheme: "light", isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
+  small: { viewport: { width: 320, height: 640 }, colorScheme: "dark" },
+  wide: { viewport: { width: 1920, height: 1080 }, colorScheme: "light" },
+};
+
+let wrong = 0;
+const check = (good, what) => {
+  if (good) return;
+  wrong++;
+  console.log("WRONG " + what);
+};
+
+const browser = await chromium.launch({
+  executablePath: "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+});
+
+// open opens a page that reports what it should not do.
+async function open(path, options, quiet = false) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  page.requests = [];
+  page.on("request", (r) => page.requests.push(r.url()));
+  if (!quiet) {
+    page.on("console", (m) => ["error", "warning"].includes(m.type()) && check(false, `${path}: console: ${m.text()}`));
+    page.on("pageerror", (e) => check(false, `${path}: ${e.message}`));
+  }
+  await page.addInitScript(() => {
+    window.shifts = 0;
+    new PerformanceObserver((list) => {
+      for (const e of list.getEntries()) {
+        window.shifts += e.value;
+        window.shifted = e.sources.map((s) => (s.node?.parentElement ?? s.node)?.outerHTML.slice(0, 200));
+      }
+    }).observe({ type: "layout-shift", buffered: true });
+  });
+  await page.goto(base + path);
+  return page;
+}
+
+const tip = (page) => page.evaluate(() => {
+  const t = document.getElementById("tip");
+  if (!t.matches(":popover-open")) return null;
+  const r = t.getBoundingClientRect();
+  return { text: t.innerText, inside: r.left >= 0 && r.top >= 0 && r.right <= innerWidth && r.bottom <= innerHeight };
+});
+
+async function everyState() {
+  for (const state of states) {
+    for (const [view, options] of Object.entries(views)) {
+      const page = await open(`/${state}/`, options);
+      const name = `${state}/${view}`;
+      const width = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      check(width <= 0, `${name}: ${width} px too wide`);
+      const shifts = await page.evaluate(() => new Promise((done) => setTimeout(() => done(window.shifts), 100)));
+      check(shifts < 0.002, `${name}: layout shift ${shifts}: ${await page.evaluate(() => window.shifted)}`);
+      await page.screenshot({ path: `${out}/${state}-${view}.png`, fullPage: state !== "crowd" });
+      if (state === "crowd" || view === "light") await page.evaluate(() => document.querySelectorAll("details").forEach((d, i) => { d.open = i < 5; }));
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
+      for (const v of violations) check(false, `${name}: ${v.id}: ${v.help}: ${v.nodes[0].html.slice(0, 120)} ${v.nodes[0].failureSummary.slice(0, 200)}`);
+      await page.context().close();
+    }
+  }
+}
+
+async function validate() {
+  const rules = new HtmlValidate({ extends: ["html-validate:standard"], rules: { "no-trailing-whitespace": "off", "long-title": "off" } });
+  for (const path of [...states.map((s) => `/${s}/`), "/healthy/nothing", "/healthy/embed"]) {
+    const text = await (await fetch(base + path, { headers: { Accept: "text/html" } })).text();
+    const report = await rules.validateString(text);
+    for (const r of report.results) for (const m of r.messages) check(false, `${path}: html: ${m.line}:${m.column} ${m.ruleId}: ${m.message}`);
+  }
+}
+
+async function budget() {
+  const page = await open("/crowd/", views.phone);
+  const cdp = await page.context().newCDPSession(page);
+  await cdp.send("Network.enable");
+  await cdp.send("Network.setCacheDisabled", { cacheDisabled: true });
+  let bytes = 0;
+  const seen = new Set();
+  cdp.on("Network.responseReceived", (e) => e.response.url.startsWith("data:") || seen.add(e.response.url));
+  cdp.on("Network.loadingFinished", (e) => { bytes += e.encodedDataLength; });
+  await page.reload({ waitUntil: "networkidle" });
+  check(bytes > 0 && bytes <= 40 * 1024, `first view: ${bytes} bytes`);
+  check(seen.size <= 4, `first view: ${seen.size} requests: ${[...seen].join(" ")}`);
+  for (const url of page.requests) check(url.startsWith(base) || url.startsWith("data:"), `another host: ${url}`);
+  console.log(`first view of 100 services: ${bytes} bytes, ${seen.size} requests`);
+  await page.context().close();
+}
+
+async function details() {
+  for (const [view, at] of [["light", 1280], ["small", 320]]) {
+    const page = await open("/mixed/", views[view]);
+    for (const square of [".r.dead", ".r.sick", ".rs li:last-child .r", ".bar"]) {
+      const on = page.locator(square).first();
+      await on.scrollIntoViewIfNeeded();
+      await page.waitForTimeout(50);
+      await on.hover();
+      const t = await tip(page);
+      check(t && t.inside, `hover on ${square} at ${at}: ${JSON.stringify(t)}`);
+      if (square === ".r.dead") {
+        check(/Replica 3: dead/.test(t?.text) && /Mode\s*poll/.test(t?.text) && /Latency\s*10000 ms/.test(t?.text) && /Since/.test(t?.text), `details: ${t?.text}`);
+        await page.screenshot({ path: `${out}/details-${view}.png` });
+        await page.hover("#tip");
+        await page.waitForTimeout(300);
+        check(await tip(page), "details go when the pointer moves onto them");
+      }
+    }
+    await page.keyboard.press("Escape");
+    check(!(await tip(page)), "Escape does not close the details");
+    await page.context().close();
+  }
+  const phone = await open("/mixed/", views.phone);
+  await phone.locator(".r.sick").first().tap();
+  const t = await tip(phone);
+  check(t && t.inside && /Replica 2: sick/.test(t.text), `tap: ${JSON.stringify(t)}`);
+  await phone.locator("h1").tap();
+  check(!(await tip(phone)), "a tap elsewhere does not close the details");
+  await phone.context().close();
+}
+
+async function keyboard() {
+  const page = await open("/mixed/", views.light);
+  const where = () => page.evaluate(() => {
+    const a = document.activeElement;
+    const ring = getComputedStyle(a);
+    return { name: a.ariaLabel || a.textContent.trim().slice(0, 40), tag: a.tagName, cls: a.className, ring: ring.outlineStyle !== "none" && parseFloat(ring.outlineWidth) >= 2 };
+  });
+  const walk = [];
+  for (let i = 0; i < 40; i++) {
+    await page.keyboard.press("Tab");
+    const at = await where();
+    if (at.tag === "BODY") break;
+    check(at.ring, `no focus ring on ${at.tag} ${at.name}`);
+    walk.push(at);
+  }
+  const names = walk.map((w) => w.name).join(" > ");
+  check(/^Skip to .* > Website > Get support > tell our support > Website/.test(names.replace(/\s+/g, " ")), `tab order: ${names}`);
+  const squares = walk.filter((w) => /\br\b/.test(w.cls));
+  check(squares.length === 5, `${squares.length} squares in the tab order, want one for each of 5 nodes`);
+  await page.locator(".rs button").first().focus();
+  await page.keyboard.press("ArrowRight");
+  await page.keyboard.press("End");
+  const end = await where();
+  check(/^Replica 3: dead, Mode: poll/.test(end.name), `End goes to ${end.name}`);
+  const t = await tip(page);
+  check(t && /Replica 3: dead/.test(t.text), `focus shows ${JSON.stringify(t)}`);
+  await page.keyboard.press("Escape");
+  check(!(await tip(page)), "Escape does not close what focus opened");
+  await page.locator("summary").first().focus();
+  await page.keyboard.press("Enter");
+  check(!(await page.locator("details").first().evaluate((d) => d.open)), "Enter does not fold a service");
+  await page.context().close();
+}
+
+const publish = (state) => fetch(`${base}/publish?state=${state}`, { method: "POST" });
+
+async function live() {
+  await publish("mixed");
+  const page = await open("/live/", { ...views.light, viewport: { width: 1280, height: 500 } }, true);
+  await page.locator("summary").nth(1).click(); // fold one
+  const square = page.locator("details").first().locator(".rs button").first();
+  await square.focus();
+  await page.keyboard.press("ArrowRight");
+  await page.evaluate(() => {
+    scrollTo(0, 300);
+    window.marked = document.activeElement;
+    document.querySelector("details").dataset.mine = "1";
+  });
+  const before = await page.evaluate(() => scrollY);
+  await publish("later");
+  await page.waitForFunction(() => document.title.startsWith("Some systems are slow"), null, { timeout: 15e3 });
+  const after = await page.evaluate(() => ({
+    focus: document.activeElement === window.marked && window.marked.isConnected,
+    label: document.activeElement.ariaLabel,
+    scroll: scrollY,
+    folds: [...document.querySelectorAll("details")].map((d) => d.open),
+    body: document.body.className,
+    announcements: document.querySelectorAll(".news").length,
+    h2: document.querySelector(".general h2").textContent,
+    time: document.querySelector("#when time").textContent,
+  }));
+  check(after.focus, "an update loses the focus");
+  check(/Replica 2: healthy/.test(after.label), `the focused square says ${after.label}`);
+  check(Math.abs(after.scroll - before) < 400, `an update scrolls from ${before} to ${after.scroll}`);
+  check(after.folds[1] === false && after.folds[0] === true, `folds ${after.folds}`);
+  check(after.body === "sick", `body class ${after.body}`);
+  check(after.announcements === 1, `${after.announcements} announcements after one was taken back`);
+  check(!/UTC/.test(after.time), `time not in the visitor's form: ${after.time}`);
+
+  await page.context().setOffline(true);
+  await page.waitForFunction(() => !document.getElementById("lost").hidden, null, { timeout: 20e3 });
+  await page.screenshot({ path: `${out}/lost.png` });
+  await page.context().setOffline(false);
+  await page.waitForFunction(() => document.getElementById("lost").hidden, null, { timeout: 20e3 });
+
+  // A server that has nothing new says so in a few bytes.
+  const [res] = await Promise.all([page.waitForResponse((r) => r.url().endsWith("/live/"), { timeout: 20e3 }), page.waitForTimeout(6e3)]);
+  const sizes = await res.request().sizes();
+  check(sizes.responseBodySize === 0, `an unchanged page takes ${sizes.responseBodySize} bytes`);
+  await page.context().close();
+}
+
+async function noScript() {
+  const page = await open("/mixed/", { ...views.light, javaScriptEnabled: false });
+  check((await page.locator("noscript meta[http-equiv=refresh]").count()) === 1, "no refresh without scripts");
+  const title = await page.locator(".r.dead").first().getAttribute("title");
+  check(/^Replica 3: dead\nMode: poll\nLatency: 10000 ms\nSince: 19 Nov 2026, 12:05 UTC$/.test(title), `details without scripts: ${title}`);
+  await page.locator("summary").first().click();
+  check((await page.locator("details[open]").count()) === 2, "a service does not fold without scripts");
+  await page.screenshot({ path: `${out}/noscript.png`, fullPage: true });
+  await page.context().close();
+}
+
+async function operatorsOwn() {
+  const page = await open("/branded/", views.light);
+  const done = await page.evaluate(() => ({ script: window.customScript, style: getComputedStyle(document.body).getPropertyValue("--custom").trim() }));
+  check(done.script === "ran" && done.style === "set", `the custom HTML has no effect: ${JSON.stringify(done)}`);
+  await page.context().close();
+}
+
+async function frames() {
+  const page = await (await browser.newContext(views.light)).newPage();
+  const shows = async (path) => {
+    await page.goto(`${base}/frame?src=${encodeURIComponent(other + path)}`);
+    await page.waitForTimeout(300);
+    const frame = page.frames()[1];
+    return frame ? frame.evaluate(() => document.body?.innerText ?? "").catch(() => "") : "";
+  };
+  check(/All systems are healthy/.test(await shows("/healthy/embed")), "the widget does not show in a frame");
+  await page.screenshot({ path: `${out}/embed.png`, clip: { x: 0, y: 0, width: 420, height: 90 } });
+  check(!/Acme/.test(await shows("/healthy/")), "the page lets itself be framed");
+  await page.context().close();
+}
+
+async function paper() {
+  const page = await open("/crowd/", views.dark);
+  await page.emulateMedia({ media: "print", colorScheme: "light" });
+  const opened = await page.evaluate(() => {
+    dispatchEvent(new Event("beforeprint"));
+    const open = document.querySelectorAll("details[open]").length;
+    return { open, all: document.querySelectorAll("details").length, ground: getComputedStyle(document.querySelector(".card")).backgroundColor };
+  });
+  check(opened.open === opened.all, `${opened.open} of ${opened.all} services on paper`);
+  check(opened.ground === "rgb(255, 255, 255)", `cards on paper are ${opened.ground}`);
+  await page.screenshot({ path: `${out}/print.png` });
+  await page.emulateMedia({ media: "screen", forcedColors: "active" });
+  await page.screenshot({ path: `${out}/forced-colors.png` });
+  await page.context().close();
+}
+
+const parts = { everyState, validate, budget, details, keyboard, live, noScript, operatorsOwn, frames, paper };
+for (const [name, part] of Object.entries(parts)) {
+  const start = Date.now();
+  await part().catch((e) => check(false, `${name}: ${e.stack}`));
+  console.log(`${name}: ${Date.now() - start} ms`);
+}
+await browser.close();
+process.exit(wrong ? 1 : 0);
