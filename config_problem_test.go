@@ -17,7 +17,13 @@ const problemsFile = "testdata/config/problems.txt"
 // TestProblems reads every bad config of a golden file and compares, word for
 // word, what is said of it.
 func TestProblems(t *testing.T) {
-	golden, err := os.ReadFile(problemsFile)
+	testProblems(t, problemsFile, saidOf)
+}
+
+// testProblems compares what said says of each config in a golden file with
+// what stands there.
+func testProblems(t *testing.T, file string, said func(text string, whole bool) string) {
+	golden, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +35,7 @@ func TestProblems(t *testing.T) {
 		want = strings.TrimSpace(want)
 		whole := strings.HasPrefix(name, "whole file: ")
 		t.Run(name, func(t *testing.T) {
-			got := saidOf(text, whole)
+			got := said(text, whole)
 			if got != want && !*update {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
@@ -40,7 +46,7 @@ func TestProblems(t *testing.T) {
 		})
 	}
 	if *update {
-		if err := os.WriteFile(problemsFile, []byte(anew), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(anew), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,6 +58,11 @@ func saidOf(text string, whole bool) string {
 		text += "\n[branding]\npage_url = \"https://s.example\"\n"
 	}
 	_, warnings, err := parseConfig(strings.NewReader(text), "config.cfg", environ(badEnv))
+	return wordsOf(warnings, err)
+}
+
+// wordsOf returns an error of a config and its warnings, a line each.
+func wordsOf(warnings []problem, err error) string {
 	var said []string
 	if err != nil {
 		said = append(said, err.Error())

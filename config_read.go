@@ -199,6 +199,20 @@ func (c *Config) readBranding(t *table) {
 func (c *Config) readMetrics(t *table) {
 	m := &c.Metrics
 	m.PollInterval = t.seconds("poll_interval", 120, 1)
+	m.readChecks(t, 5)
+
+	m.PushDelayDead = t.seconds("push_delay_dead", 20, 1)
+	m.CPUSickAbove = t.float("push_system_cpu_sick_above", 0.90, 1000)
+	m.RAMSickAbove = t.float("push_system_ram_sick_above", 0.90, 10)
+
+	m.ScriptInterval = t.seconds("script_interval", 300, 1)
+	m.LocalDelayDead = t.seconds("local_delay_dead", 40, 1)
+	t.rest()
+}
+
+// readChecks reads how targets and scripts are checked, but not how often.
+// Where the file does not say it, an answer is slow from sick seconds on.
+func (m *Metrics) readChecks(t *table, sick int64) {
 	// With poll_retry_wait, poll_retry counts checks; without, it is a wait.
 	if t.has("poll_retry_wait") {
 		m.RetryWait = t.millis("poll_retry_wait")
@@ -218,21 +232,13 @@ func (c *Config) readMetrics(t *table) {
 	}
 
 	m.PollDelayDead = t.seconds("poll_delay_dead", 10, 1)
-	m.PollDelaySick = t.seconds("poll_delay_sick", min(5, int64(m.PollDelayDead/time.Second)), 1)
+	m.PollDelaySick = t.seconds("poll_delay_sick", min(sick, int64(m.PollDelayDead/time.Second)), 1)
 	if m.PollDelaySick > m.PollDelayDead {
 		t.fault("poll_delay_sick", "%d is over poll_delay_dead, which is %d; allowed: up to that",
 			m.PollDelaySick/time.Second, m.PollDelayDead/time.Second)
 	}
 	m.PollParallelism = t.count("poll_parallelism", 4, 65536)
-
-	m.PushDelayDead = t.seconds("push_delay_dead", 20, 1)
-	m.CPUSickAbove = t.float("push_system_cpu_sick_above", 0.90, 1000)
-	m.RAMSickAbove = t.float("push_system_ram_sick_above", 0.90, 10)
-
-	m.ScriptInterval = t.seconds("script_interval", 300, 1)
 	m.ScriptParallelism = t.count("script_parallelism", 2, 65536)
-	m.LocalDelayDead = t.seconds("local_delay_dead", 40, 1)
-	t.rest()
 }
 
 // either returns the first of two keys that the file has.

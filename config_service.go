@@ -51,8 +51,24 @@ func (c *Config) readNode(t *table, first map[string]*table) *Node {
 		LinkURL:   t.site("link_url", "an http://, https:// or mailto: URL", "http", "https", "mailto"),
 		LinkLabel: t.text("link_label", ""),
 	}
-	hasMode := t.mode(&n.Mode)
+	t.checks(n, modeNames[:])
+	n.RevealReplicaName = t.yes("reveal_replica_name", false)
 
+	n.RabbitMQQueue = t.text("rabbitmq_queue", "")
+	if n.RabbitMQQueue != "" && c.RabbitMQ == nil {
+		t.warn("rabbitmq_queue", "is without effect, because there is no [plugins.rabbitmq]")
+	}
+	n.NackHealthyBelow = t.threshold("rabbitmq_queue_nack_healthy_below")
+	n.NackDeadAbove = t.threshold("rabbitmq_queue_nack_dead_above")
+	t.checkOrder("rabbitmq_queue_nack_healthy_below", n.NackHealthyBelow, "rabbitmq_queue_nack_dead_above", n.NackDeadAbove)
+	t.rest()
+	return n
+}
+
+// checks reads what a node watches and how: its mode, one of modes, and all
+// that belongs to it.
+func (t *table) checks(n *Node, modes []string) {
+	hasMode := t.mode(&n.Mode, modes)
 	n.Targets = t.targets("replicas")
 	t.each("scripts", func(_, s string) { n.Scripts = append(n.Scripts, s) })
 	if hasMode {
@@ -74,33 +90,22 @@ func (c *Config) readNode(t *table, first map[string]*table) *Node {
 				t.show("http_body_healthy_match", s), regexpReason(err))
 		}
 	}
-	n.RevealReplicaName = t.yes("reveal_replica_name", false)
-
-	n.RabbitMQQueue = t.text("rabbitmq_queue", "")
-	if n.RabbitMQQueue != "" && c.RabbitMQ == nil {
-		t.warn("rabbitmq_queue", "is without effect, because there is no [plugins.rabbitmq]")
-	}
-	n.NackHealthyBelow = t.threshold("rabbitmq_queue_nack_healthy_below")
-	n.NackDeadAbove = t.threshold("rabbitmq_queue_nack_dead_above")
-	t.checkOrder("rabbitmq_queue_nack_healthy_below", n.NackHealthyBelow, "rabbitmq_queue_nack_dead_above", n.NackDeadAbove)
-	t.rest()
-	return n
 }
 
 // methods are the HTTP methods that a poll probe can use.
 var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch}
 
-// mode reads a node's mode and reports whether it has a good one.
-func (t *table) mode(m *mode) bool {
-	s := t.required("mode", oneOf(modeNames[:]))
-	i := slices.Index(modeNames[:], strings.ToLower(s))
-	if i < 0 {
+// mode reads a node's mode and reports whether it is one of modes.
+func (t *table) mode(m *mode, modes []string) bool {
+	s := t.required("mode", oneOf(modes))
+	word := strings.ToLower(s)
+	if !slices.Contains(modes, word) {
 		if s != "" {
-			t.fault("mode", "%s is unknown; allowed: %s%s", t.show("mode", s), oneOf(modeNames[:]), hint(s, modeNames[:]))
+			t.fault("mode", "%s is unknown; allowed: %s%s", t.show("mode", s), oneOf(modes), hint(s, modes))
 		}
 		return false
 	}
-	*m = mode(i)
+	*m = mode(slices.Index(modeNames[:], word))
 	return true
 }
 
