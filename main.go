@@ -61,6 +61,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runCheck(args, stdout, stderr)
 	case "notify":
 		return runNotify(args, stdout, stderr)
+	case "local":
+		return runLocal(ctx, args, stdout, stderr)
+	case "report":
+		return runReport(ctx, args, stdout, stderr)
 	case "version":
 		return runVersion(args, stdout, stderr)
 	case "help":

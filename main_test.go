@@ -23,12 +23,16 @@ import (
 	"time"
 )
 
+// builtIn is the folder of the program once it was built.
+var builtIn string
+
 // buildVigil builds the program once for all tests that run it as a whole.
 var buildVigil = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "vigil-test")
 	if err != nil {
 		return "", err
 	}
+	builtIn = dir
 	path := filepath.Join(dir, "vigil")
 	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
@@ -39,8 +43,8 @@ var buildVigil = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := buildVigil(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	if builtIn != "" {
+		os.RemoveAll(builtIn)
 	}
 	os.Exit(code)
 }
@@ -60,11 +64,17 @@ type running struct {
 // serves. "PORT" in the config's server.inet is best 127.0.0.1:0.
 func startVigil(t *testing.T, config string, args ...string) *running {
 	t.Helper()
+	return startIn(t, t.TempDir(), config, `serving the status page.*url"?[=:]"?([^" ]+)`, args...)
+}
+
+// startIn runs the program on a config in a folder and waits until its log
+// matches ready, the first group of which is the URL.
+func startIn(t *testing.T, dir, config, ready string, args ...string) *running {
+	t.Helper()
 	path, err := buildVigil()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
 	if config != "" {
 		if err := os.WriteFile(filepath.Join(dir, "config.cfg"), []byte(config), 0o600); err != nil {
 			t.Fatal(err)
@@ -89,7 +99,7 @@ func startVigil(t *testing.T, config string, args ...string) *running {
 	serving := make(chan string, 1)
 	go func() {
 		defer close(r.done)
-		address := regexp.MustCompile(`serving the status page.*url"?[=:]"?([^" ]+)`)
+		address := regexp.MustCompile(ready)
 		lines := bufio.NewScanner(stderr)
 		for lines.Scan() {
 			r.mu.Lock()
@@ -106,7 +116,7 @@ func startVigil(t *testing.T, config string, args ...string) *running {
 	case <-r.done:
 		t.Fatal("the program ended at once")
 	case <-time.After(20 * time.Second):
-		t.Fatal("the program does not serve")
+		t.Fatal("the program does not get ready")
 	}
 	return r
 }
