@@ -80,9 +80,10 @@ func (h *host) run(ctx context.Context) error {
 		return err
 	}
 	asks := make(chan *reported, queueBuffer)
+	throttle := newThrottle(h.log)
 	server := newServer(page.handler(map[string]http.Handler{
-		"reporter": newReporter(b, h.events, asks),
-		"manager":  newManager(b, h.events),
+		"reporter": newReporter(b, h.events, asks, throttle),
+		"manager":  newManager(b, h.events, throttle),
 		"mcp":      newMCP(b, version),
 	}), h.log)
 	if h.front, err = newFront(ctx, server, conf.Server); err != nil {

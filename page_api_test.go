@@ -55,10 +55,11 @@ func newAPIRig(t testing.TB, conf *Config) *apiRig {
 		events: make(chan event, eventBuffer),
 		asks:   make(chan *reported, queueBuffer),
 	}
-	rig.reporter = newReporter(rig.board, rig.events, rig.asks)
+	throttle := newThrottle(slog.New(slog.DiscardHandler))
+	rig.reporter = newReporter(rig.board, rig.events, rig.asks, throttle)
 	rooms := map[string]http.Handler{
 		"reporter": rig.reporter,
-		"manager":  newManager(rig.board, rig.events),
+		"manager":  newManager(rig.board, rig.events, throttle),
 		"mcp":      newMCP(rig.board, "1.2.3"),
 	}
 	rig.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

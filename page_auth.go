@@ -21,6 +21,8 @@ func newGate(api, key string, token notify.Secret) gate {
 	return gate{api, key, sha256.Sum256([]byte(token)), token != ""}
 }
 
+var errWrongToken = refuse(http.StatusForbidden, "wrong token")
+
 // admit returns nil or the refusal of a request without the right token. It
 // compares hashes, so that its time tells nothing of the token, not even its
 // length.
@@ -39,7 +41,7 @@ func (g *gate) admit(r *http.Request) error {
 	}
 	hash := sha256.Sum256([]byte(password))
 	if subtle.ConstantTimeCompare(hash[:], g.hash[:]) != 1 {
-		return refuse(http.StatusForbidden, "wrong token")
+		return errWrongToken
 	}
 	return nil
 }

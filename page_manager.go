@@ -23,16 +23,17 @@ const (
 // announcements, see what is wrong and silence reminders. PROTOCOL.md
 // describes it.
 type manager struct {
-	board  *board
-	events chan<- event
+	board    *board
+	events   chan<- event
+	throttle *throttle
 }
 
 // newManager returns the handler of the Manager API.
-func newManager(b *board, events chan<- event) *manager { return &manager{b, events} }
+func newManager(b *board, events chan<- event, t *throttle) *manager { return &manager{b, events, t} }
 
 func (m *manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := m.serve(w, r)
-	respond(w, body, err)
+	respond(w, body, m.throttle.judge(r, err))
 }
 
 // serve returns what is to be answered as JSON; nil is no body at all.

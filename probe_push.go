@@ -19,16 +19,17 @@ const crowdedFrom = maxReported - 15_000
 // they are, each for a replica of a push or local node. PROTOCOL.md describes
 // it.
 type reporter struct {
-	board  *board
-	events chan<- event
-	asks   chan<- *reported
-	index  atomic.Pointer[reportIndex]
+	board    *board
+	events   chan<- event
+	asks     chan<- *reported
+	throttle *throttle
+	index    atomic.Pointer[reportIndex]
 }
 
 // newReporter returns the handler of the Reporter API. Nodes whose queue is to
 // be asked for go to asks, which may be nil.
-func newReporter(b *board, events chan<- event, asks chan<- *reported) *reporter {
-	return &reporter{board: b, events: events, asks: asks}
+func newReporter(b *board, events chan<- event, asks chan<- *reported, t *throttle) *reporter {
+	return &reporter{board: b, events: events, asks: asks, throttle: t}
 }
 
 // A reportIndex finds the nodes of one config.
@@ -97,7 +98,7 @@ func (rp *reporter) current() *reportIndex {
 }
 
 func (rp *reporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	respond(w, nil, rp.serve(w, r))
+	respond(w, nil, rp.throttle.judge(r, rp.serve(w, r)))
 }
 
 func (rp *reporter) serve(w http.ResponseWriter, r *http.Request) error {
