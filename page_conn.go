@@ -1,42 +1,12 @@
 package main
 
 import (
+	"container/list"
 	"context"
 	"net"
-	"sync"
+	"net/http"
+	"net/netip"
 )
-
-// A limitListener accepts a connection only when it has a slot for it; the
-// others wait in the kernel's queue.
-type limitListener struct {
-	net.Listener
-	slots  chan struct{}
-	closed chan struct{}
-	close  sync.Once
-}
-
-func newLimitListener(ln net.Listener, conns int) *limitListener {
-	return &limitListener{Listener: ln, slots: make(chan struct{}, conns), closed: make(chan struct{})}
-}
-
-func (l *limitListener) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
-	}
-	return &conn{Conn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
-}
-
-func (l *limitListener) Close() error {
-	l.close.Do(func() { close(l.closed) })
-	return l.Listener.Close()
-}
 
 // A conn can send a long answer in one piece. Package net/http writes it in
 // two, the first of which is a full buffer of connBuffer bytes with the header
@@ -44,9 +14,12 @@ func (l *limitListener) Close() error {
 // The server's goroutine of the connection is the only one that writes.
 type conn struct {
 	net.Conn
-	release func()
 	joining bool   // the next full buffer is held until the write after it
 	held    []byte // empty, or what is held
+
+	home         *limitListener
+	client       netip.Prefix  // whom it comes from
+	inAll, inOwn *list.Element // its places in the listener's lists; nil when it is closed
 }
 
 // connBuffer is the size of net/http's buffer in front of a connection. Were
@@ -75,9 +48,8 @@ func (c *conn) Write(p []byte) (int, error) {
 }
 
 func (c *conn) Close() error {
-	err := c.Conn.Close()
-	c.release()
-	return err
+	c.home.remove(c)
+	return c.Conn.Close()
 }
 
 // connKey is the context key of a request's conn.
@@ -86,4 +58,11 @@ type connKey struct{}
 // withConn lets handlers find the connection that they answer on.
 func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
+}
+
+// noteState takes note of a connection whose request is finished.
+func noteState(c net.Conn, s http.ConnState) {
+	if c, ok := c.(*conn); ok && s == http.StateIdle {
+		c.home.touch(c)
+	}
 }

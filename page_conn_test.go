@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
-	"net"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 )
@@ -32,54 +30,4 @@ func TestJoinedAnswers(t *testing.T) {
 		}
 		client.CloseIdleConnections()
 	}
-}
-
-// More connections than slots wait, and are served when one goes.
-func TestConnLimit(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln := newLimitListener(inner, 1)
-	srv := &http.Server{Handler: newTestPage(t, healthySample()).handler(nil)}
-	stopped := make(chan error, 1)
-	go func() { stopped <- srv.Serve(ln) }()
-	ask := func(c net.Conn) (string, error) {
-		io.WriteString(c, "GET /status/text HTTP/1.1\r\nHost: x\r\n\r\n")
-		c.SetReadDeadline(time.Now().Add(5 * time.Second))
-		buf := make([]byte, 1024)
-		n, err := c.Read(buf)
-		line, _, _ := strings.Cut(string(buf[:n]), "\r\n")
-		return line, err
-	}
-	dial := func() net.Conn {
-		c, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	first := dial()
-	if line, err := ask(first); line != "HTTP/1.1 200 OK" {
-		t.Fatalf("%q, %v", line, err)
-	}
-	second := dial()
-	answer := make(chan string, 1)
-	go func() { line, _ := ask(second); answer <- line }()
-	select {
-	case line := <-answer:
-		t.Errorf("served above the limit: %q", line)
-	case <-time.After(100 * time.Millisecond):
-	}
-	first.Close()
-	if line := <-answer; line != "HTTP/1.1 200 OK" {
-		t.Errorf("after the first one went: %q", line)
-	}
-	third := dial() // waits for a slot while the server stops
-	srv.Close()
-	if err := <-stopped; err != http.ErrServerClosed {
-		t.Errorf("stopped: %v", err)
-	}
-	second.Close()
-	third.Close()
 }

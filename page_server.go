@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,17 +22,17 @@ const (
 	maxConns         = 8192
 )
 
-// newServer returns a server with limits. What it has to say of single
-// connections is for debugging.
+// newServer returns a server with limits.
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:        h,
+		Handler:        &guard{Handler: h, log: log},
 		ReadTimeout:    readTimeout,
 		WriteTimeout:   writeTimeout,
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: maxRequestHeader,
 		ConnContext:    withConn,
-		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnState:      noteState,
+		ErrorLog:       stdlog.New(serverLog{log}, "", 0),
 	}
 }
 
@@ -72,12 +73,11 @@ func listenError(inet string, err error) error {
 	return fmt.Errorf("cannot listen on %q: %s", inet, remedy)
 }
 
-// connLimit returns how many connections are served at a time; more wait to
-// be accepted.
+// connLimit returns how many connections are open at a time at most.
 func connLimit() int {
-	var files syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+	files := maxFiles()
+	if files == 0 {
 		return maxConns
 	}
-	return int(min(maxConns, max(files.Cur/2, 16)))
+	return int(min(maxConns, max(files/2, 16)))
 }

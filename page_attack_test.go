@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// rawAnswer is one answer of a conversation on a bare connection.
+type rawAnswer struct {
+	code     int
+	location string
+	body     string
+}
+
+// converse sends raw bytes to the whole server and returns every answer until
+// it closes the connection, or is silent for quiet.
+func converse(t *testing.T, addr, raw string, quiet time.Duration) (answers []rawAnswer, closed bool) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, raw); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(c)
+	for {
+		c.SetReadDeadline(time.Now().Add(quiet))
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			ne, ok := err.(net.Error)
+			return answers, !(ok && ne.Timeout())
+		}
+		body, _ := io.ReadAll(resp.Body) // may end early: what is refused is not read to its end
+		answers = append(answers, rawAnswer{resp.StatusCode, resp.Header.Get("Location"), string(body)})
+	}
+}
+
+// attackServer serves the page and the APIs as the program does.
+func attackServer(t *testing.T) string {
+	rig := newAPIRig(t, apiConfig())
+	log := slog.New(slog.DiscardHandler)
+	p, err := newPage(rig.board, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	throttle := newThrottle(log)
+	return serveTest(t, p.handler(map[string]http.Handler{
+		"reporter": rig.reporter,
+		"manager":  newManager(rig.board, rig.events, throttle),
+		"mcp":      newMCP(rig.board, "1.2.3"),
+	}))
+}
+
+// No path leads out of the assets, to another host or to a room without its
+// key, however it is written.
+func TestHostilePaths(t *testing.T) {
+	t.Parallel()
+	addr := attackServer(t)
+	for target, want := range map[string]int{
+		"//evil.example":                        404,
+		"//evil.example/..":                     404,
+		"/\\evil.example":                       404,
+		"/%2f%2fevil.example":                   404,
+		"/%5cevil.example/%2e%2e":               404,
+		"/.":                                    404,
+		"/..":                                   404,
+		"/%2e%2e/":                              404,
+		"/%2e%2e/%2e%2e/%2e%2e/etc/passwd":      404,
+		"/../../../../etc/passwd":               404,
+		"/assets/":                              404,
+		"/assets/..":                            404,
+		"/assets/../config.cfg":                 404,
+		"/assets/..%2f..%2fconfig.cfg":          404,
+		"/assets/%2e%2e%2fconfig.cfg":           404,
+		"/assets/..%5c..%5cconfig.cfg":          404,
+		"/assets/%252e%252e/config.cfg":         404,
+		"/assets/./app.css":                     404,
+		"/assets/app.css%00.txt":                404,
+		"/assets/app.css%00":                    404,
+		"/%00":                                  404,
+		"/assets//etc/passwd":                   404,
+		"/assets/templates/page.html":           404,
+		"/templates/page.html":                  404,
+		"/status/text%0d%0aX-Evil:%20yes":       404,
+		"/feed/%0d%0aX-Evil:%20yes":             404,
+		"/badge/%0d%0aX-Evil:%20yes":            404,
+		"/x/../manager/announcements/":          404,
+		"/%6danager/announcements/":             404,
+		"/manager/announcements/":               401,
+		"/manager//announcements/":              404,
+		"/manager/./announcements/":             404,
+		"/manager/x/../announcements/":          404,
+		"/manager/prober%2falerts/":             401,
+		"/reporter/%2e%2e/%2e%2e/":              405,
+		"http://evil.example/":                  200,
+		"http://evil.example//other.example/":   404,
+		"http://user:password@evil.example/":    200,
+		"http://evil.example/manager/x":         404,
+		"/?u=//evil.example":                    200,
+		"/status/text?x=%zz;%00":                200,
+		"/" + strings.Repeat("../", 2000):       404,
+		"/" + strings.Repeat("%2f", 4000):       404,
+		"/assets/" + strings.Repeat("a/", 5000): 404,
+	} {
+		show := target[:min(len(target), 60)]
+		answers, _ := converse(t, addr, "GET "+target+" HTTP/1.1\r\nHost: evil.example\r\nAccept: text/html\r\nConnection: close\r\n\r\n", 10*time.Second)
+		if len(answers) != 1 || answers[0].code != want {
+			t.Errorf("%s: %+.300v, want %d", show, answers, want)
+			continue
+		}
+		a := answers[0]
+		if a.location != "" {
+			t.Errorf("%s leads to %s", show, a.location)
+		}
+		for _, leak := range []string{"evil", "other.example", "root:", "{{"} {
+			if strings.Contains(a.body, leak) {
+				t.Errorf("%s: the answer has %q in it", show, leak)
+			}
+		}
+	}
+}
+
+// What is no single, clear request is refused, and never taken for two.
+func TestSmuggling(t *testing.T) {
+	t.Parallel()
+	addr := attackServer(t)
+	const (
+		head   = "POST /reporter/web/jobs/ HTTP/1.1\r\nHost: x\r\n"
+		hidden = "GET /status/text HTTP/1.1\r\nHost: x\r\n\r\n"
+	)
+	for _, tt := range []struct {
+		name, request string
+		want          []int
+		closed        bool
+	}{
+		{"two lengths", head + "Content-Length: 5\r\nContent-Length: 43\r\n\r\n" + hidden, []int{400}, true},
+		{"a list of lengths", head + "Content-Length: 5, 43\r\n\r\n" + hidden, []int{400}, true},
+		{"a negative length", head + "Content-Length: -1\r\n\r\n" + hidden, []int{400}, true},
+		{"a length with a sign", head + "Content-Length: +5\r\n\r\n" + hidden, []int{400}, true},
+		{"a length in hex", head + "Content-Length: 0x5\r\n\r\n" + hidden, []int{400}, true},
+		{"an unknown coding", head + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + hidden, []int{501}, true},
+		{"two codings", head + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + hidden, []int{501}, true},
+		{"a list of codings", head + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" + hidden, []int{501}, true},
+		{"a space before the colon", head + "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + hidden, []int{400}, true},
+		{"a line that begins with a space", head + " Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + hidden, []int{400}, true},
+		{"a control character in a coding", head + "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n" + hidden, []int{400}, true},
+		{"a bad chunk size", head + "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n" + hidden, []int{401}, true},
+		{"NUL in the path", "GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n" + hidden, []int{400}, true},
+		{"NUL in a value", "GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n" + hidden, []int{400}, true},
+		{"NUL in a name", "GET / HTTP/1.1\r\nHost: x\r\nX\x00: a\r\n\r\n" + hidden, []int{400}, true},
+		{"a space in the path", "GET / / HTTP/1.1\r\nHost: x\r\n\r\n" + hidden, []int{400}, true},
+		{"no host", "GET / HTTP/1.1\r\n\r\n" + hidden, []int{400}, true},
+		{"two hosts", "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n" + hidden, []int{400}, true},
+		{"a host with a path", "GET / HTTP/1.1\r\nHost: x/y\r\n\r\n" + hidden, []int{400}, true},
+		{"another protocol", "GET / HTTP/3.0\r\nHost: x\r\n\r\n" + hidden, []int{505}, true},
+		{"HTTP/2 without TLS", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + hidden, []int{404}, true},
+		{"a long line", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 20<<10) + "\r\n\r\n", []int{431}, true},
+		{"a long name", "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("x", 20<<10) + ": x\r\n\r\n", []int{431}, true},
+		{"a long path", "GET /" + strings.Repeat("x", 20<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", []int{431}, true},
+		{"many lines", "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: y\r\n", 4000) + "\r\n", []int{431}, true},
+		{"no request", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", []int{400}, true},
+		{"a length and a coding", head + "Content-Length: 48\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + hidden, []int{401}, true},
+	} {
+		answers, closed := converse(t, addr, tt.request, 2*time.Second)
+		var codes []int
+		for _, a := range answers {
+			codes = append(codes, a.code)
+		}
+		if len(codes) != len(tt.want) || codes[0] != tt.want[0] || closed != tt.closed {
+			t.Errorf("%s: answers %v, closed %v; want %v, %v", tt.name, codes, closed, tt.want, tt.closed)
+		}
+	}
+}

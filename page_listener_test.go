@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A hall is a server with few places for connections.
+type hall struct {
+	t  *testing.T
+	ln *limitListener
+}
+
+func newHall(t *testing.T, most, share int) *hall {
+	inner, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := newLimitListener(inner, most)
+	ln.share = share
+	srv := newServer(newTestPage(t, healthySample()).handler(nil), slog.New(slog.DiscardHandler))
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }()
+	t.Cleanup(func() {
+		srv.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+		ln.mu.Lock()
+		defer ln.mu.Unlock()
+		for deadline := time.Now().Add(5 * time.Second); ln.all.Len()+len(ln.from) > 0; {
+			if time.Now().After(deadline) {
+				t.Errorf("%d connections of %d addresses are left over", ln.all.Len(), len(ln.from))
+				break
+			}
+			ln.mu.Unlock()
+			time.Sleep(time.Millisecond)
+			ln.mu.Lock()
+		}
+	})
+	return &hall{t, ln}
+}
+
+// A guest is one connection.
+type guest struct {
+	net.Conn
+	answers *bufio.Reader
+}
+
+// come connects from an address of the loopback network and waits until the
+// server has the connection.
+func (h *hall) come(from string) *guest {
+	h.t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 5 * time.Second}
+	_, port, _ := net.SplitHostPort(h.ln.Addr().String())
+	c, err := d.Dial("tcp4", "127.0.0.1:"+port)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	for {
+		h.ln.mu.Lock()
+		last := h.ln.all.Back()
+		h.ln.mu.Unlock()
+		if last != nil && last.Value.(*conn).RemoteAddr().String() == c.LocalAddr().String() {
+			return &guest{c, bufio.NewReader(c)}
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// ask makes a request and reports whether it was answered.
+func (g *guest) ask() bool {
+	io.WriteString(g, "GET /status/text HTTP/1.1\r\nHost: x\r\n\r\n")
+	resp, err := http.ReadResponse(g.answers, nil)
+	if err != nil {
+		return false
+	}
+	body, err := io.ReadAll(resp.Body)
+	return err == nil && string(body) == "healthy"
+}
+
+// idle waits until the server knows that n of its connections were served.
+func (h *hall) idle(g *guest) {
+	for {
+		h.ln.mu.Lock()
+		last := h.ln.all.Back().Value.(*conn).RemoteAddr().String()
+		h.ln.mu.Unlock()
+		if last == g.LocalAddr().String() {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// closed reports whether the server closed the connection.
+func (g *guest) closed() bool {
+	g.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_, err := g.answers.ReadByte()
+	return err != nil && !strings.Contains(err.Error(), "timeout")
+}
+
+// An address that has all its places loses the connection that was of no use
+// for longest; others lose none.
+func TestConnsOfOneAddress(t *testing.T) {
+	h := newHall(t, 100, 3)
+	neighbour := h.come("127.0.0.2")
+	useful, slow, slower := h.come("127.0.0.1"), h.come("127.0.0.1"), h.come("127.0.0.1")
+	io.WriteString(slow, "GET / HT")
+	if !useful.ask() {
+		t.Fatal("no answer")
+	}
+	h.idle(useful)
+	newest := h.come("127.0.0.1")
+	if !slow.closed() {
+		t.Error("the oldest one that never asked is still there")
+	}
+	last := h.come("127.0.0.1")
+	if !slower.closed() {
+		t.Error("the second oldest one is still there")
+	}
+	for i, g := range []*guest{neighbour, useful, newest, last} {
+		if !g.ask() {
+			t.Errorf("connection %d was not served", i)
+		}
+	}
+}
+
+// Where all places are taken, the oldest connection of all goes.
+func TestConnsInAll(t *testing.T) {
+	h := newHall(t, 3, 2)
+	a, b, c := h.come("127.0.0.1"), h.come("127.0.0.2"), h.come("127.0.0.3")
+	if !a.ask() {
+		t.Fatal("no answer")
+	}
+	h.idle(a)
+	d := h.come("127.0.0.4")
+	if !b.closed() {
+		t.Error("the oldest one is still there")
+	}
+	for i, g := range []*guest{a, c, d} {
+		if !g.ask() {
+			t.Errorf("connection %d was not served", i)
+		}
+	}
+}
+
+func TestShares(t *testing.T) {
+	for most, want := range map[int]int{16: 16, 40: 16, 100: 25, 8192: 2048, 4: 4} {
+		if got := newLimitListener(nil, most).share; got != want {
+			t.Errorf("of %d connections one address may have %d, want %d", most, got, want)
+		}
+	}
+}
