@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
@@ -388,5 +390,27 @@ func TestReporterConcurrent(t *testing.T) {
 	slices.Sort(ids)
 	if ill != clients*78 || len(slices.Compact(ids)) != want {
 		t.Errorf("%d sick of %d, want %d of %d", ill, len(ids), clients*78, want)
+	}
+}
+
+// Behind a path prefix, and through the page's router, ids keep their slashes.
+func TestReporterBehindPrefix(t *testing.T) {
+	conf := apiConfig()
+	conf.Server.PathPrefix = "/our status/x"
+	rig := newAPIRig(t, conf)
+	page, err := newPage(rig.board, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(page.handler(map[string]http.Handler{"reporter": rig.reporter}))
+	defer server.Close()
+	rig.URL = server.URL
+	rig.table(t, []apiRow{
+		{"load", "POST", "/our%20status/x/reporter/relay+eu/a%2Fb.c%3A%C3%BC/", "tok/en+secret", loadOK, 200, ""},
+		{"flush", "DELETE", "/our%20status/x/reporter/relay%20eu/a%2Fb.c%3A%C3%BC/r1", "tok/en+secret", "", 200, ""},
+		{"flush again", "DELETE", "/our%20status/x/reporter/relay%20eu/a%2Fb.c%3A%C3%BC/r1", "tok/en+secret", "", 404, fault(`no replica \"r1\" of node \"a/b.c:ü\"`)},
+	})
+	if resp, _ := rig.do(t, "POST", "/reporter/relay+eu/a%2Fb.c%3A%C3%BC/", "tok/en+secret", loadOK); resp.StatusCode != 404 {
+		t.Errorf("without the prefix: %d", resp.StatusCode)
 	}
 }
