@@ -59,25 +59,35 @@ func (h *history) keep(st *state, now time.Time) {
 	}
 }
 
-// records yields all that the history knows, also of nodes that are no longer
-// in the config.
+// records yields all that the history knows now, also of nodes that are no
+// longer in the config. It may be run through on another goroutine, while the
+// state goes on.
 func (h *history) records(st *state, now time.Time) iter.Seq[record] {
+	type named struct {
+		key  nodeKey
+		past *nodeHistory // never changed
+	}
+	var pasts []named
+	for ns := range st.allNodes() {
+		pasts = append(pasts, named{ns.key(), ns.track.past})
+	}
+	for key, past := range h.gone {
+		pasts = append(pasts, named{key, past})
+	}
+	var incidents []record
+	for _, out := range h.all {
+		if !out.end.IsZero() || now.Sub(out.start) >= gatherTime {
+			incidents = append(incidents, record{Incident: newIncidentRecord(&out.incident)})
+		}
+	}
 	return func(yield func(record) bool) {
-		for ns := range st.allNodes() {
-			if !yield(record{Past: newPastRecord(ns.key(), ns.track.past, 0)}) {
+		for _, n := range pasts {
+			if !yield(record{Past: newPastRecord(n.key, n.past, 0)}) {
 				return
 			}
 		}
-		for key, past := range h.gone {
-			if !yield(record{Past: newPastRecord(key, past, 0)}) {
-				return
-			}
-		}
-		for _, out := range h.all {
-			if out.end.IsZero() && now.Sub(out.start) < gatherTime {
-				continue
-			}
-			if !yield(record{Incident: newIncidentRecord(&out.incident)}) {
+		for _, rec := range incidents {
+			if !yield(rec) {
 				return
 			}
 		}

@@ -29,7 +29,7 @@ func BenchmarkJournal(b *testing.B) {
 		for {
 			select {
 			case <-events: // it asks for all that is known, which is nothing
-				s.put(batch{whole: []record{}})
+				s.put(batch{whole: notes()})
 			case <-ctx.Done():
 				return
 			}

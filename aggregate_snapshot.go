@@ -47,7 +47,8 @@ type replicaView struct {
 	latency time.Duration // of a poll or script replica; 0 when unknown
 	since   time.Time     // when it took this status
 	reason  string
-	load    *replicaLoad // what a push replica reported; else nil
+	grace   time.Duration // of a push or local replica: from a report to the deadline
+	load    *replicaLoad  // what a push replica reported; else nil
 }
 
 // replicaLoad is what a push replica reported, and its queue's depth.

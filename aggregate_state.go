@@ -436,6 +436,7 @@ func (r *replicaState) show() *replicaView {
 		latency: r.latency,
 		since:   r.since,
 		reason:  r.reason,
+		grace:   r.grace,
 		load:    r.load,
 	}
 }

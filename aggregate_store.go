@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"syscall"
 	"time"
@@ -17,8 +18,8 @@ var errStopped = errors.New("the program is stopping")
 // A batch is what the aggregator hands over at once.
 type batch struct {
 	records []record
-	replies []chan<- error // of capacity 1; what they wait for is in records
-	whole   []record       // when not nil, all that is known, records included
+	replies []chan<- error   // of capacity 1; what they wait for is in records
+	whole   iter.Seq[record] // when not nil, all that is known, records included
 }
 
 // A store keeps what must survive. It takes what it is given at once, however
@@ -34,11 +35,11 @@ type store struct {
 	ended   chan struct{} // closed when run has returned
 	backlog backlog
 
-	unsaved []record // not being written yet
-	acks    []ack    // of these
-	whole   []record // for the next job
-	wanted  bool     // a whole state is to be written
-	asked   bool     // the aggregator knows
+	unsaved []record         // not being written yet
+	acks    []ack            // of these
+	whole   iter.Seq[record] // for the next job
+	wanted  bool             // a whole state is to be written
+	asked   bool             // the aggregator knows
 
 	writing  bool
 	job      job

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -55,7 +56,7 @@ func TestStoreSize(t *testing.T) {
 		t.Fatalf("%+v", out)
 	}
 	const most = 64 << 20
-	if size := 2*d.state + max(compactSize, d.state); size > most {
+	if size := 2*d.state + max(compactSize, d.state/2); size > most {
 		t.Errorf("the folder may take %d bytes, a state %d", size, d.state)
 	}
 	t.Logf("state: %d bytes", d.state)
@@ -67,17 +68,17 @@ func TestStoreSize(t *testing.T) {
 func BenchmarkStoreStart(b *testing.B) {
 	now := time.Date(2026, 3, 31, 12, 0, 0, 0, time.Local)
 	big := bigState(1000, now)
-	whole := big.records(now)
+	whole := slices.Collect(big.records(now))
 	dir := newMemFolder()
 	d := &disk{dir: dir, used: true}
-	if out := d.do(job{whole: whole}); out.err != nil || out.whole != nil {
+	if out := d.do(job{whole: slices.Values(whole)}); out.err != nil || out.whole != nil {
 		b.Fatalf("%+v", out)
 	}
 	var recs []record
 	for _, r := range big.own {
-		recs = append(recs, record{Replica: r.record()})
+		recs = append(recs, r.show().record(r.name()))
 	}
-	for d.grown < d.state {
+	for d.grown < d.state/2 {
 		if out := d.do(job{records: recs}); out.err != nil {
 			b.Fatal(out.err)
 		}
@@ -104,9 +105,8 @@ func BenchmarkStoreWhole(b *testing.B) {
 	})
 	b.Run("write", func(b *testing.B) {
 		d := &disk{dir: newMemFolder(), used: true}
-		whole := big.records(now)
 		for b.Loop() {
-			if out := d.do(job{whole: whole}); out.whole != nil {
+			if out := d.do(job{whole: big.records(now)}); out.whole != nil {
 				b.Fatal(out.whole)
 			}
 		}

@@ -3,15 +3,16 @@ package main
 import (
 	"bufio"
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 	"time"
 )
 
 const (
-	// A journal that has outgrown both this size and the state file, or is
-	// older than compactAge, is replaced by a new state. So a start never reads
-	// much more than twice of what there is to know.
+	// A journal that has outgrown both this size and half of the state file,
+	// or is older than compactAge, is replaced by a new state. So a start never
+	// reads much more than there is to know.
 	compactSize = 1 << 20
 	compactAge  = 24 * time.Hour
 
@@ -38,7 +39,7 @@ type disk struct {
 // A job is what is to be written.
 type job struct {
 	records []record
-	whole   []record // when not nil, all that is known, records included
+	whole   iter.Seq[record] // when not nil, all that is known, records included
 }
 
 // An outcome is what became of a job.
@@ -72,7 +73,7 @@ func (d *disk) do(j job) (out outcome) {
 
 // due reports whether it is time for a new state file.
 func (d *disk) due(now time.Time) bool {
-	return d.state == 0 || d.grown > max(compactSize, d.state) || now.Sub(d.began) > compactAge
+	return d.state == 0 || d.grown > max(compactSize, d.state/2) || now.Sub(d.began) > compactAge
 }
 
 // append writes lines to the journal. When that fails, the journal ends after
@@ -148,7 +149,7 @@ func newHead(file string, generation int) *record {
 
 // compact writes the state file of the journal that was just started, and
 // then clears away what that one replaces.
-func (d *disk) compact(whole []record) error {
+func (d *disk) compact(whole iter.Seq[record]) error {
 	name := stateName(d.generation)
 	size, err := d.write(name+unfinishedMark, whole)
 	if err == nil {
@@ -167,7 +168,7 @@ func (d *disk) compact(whole []record) error {
 }
 
 // write writes a state file.
-func (d *disk) write(name string, whole []record) (size int64, err error) {
+func (d *disk) write(name string, whole iter.Seq[record]) (size int64, err error) {
 	f, err := d.dir.create(name)
 	if err != nil {
 		return 0, err
@@ -193,8 +194,8 @@ func (d *disk) write(name string, whole []record) (size int64, err error) {
 	if err := put(newHead("state", d.generation)); err != nil {
 		return 0, err
 	}
-	for i := range whole {
-		if err := put(&whole[i]); err != nil {
+	for rec := range whole {
+		if err := put(&rec); err != nil {
 			return 0, err
 		}
 	}

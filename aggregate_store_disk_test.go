@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 	"strings"
@@ -27,6 +28,14 @@ func note(id string) record {
 	return announced(announcement{id: id, title: "title of " + id, text: strings.Repeat("text ", 10), at: time.Unix(1e9, 0)})
 }
 
+func notes(ids ...string) iter.Seq[record] {
+	var recs []record
+	for _, id := range ids {
+		recs = append(recs, note(id))
+	}
+	return slices.Values(recs)
+}
+
 func ids(im *restored) (all []string) {
 	for _, a := range im.announcements {
 		all = append(all, a.ID)
@@ -45,7 +54,7 @@ func workload(d *disk) (acked []string) {
 		known, waiting = append(known, rec), append(waiting, rec)
 		j := job{records: waiting}
 		if whole = whole || i%7 == 3; whole {
-			j.whole = slices.Clone(known)
+			j.whole = slices.Values(slices.Clone(known))
 		}
 		out := d.do(j)
 		whole = whole && (out.err != nil || out.whole != nil)
@@ -101,7 +110,7 @@ func TestStoreFaults(t *testing.T) {
 						t.Errorf("call %d (%s) fails, lasting %v, %s: %s is lost", n, clean.log[n], lasting, name, id)
 					}
 				}
-				if out := d.do(job{records: []record{note("more")}, whole: []record{note("all")}}); out.err != nil || out.whole != nil {
+				if out := d.do(job{records: []record{note("more")}, whole: notes("all")}); out.err != nil || out.whole != nil {
 					t.Fatalf("call %d, %s: cannot go on: %+v", n, name, out)
 				}
 				if _, im := openDisk(t, left); !slices.Equal(ids(im), []string{"all", "more"}) {
@@ -141,9 +150,11 @@ func TestStoreCuts(t *testing.T) {
 			for i := range 24 {
 				j := job{records: []record{note(fmt.Sprintf("n%d", i))}}
 				if i%7 == 3 {
+					var known []string
 					for k := range i + 1 {
-						j.whole = append(j.whole, note(fmt.Sprintf("n%d", k)))
+						known = append(known, fmt.Sprintf("n%d", k))
 					}
+					j.whole = notes(known...)
 				}
 				if out := d.do(j); out.err != nil || out.whole != nil {
 					t.Fatal(out)
@@ -256,7 +267,7 @@ func TestDamagedFilesAreSetAside(t *testing.T) {
 		if got := ids(im); !slices.Contains(got, "b") || slices.Contains(got, "c") {
 			t.Fatalf("round %d: read %v", round, got)
 		}
-		if out := d.do(job{whole: []record{note("a"), note("b")}}); out.err != nil || out.whole != nil {
+		if out := d.do(job{whole: notes("a", "b")}); out.err != nil || out.whole != nil {
 			t.Fatal(out)
 		}
 		aside := 0
@@ -281,7 +292,7 @@ func TestDamagedState(t *testing.T) {
 	d, _ := openDisk(t, dir)
 	d.do(job{records: []record{note("old")}})
 	older := dir.killed()
-	if out := d.do(job{whole: []record{note("a"), note("b"), note("c")}}); out.whole != nil {
+	if out := d.do(job{whole: notes("a", "b", "c")}); out.whole != nil {
 		t.Fatal(out.whole)
 	}
 	state := dir.files[stateName(2)].data
@@ -333,7 +344,7 @@ func TestFullDisk(t *testing.T) {
 	var recs []record
 	for i := range 100 {
 		recs = append(recs, note(fmt.Sprint(i)))
-		if out := d.do(job{records: recs, whole: recs}); out.err == nil {
+		if out := d.do(job{records: recs, whole: slices.Values(recs)}); out.err == nil {
 			t.Fatal("written on a full disk")
 		}
 	}
@@ -386,7 +397,7 @@ func TestCompactionIsDue(t *testing.T) {
 	if !d.due(now) {
 		t.Error("not due without any state")
 	}
-	if out := d.do(job{whole: []record{note("a")}}); out.whole != nil || d.due(now) {
+	if out := d.do(job{whole: notes("a")}); out.whole != nil || d.due(now) {
 		t.Errorf("due just after: %+v", out)
 	}
 	if !d.due(now.Add(compactAge + time.Minute)) {
@@ -401,7 +412,7 @@ func TestCompactionIsDue(t *testing.T) {
 	if !d.due(now) {
 		t.Errorf("not due with %d bytes in the journal", d.grown)
 	}
-	if out := d.do(job{whole: []record{note("a")}}); out.whole != nil || d.due(now) {
+	if out := d.do(job{whole: notes("a")}); out.whole != nil || d.due(now) {
 		t.Errorf("due just after: %+v", out)
 	}
 	if names, _ := d.dir.list(); len(names) != 2 {

@@ -68,7 +68,7 @@ func (st *state) keep(rec record, reply chan<- error) {
 // know, and returns where it is told how that went.
 func (st *state) keepAlert(a notify.Alert) <-chan error {
 	saved := make(chan error, 1)
-	rec := &alertRecord{Alert: a, Next: utc(st.alerter.reminder), Sent: st.alerter.reminders}
+	rec := &alertRecord{Alert: a, Next: utc(st.alerter.reminder), Sent: st.alerter.reminders, Line: st.alerter.line.toldDown()}
 	rec.Alert.Time = utc(a.Time)
 	if st.ledger != nil {
 		for _, t := range st.ledger.targets {
@@ -144,7 +144,7 @@ func (st *state) settleLedger(now time.Time, end bool) (b batch, any bool) {
 func (st *state) keepReplica(r *replicaState) {
 	r.unkept = false
 	if st.ledger != nil {
-		st.keep(record{Replica: r.record()}, nil)
+		st.keep(r.show().record(r.name()), nil)
 	}
 }
 

@@ -85,6 +85,7 @@ type toldRecord struct {
 	Dead      []string  `json:"dead,omitempty"`      // paths they take for dead
 	Reminders int       `json:"reminders,omitempty"` // sent since the page died
 	Next      time.Time `json:"next,omitzero"`       // when the next one is due
+	Line      time.Time `json:"line,omitzero"`       // since when the monitor's own connection is down
 }
 
 // An alertRecord is an alert that is pending for its targets from then on, and
@@ -94,11 +95,12 @@ type alertRecord struct {
 	Targets []string     `json:"targets"`
 	Next    time.Time    `json:"next,omitzero"`  // when a reminder is due
 	Sent    int          `json:"sent,omitempty"` // reminders sent since the page died
+	Line    time.Time    `json:"line,omitzero"`
 }
 
 // told is what people know by the alert.
 func (r *alertRecord) told() toldRecord {
-	t := toldRecord{Page: r.Alert.Status == notify.Dead, Reminders: r.Sent, Next: r.Next}
+	t := toldRecord{Page: r.Alert.Status == notify.Dead, Reminders: r.Sent, Next: r.Next, Line: r.Line}
 	for _, d := range r.Alert.Dead {
 		t.Dead = append(t.Dead, d.Path)
 	}

@@ -143,7 +143,7 @@ func (s *store) begin(jobs chan<- job, now time.Time) {
 	}
 	s.job = job{records: s.unsaved}
 	if s.whole != nil {
-		s.job.whole = slices.Concat(s.whole, s.backlog.records())
+		s.job.whole = chain(s.whole, slices.Values(s.backlog.records()))
 	}
 	s.promises = s.acks
 	s.unsaved, s.acks, s.whole = nil, nil, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"iter"
 	"slices"
 	"time"
 )
@@ -10,50 +11,90 @@ func (r *replicaState) name() replicaName {
 	return replicaName{r.node.service.conf.ID, r.node.conf.ID, r.id}
 }
 
-// record is what is known of the replica.
-func (r *replicaState) record() *replicaRecord {
+// record is what is known of the replica of that name.
+func (v *replicaView) record(name replicaName) record {
 	rec := &replicaRecord{
-		replicaName: r.name(),
-		Status:      r.status.String(),
-		Reason:      r.reason,
-		Since:       utc(r.since),
-		Grace:       r.grace.Seconds(),
+		replicaName: name,
+		Status:      v.status.String(),
+		Reason:      v.reason,
+		Since:       utc(v.since),
+		Grace:       v.grace.Seconds(),
 	}
-	if r.load != nil {
-		rec.Load = &loadRecord{CPU: r.load.cpu, RAM: r.load.ram}
-		if r.load.queue {
-			ready, unacked := r.load.ready, r.load.unacked
-			rec.Load.Ready, rec.Load.Unacked = &ready, &unacked
+	if v.load != nil {
+		rec.Load = &loadRecord{CPU: v.load.cpu, RAM: v.load.ram}
+		if v.load.queue {
+			rec.Load.Ready, rec.Load.Unacked = &v.load.ready, &v.load.unacked
 		}
 	}
-	return rec
+	return record{Replica: rec}
 }
 
-// records returns all that must survive, but for what is still to be
-// delivered, which the store knows itself.
-func (st *state) records(now time.Time) []record {
-	a := &st.alerter
-	told := &toldRecord{Page: a.toldDead, Reminders: a.reminders, Next: utc(a.reminder)}
+// toldNow is what people know.
+func (a *alerter) toldNow() *toldRecord {
+	told := &toldRecord{Page: a.toldDead, Reminders: a.reminders, Next: utc(a.reminder), Line: a.line.toldDown()}
 	for r := range a.told {
 		told.Dead = append(told.Dead, r.path())
 	}
 	slices.Sort(told.Dead)
+	return told
+}
+
+// toldDown is since when people take the monitor's own connection for down; the
+// zero time when they do not.
+func (l *lineState) toldDown() time.Time {
+	if !l.told {
+		return time.Time{}
+	}
+	return utc(l.down)
+}
+
+// records yields all that must survive, but for what is still to be delivered,
+// which the store knows itself. It may be run through on another goroutine,
+// while the state goes on: most of it is what the page is made of, too.
+func (st *state) records(now time.Time) iter.Seq[record] {
 	alive := utc(now)
-	recs := []record{{Told: told}, {Alive: &alive}}
-	if a.muted.After(now) {
-		recs = append(recs, muted(a.muted))
+	first := []record{{Told: st.alerter.toldNow()}, {Alive: &alive}}
+	if st.alerter.muted.After(now) {
+		first = append(first, muted(st.alerter.muted))
 	}
-	for _, a := range st.announcements {
-		recs = append(recs, announced(a))
-	}
-	for ns := range st.allNodes() {
-		for _, r := range ns.replicas {
-			if r.checked {
-				recs = append(recs, record{Replica: r.record()})
+	snap := st.snapshot(now)
+	st.dirty = true // it was not taken for the board
+	past := st.history.records(st, now)
+	return chain(slices.Values(first), snap.records(), past)
+}
+
+// records yields the announcements, and the replicas of which something is
+// known.
+func (s *snapshot) records() iter.Seq[record] {
+	return func(yield func(record) bool) {
+		for _, a := range s.announcements {
+			if !yield(announced(a)) {
+				return
+			}
+		}
+		for _, service := range s.services {
+			for _, node := range service.nodes {
+				for _, r := range node.replicas {
+					if r.checked && !yield(r.record(replicaName{service.conf.ID, node.conf.ID, r.id})) {
+						return
+					}
+				}
 			}
 		}
 	}
-	return slices.AppendSeq(recs, st.history.records(st, now))
+}
+
+// chain yields one sequence after the other.
+func chain(all ...iter.Seq[record]) iter.Seq[record] {
+	return func(yield func(record) bool) {
+		for _, seq := range all {
+			for rec := range seq {
+				if !yield(rec) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // restore makes a new state go on where an earlier program ended. What the
@@ -145,6 +186,9 @@ func (a *alerter) restore(st *state, im *restored, now time.Time) {
 		a.reminders, a.reminder = 0, time.Time{}
 	case a.reminder.IsZero():
 		a.reminder = now.Add(a.reminderWait())
+	}
+	if !im.told.Line.IsZero() && len(st.conf.Connectivity) > 0 {
+		a.line = lineState{down: im.told.Line, told: true}
 	}
 	a.restored = true
 	if st.waiting == 0 {

@@ -240,7 +240,7 @@ func TestStoreFormat(t *testing.T) {
 	w := newLineWriter()
 	a := notify.Alert{ID: "ID-1", Kind: notify.Changed, Status: notify.Dead, Time: l.now, Dead: []notify.Replica{{Path: "web:a:tcp://a:80", Reason: "was dead"}},
 		Recovered: []string{"web:b:tcp://b:80"}, Page: l.st.alerter.page}
-	for _, rec := range append(l.st.records(l.now),
+	for _, rec := range append(slices.Collect(l.st.records(l.now)),
 		retracted("aa02"),
 		record{Gone: &replicaName{"web", "d", "y"}},
 		record{Alert: &alertRecord{Alert: a, Targets: []string{"slack", "pager"}, Next: l.now.Add(time.Hour), Sent: 2}},
@@ -279,7 +279,7 @@ func TestStoreFormat(t *testing.T) {
 func TestRestoreIsComplete(t *testing.T) {
 	lines := func(st *state, now time.Time) []string {
 		w := newLineWriter()
-		for _, rec := range st.records(now) {
+		for rec := range st.records(now) {
 			if err := w.add(&rec); err != nil {
 				t.Fatal(err)
 			}

@@ -54,7 +54,7 @@ func runStore(t *testing.T, dir *memFolder, whole ...record) *runningStore {
 		for {
 			select {
 			case <-events:
-				r.put(batch{whole: whole})
+				r.put(batch{whole: slices.Values(whole)})
 			case <-ctx.Done():
 				return
 			}
@@ -86,10 +86,10 @@ func TestStoreGroupsWhatComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := newMemFolder()
 		r := runStore(t, dir)
+		synctest.Wait()
 		if err := <-r.send("first"); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait()
 		before := dir.calls
 		resume := dir.hang()
 		var replies []<-chan error
@@ -196,7 +196,7 @@ level=INFO msg="storage works again" after=1h0m5s
 func TestStoreIsBounded(t *testing.T) {
 	s := newStore(new(disk), quiet)
 	reply := make(chan error, 1)
-	s.take(batch{records: []record{note("a")}, replies: []chan<- error{reply}, whole: []record{}}, time.Now())
+	s.take(batch{records: []record{note("a")}, replies: []chan<- error{reply}, whole: notes()}, time.Now())
 	s.wanted = false
 	for range maxUnsaved {
 		s.book(note("b"))
