@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"html/template"
 	"math"
 	"strconv"
 )
@@ -109,12 +108,12 @@ func newBrand(b Branding) brand {
 // css returns the brand as custom properties: the colour as a ground, what to
 // write on it, and the two shades of it that can be read on the white card and on
 // the dark one.
-func (b brand) css() template.CSS {
+func (b brand) css() string {
 	fill, text := ground(b.logo)
-	return template.CSS(fmt.Sprintf(
+	return fmt.Sprintf(
 		":root{--brand:%s;--on-brand:%s;--brand-ink:%s}"+
 			"@media screen and (prefers-color-scheme:dark){:root{--brand-ink:%s}}",
-		fill, text, b.logo.toward(black, white, legible), b.logo.toward(white, nightCard, legible)))
+		fill, text, b.logo.toward(black, white, legible), b.logo.toward(white, nightCard, legible))
 }
 
 // paint puts the icon's colours into an SVG whose currentColor stands for the

@@ -11,7 +11,7 @@ func TestBrandContrast(t *testing.T) {
 		"#000000", "#ffffff", "#1972f5", "#ff0", "#ffff00", "#777777", "#767676", "#00ff00", "#ff0000",
 		"#0000ff", "#f0f0f0", "#111", "#e8f", "#ff8800", "#15803d", "", "red", "#12345", "#gggggg",
 	} {
-		css := string(newBrand(Branding{LogoColor: c}).css())
+		css := newBrand(Branding{LogoColor: c}).css()
 		found := regexp.MustCompile(`#[0-9a-f]{6}`).FindAllString(css, -1)
 		if len(found) != 4 {
 			t.Fatalf("%q: %s", c, css)

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"html/template"
+	"cmp"
+	"html"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,27 +14,6 @@ const (
 	maxBadDays  = 10  // days that the history's details list
 	historyDays = keptDays
 )
-
-// A NodeView is what the template node.html sees.
-type NodeView struct {
-	ID, Label string
-	State     string
-	Word      string
-	Link      template.URL
-	LinkLabel string
-	Squares   template.HTML // one <li> for each replica
-	Counts    string        // instead of the healthy squares, where there are too many
-	Note      string        // instead of squares, where there are none
-	History   *HistoryView  // nil before there is any
-}
-
-// A HistoryView is a node's bar of days.
-type HistoryView struct {
-	Bars   template.HTML // SVG paths of the classes u, h, s and d, in a box of 90 x 1
-	Uptime string        // "99.98 %"
-	Window string        // "last 90 days"
-	Detail string        // lines "key: value"
-}
 
 // state is what the page shows for the node.
 func (nv *nodeView) state() string {
@@ -57,39 +37,42 @@ func (r *replicaView) old() bool {
 	return r.state() != statePending && (r.stale || r.doubt)
 }
 
-func newNodeView(sv *serviceView, nv *nodeView, now time.Time) *NodeView {
-	v := &NodeView{
-		ID:        elementID("n", sv.conf.ID, nv.conf.ID),
-		Label:     nv.conf.Label,
-		State:     nv.state(),
-		Link:      link(nv.conf.LinkURL),
-		LinkLabel: nv.conf.LinkLabel,
-	}
-	v.Word = stateWord(v.State)
-	if v.LinkLabel == "" {
-		v.LinkLabel = "More about it"
-	}
+// newNodeView returns what node.html sees.
+func newNodeView(sv *serviceView, nv *nodeView, now time.Time) view {
+	state := nv.state()
+	word, note, counts := stateWord(state), "", ""
 	switch {
 	case len(nv.replicas) > maxSquares:
-		v.Counts = countStates(nv.replicas)
+		counts = countStates(nv.replicas)
 	case len(nv.replicas) > 0:
 	case nv.conf.Mode == modePush || nv.conf.Mode == modeLocal:
-		v.Word, v.Note = "no reports yet", "Waiting for the first report."
+		word, note = "no reports yet", "Waiting for the first report."
 	default:
-		v.Word, v.Note = "nothing to check", "There is nothing to check."
+		word, note = "nothing to check", "There is nothing to check."
 	}
 	var squares []byte
 	shown := 0
 	for i, r := range nv.replicas {
-		if v.Counts != "" && (r.state() == stateHealthy || shown == maxSquares) {
+		if counts != "" && (r.state() == stateHealthy || shown == maxSquares) {
 			continue
 		}
 		shown++
 		squares = appendSquare(squares, nv.conf, r, i+1, now.Location())
 	}
-	v.Squares = template.HTML(squares)
+	v := view{
+		"ID":        elementID("n", sv.conf.ID, nv.conf.ID),
+		"Label":     nv.conf.Label,
+		"State":     state,
+		"Word":      word,
+		"Link":      link(nv.conf.LinkURL),
+		"LinkLabel": cmp.Or(nv.conf.LinkLabel, "More about it"),
+		"Note":      note,            // instead of squares, where there are none
+		"Counts":    counts,          // instead of the healthy ones, where there are too many
+		"Squares":   markup(squares), // one <li> for each replica
+		"History":   view(nil),
+	}
 	if nv.history.started() {
-		v.History = newHistoryView(nv.history, now)
+		v["History"] = newHistoryView(nv.history, now)
 	}
 	return v
 }
@@ -144,7 +127,7 @@ func appendDetail(b []byte, n *Node, r *replicaView, number int) []byte {
 	}
 	if n.RevealReplicaName {
 		b = append(b, "\nName: "...)
-		b = append(b, template.HTMLEscapeString(isolate(strings.ReplaceAll(r.id, "\n", " ")))...)
+		b = append(b, html.EscapeString(isolate(strings.ReplaceAll(r.id, "\n", " ")))...)
 	}
 	b = append(b, "\nMode: "...)
 	b = append(b, n.Mode.String()...)
@@ -175,7 +158,7 @@ func (h *nodeHistory) started() bool {
 // newHistoryView draws the days: a full bar for one that went well, and over
 // it one that is the higher the longer things were bad, but never so low that
 // a short outage is overlooked. It is nil while nothing is known.
-func newHistoryView(h *nodeHistory, now time.Time) *HistoryView {
+func newHistoryView(h *nodeHistory, now time.Time) view {
 	var good, weak, bad, none [historyDays]int // heights in hundredths
 	for x := range none {
 		none[x] = 100
@@ -206,16 +189,12 @@ func newHistoryView(h *nodeHistory, now time.Time) *HistoryView {
 	if known == 0 {
 		return nil
 	}
-	v := &HistoryView{
-		Bars:   template.HTML(bars),
-		Uptime: percent(float64(up) / float64(known)),
-		Window: historyWindow(days),
-	}
-	v.Detail = "Uptime: " + v.Uptime + ", " + v.Window
+	share, window := percent(float64(up)/float64(known)), historyWindow(days)
+	detail := "Uptime: " + share + ", " + window // lines "key: value"
 	for i := len(lines) - 1; i >= max(0, len(lines)-maxBadDays); i-- {
-		v.Detail += lines[i]
+		detail += lines[i]
 	}
-	return v
+	return view{"Bars": markup(bars), "Uptime": share, "Window": window, "Detail": detail}
 }
 
 // barHeight returns the height, in hundredths, that stands for a part of the

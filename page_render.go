@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"hash/fnv"
-	"html/template"
 	"strconv"
 )
 
@@ -13,8 +12,8 @@ import (
 // goroutine.
 type renderer struct {
 	site     *site
-	nodes    map[*nodeView]template.HTML
-	services map[serviceKey]template.HTML
+	nodes    map[*nodeView]markup
+	services map[serviceKey]markup
 	buf      bytes.Buffer
 }
 
@@ -25,7 +24,7 @@ type serviceKey struct {
 
 func newRenderer(st *site) *renderer { return &renderer{site: st} }
 
-// render returns s as answers that are ready to be served.
+// render returns s as replies that are ready to be served.
 func (r *renderer) render(s *snapshot) (*rendering, error) {
 	page, embed, err := r.html(s)
 	if err != nil {
@@ -41,33 +40,34 @@ func (r *renderer) render(s *snapshot) (*rendering, error) {
 
 // html returns s as the page and as the widget.
 func (r *renderer) html(s *snapshot) (page, embed []byte, err error) {
-	view := newPageView(r.site, s)
-	if err := r.fill(view, s); err != nil {
+	v := newPageView(r.site, s)
+	if err := r.fill(v, s); err != nil {
 		return nil, nil, err
 	}
-	if err := r.execute("page.html", view); err != nil {
+	if err := r.execute("page.html", v); err != nil {
 		return nil, nil, err
 	}
 	page = bytes.Clone(r.buf.Bytes())
-	if err := r.execute("embed.html", EmbedView{view.shell, view.State, view.Sentence}); err != nil {
+	if err := r.execute("embed.html", v); err != nil {
 		return nil, nil, err
 	}
 	return page, bytes.Clone(r.buf.Bytes()), nil
 }
 
 // fill adds the services' HTML to the view.
-func (r *renderer) fill(view *PageView, s *snapshot) error {
-	nodes := make(map[*nodeView]template.HTML, len(r.nodes))
-	services := make(map[serviceKey]template.HTML, len(s.services))
+func (r *renderer) fill(v view, s *snapshot) error {
+	nodes := make(map[*nodeView]markup, len(r.nodes))
+	services := make(map[serviceKey]markup, len(s.services))
+	all := make([]markup, 0, len(s.services))
 	for _, sv := range s.services {
-		list := make([]template.HTML, len(sv.nodes))
+		list := make([]markup, len(sv.nodes))
 		for i, nv := range sv.nodes {
 			part, ok := r.nodes[nv]
 			if !ok {
 				if err := r.execute("node.html", newNodeView(sv, nv, s.at)); err != nil {
 					return err
 				}
-				part = template.HTML(r.buf.String())
+				part = markup(r.buf.String())
 			}
 			nodes[nv], list[i] = part, part
 		}
@@ -77,19 +77,20 @@ func (r *renderer) fill(view *PageView, s *snapshot) error {
 			if err := r.execute("service.html", newServiceView(sv, key.open, list)); err != nil {
 				return err
 			}
-			part = template.HTML(r.buf.String())
+			part = markup(r.buf.String())
 		}
 		services[key] = part
-		view.Services = append(view.Services, part)
+		all = append(all, part)
 	}
 	r.nodes, r.services = nodes, services
+	v["Services"] = all
 	return nil
 }
 
 // execute fills the buffer.
-func (r *renderer) execute(name string, data any) error {
+func (r *renderer) execute(name string, v view) error {
 	r.buf.Reset()
-	return r.site.templates.ExecuteTemplate(&r.buf, name, data)
+	return r.site.templates[name].execute(&r.buf, v)
 }
 
 // elementID returns an element's id that stays the same from one rendering to

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"net/http"
 	"net/url"
@@ -134,7 +135,7 @@ func (st *site) rootFile(name string) http.HandlerFunc {
 	if name != "favicon.ico" {
 		return nil
 	}
-	if u := string(link(st.conf.Branding.IconURL)); u != "" {
+	if u := link(st.conf.Branding.IconURL); u != "" {
 		return http.RedirectHandler(u, http.StatusFound).ServeHTTP
 	}
 	return st.assets["icon.svg"].plain.serve
@@ -164,9 +165,6 @@ func (p *page) serveStatus(w http.ResponseWriter, r *http.Request) {
 	w.Write(statusBodies[p.board.load().status])
 }
 
-// A MissingView is what the template missing.html sees.
-type MissingView struct{ shell }
-
 // serveMissing answers 404: a small page for browsers, a line for the rest.
 func (st *site) serveMissing(w http.ResponseWriter, r *http.Request) {
 	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
@@ -178,22 +176,17 @@ func (st *site) serveMissing(w http.ResponseWriter, r *http.Request) {
 		depth := strings.Count(r.URL.EscapedPath(), "/") - 1
 		base = cmp.Or(strings.Repeat("../", min(max(depth, 0), 32)), "./")
 	}
-	st.serveTemplate(w, r, "missing.html", MissingView{shell{st, base}}, http.StatusNotFound, st.htmlFields)
-}
-
-// serveTemplate answers with a small page that is rendered on demand.
-func (st *site) serveTemplate(w http.ResponseWriter, r *http.Request, name string, view any, code int, fields []field) {
-	var body strings.Builder
-	if err := st.templates.ExecuteTemplate(&body, name, view); err != nil {
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+	var body bytes.Buffer
+	if err := st.templates["missing.html"].execute(&body, newShell(st, base)); err != nil {
+		http.Error(w, "not found", http.StatusNotFound)
 		return
 	}
 	h := w.Header()
-	for _, f := range fields {
+	for _, f := range st.htmlFields {
 		h[f.name] = f.value
 	}
-	w.WriteHeader(code)
+	w.WriteHeader(http.StatusNotFound)
 	if r.Method != http.MethodHead {
-		w.Write([]byte(body.String()))
+		w.Write(body.Bytes())
 	}
 }

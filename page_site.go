@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
-	"html/template"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -14,11 +14,10 @@ type site struct {
 	conf      *Config
 	prefix    string // the path prefix as it stands in a request, or ""
 	base      string // what the page's links start with: prefix and a slash, or ""
-	templates *template.Template
+	templates map[string]*template
 	assets    map[string]*asset // by path below /assets/
 	brand     brand
-	style     template.CSS // the brand's colours, for an inline <style>
-	head      template.HTML
+	style     string // the brand's colours, for an inline <style>
 
 	pageFields  []field // of the page
 	embedFields []field // of the widget, which may be framed
@@ -36,7 +35,6 @@ func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 		conf:   conf,
 		prefix: (&url.URL{Path: conf.Server.PathPrefix}).EscapedPath(),
 		brand:  newBrand(conf.Branding),
-		head:   template.HTML(conf.Branding.CustomHTML), // the operator's own
 	}
 	if st.prefix != "" {
 		st.base = st.prefix + "/"
@@ -52,15 +50,19 @@ func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 	policy.allow("img-src", "data:")
 	policy.allowURL("img-src", conf.Branding.LogoURL)
 	policy.allowURL("img-src", conf.Branding.IconURL)
-	policy.allow("style-src", hashSource(string(st.style)))
+	policy.allow("style-src", hashSource(st.style))
 	policy.allowHTML(conf.Branding.CustomHTML)
 	st.pageFields = newFields(policy.String("'none'"), "public, max-age=1, must-revalidate")
 
 	bare := newPolicy()
 	bare.allow("img-src", "data:")
-	bare.allow("style-src", hashSource(string(st.style)))
+	bare.allow("style-src", hashSource(st.style))
 	st.embedFields = newFields(bare.String("*"), "public, max-age=1, must-revalidate")
 	st.htmlFields = newFields(bare.String("'none'"), "no-cache")
+	// The others are executed before anything is served; this one is not.
+	if err := st.templates["missing.html"].execute(new(bytes.Buffer), newShell(st, st.base)); err != nil {
+		return nil, fmt.Errorf("assets: %w", err)
+	}
 	return st, nil
 }
 
@@ -75,16 +77,18 @@ func newFields(policy, cache string) []field {
 }
 
 // parseTemplates parses templates/*.html, each under its bare name.
-func parseTemplates(files map[string][]byte) (*template.Template, error) {
-	all := template.New("")
+func parseTemplates(files map[string][]byte) (map[string]*template, error) {
+	all := make(map[string]*template)
 	for name, text := range files {
 		bare, ok := strings.CutPrefix(name, "templates/")
 		if !ok {
 			continue
 		}
-		if _, err := all.New(bare).Parse(string(text)); err != nil {
+		t, err := parseTemplate(name, string(text))
+		if err != nil {
 			return nil, fmt.Errorf("assets: %w", err)
 		}
+		all[bare] = t
 	}
 	return all, nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"html/template"
 	"slices"
 	"strconv"
 	"time"
@@ -24,137 +23,99 @@ const (
 	maxIncidents = 50 // incidents on the page
 )
 
-// A PageView is what the template page.html sees.
-type PageView struct {
-	shell
-	State     string // "healthy", "sick", "dead" or "pending"
-	Sentence  string // the general state in a few words
-	Headline  string // the same with numbers
-	Lead      string // the same for people
-	Ask       string // what goes before the link to support
-	Affected  []string
-	More      int     // affected services that are not named
-	Stale     bool    // some of it is known from before a restart
-	Offline   *Moment // since when the monitor's own connection is down; nil: it works
-	Empty     bool    // nothing is configured
-	Refreshed Moment
-	Year      int
-
-	Announcements []AnnouncementView // newest first
-	Services      []template.HTML    // from service.html
-	Incidents     []IncidentView     // newest first
-	Older         int                // incidents that are not listed
-	Watched       bool               // whether incidents would be known of
-}
-
-// A shell is what all templates of whole pages share.
-type shell struct {
-	site *site
-	Base string // what links to the page's own routes start with
-}
-
-func (v shell) Branding() Branding             { return v.site.conf.Branding }
-func (v shell) Style() template.CSS            { return v.site.style }
-func (v shell) CustomHTML() any                { return v.site.head }
-func (v shell) ThemeColor() string             { return v.site.brand.icon.String() }
-func (v shell) LogoURL() template.URL          { return picture(v.site.conf.Branding.LogoURL) }
-func (v shell) Support() template.URL          { return link(v.site.conf.Branding.SupportURL) }
-func (v shell) Website() template.URL          { return link(v.site.conf.Branding.WebsiteURL) }
-func (v shell) Address() template.URL          { return link(v.site.conf.Branding.PageURL) }
-func (v shell) IconURL() template.URL          { return picture(v.site.conf.Branding.IconURL) }
-func (v shell) HasLogo() bool                  { return v.LogoURL() != "" }
-func (v shell) Title() string                  { return cmp.Or(v.site.conf.Branding.PageTitle, "Status Page") }
-func (v shell) Company() string                { return cmp.Or(v.site.conf.Branding.CompanyName, v.Title()) }
-func (v shell) Route(path string) template.URL { return template.URL(v.Base + path) }
-
-// Asset returns an asset's address with the hash of its content, under which
-// it can be cached for ever.
-func (v shell) Asset(name string) template.URL {
-	address := v.Base + "assets/" + name
-	if a := v.site.assets[name]; a != nil {
-		address += "?v=" + a.hash
-	}
-	return template.URL(address)
-}
-
-// Icon is the address of the page's icon.
-func (v shell) Icon() template.URL {
-	if u := v.IconURL(); u != "" {
-		return u
-	}
-	return v.Asset("icon.svg")
-}
-
-// An AnnouncementView is an announcement on the page.
-type AnnouncementView struct {
-	ID, Title, Text string
-	At              Moment
-}
-
-// An IncidentView is an incident on the page. It has no reason: that may
-// tell of hosts.
-type IncidentView struct {
-	ID, Service, Node string
-	Ongoing           bool
-	Start, End        Moment
-	Length            string
-}
-
-// newPageView says what s shows, but for its services.
-func newPageView(st *site, s *snapshot) *PageView {
-	zone := s.at.Location()
-	v := &PageView{
-		shell:     shell{st, st.base},
-		State:     s.state(),
-		Empty:     len(s.services) == 0,
-		Refreshed: newMoment(s.at, zone, secondForm),
-		Year:      s.at.Year(),
-	}
-	if !s.lineDown.IsZero() {
-		m := newMoment(s.lineDown, zone, minuteForm)
-		v.Offline = &m
-	}
-	v.describe(s)
-	for _, a := range slices.Backward(s.announcements) {
-		v.Announcements = append(v.Announcements, AnnouncementView{
-			elementID("a", a.id), a.title, a.text, newMoment(a.at, zone, minuteForm)})
-	}
-	for i := range s.incidents {
-		if i == maxIncidents {
-			v.Older = len(s.incidents) - i
-			break
+// newShell returns what all templates of whole pages see. Base is what links
+// to the page's own routes start with.
+func newShell(st *site, base string) view {
+	b := st.conf.Branding
+	title := cmp.Or(b.PageTitle, "Status Page")
+	route := func(path string) string { return base + path }
+	// An asset's address has the hash of its content, under which it can be
+	// cached for ever.
+	file := func(name string) string {
+		if a := st.assets[name]; a != nil {
+			name += "?v=" + a.hash
 		}
-		v.Incidents = append(v.Incidents, newIncidentView(&s.incidents[i], s.at))
+		return route("assets/" + name)
 	}
+	return view{
+		"Title":      title,
+		"Company":    cmp.Or(b.CompanyName, title),
+		"Address":    link(b.PageURL),
+		"Support":    link(b.SupportURL),
+		"Website":    link(b.WebsiteURL),
+		"LogoURL":    picture(b.LogoURL),
+		"IconURL":    picture(b.IconURL),
+		"Icon":       cmp.Or(picture(b.IconURL), file("icon.svg")),
+		"ThemeColor": st.brand.icon.String(),
+		"Style":      markup(st.style),
+		"CustomHTML": markup(b.CustomHTML), // the operator's own
+		"Base":       base,
+		"Route":      route,
+		"Asset":      file,
+	}
+}
+
+// newPageView returns what page.html and embed.html see of s, but for the
+// services.
+func newPageView(st *site, s *snapshot) view {
+	zone := s.at.Location()
+	v := newShell(st, st.base)
+	v["State"] = s.state()
+	v["Empty"] = len(s.services) == 0
+	v["Refreshed"] = moment(s.at, zone, secondForm)
+	v["Year"] = s.at.Year()
+	v["Offline"] = view(nil) // since when the monitor's own connection is down
+	if !s.lineDown.IsZero() {
+		v["Offline"] = moment(s.lineDown, zone, minuteForm)
+	}
+	sayState(v, s)
+	var news, past []view
+	for _, a := range slices.Backward(s.announcements) {
+		news = append(news, view{
+			"ID": elementID("a", a.id), "Title": a.title, "Text": a.text, "At": moment(a.at, zone, minuteForm),
+		})
+	}
+	for i := range s.incidents[:min(len(s.incidents), maxIncidents)] {
+		past = append(past, newIncidentView(&s.incidents[i], s.at))
+	}
+	watched, stale := len(past) > 0, false
 	for _, sv := range s.services {
 		for _, nv := range sv.nodes {
-			v.Watched = v.Watched || nv.history.started()
-			v.Stale = v.Stale || slices.ContainsFunc(nv.replicas, func(r *replicaView) bool { return r.stale })
+			watched = watched || nv.history.started()
+			stale = stale || slices.ContainsFunc(nv.replicas, func(r *replicaView) bool { return r.stale })
 		}
 	}
+	v["Announcements"] = news // newest first
+	v["Past"] = watched       // whether incidents are known of, if there were any
+	v["Incidents"] = past     // newest first
+	v["Older"] = len(s.incidents) - len(past)
+	v["Stale"] = stale // some of it is known from before a restart
 	return v
 }
 
-func newIncidentView(in *incident, now time.Time) IncidentView {
+// newIncidentView returns what is shown of an incident: not its reason, which
+// may tell of hosts.
+func newIncidentView(in *incident, now time.Time) view {
 	zone := now.Location()
-	v := IncidentView{
-		ID:      elementID("i", in.id),
-		Service: in.service.Label,
-		Node:    in.node.Label,
-		Ongoing: in.end.IsZero(),
-		Start:   newMoment(in.start, zone, minuteForm),
+	v := view{
+		"ID":      elementID("i", in.id),
+		"Service": in.service.Label,
+		"Node":    in.node.Label,
+		"Ongoing": in.end.IsZero(),
+		"Start":   moment(in.start, zone, minuteForm),
+		"End":     view(nil),
 	}
 	end := now
-	if !v.Ongoing {
+	if !in.end.IsZero() {
 		end = in.end
-		v.End = newMoment(end, zone, minuteForm)
+		v["End"] = moment(end, zone, minuteForm)
 	}
-	v.Length = length(end.Sub(in.start))
+	v["Length"] = length(end.Sub(in.start))
 	return v
 }
 
-// describe puts the general state into words.
-func (v *PageView) describe(s *snapshot) {
+// sayState puts the general state into words.
+func sayState(v view, s *snapshot) {
 	var worst []string // services with the page's status
 	for _, sv := range s.services {
 		if sv.status == s.status {
@@ -170,44 +131,49 @@ func (v *PageView) describe(s *snapshot) {
 	if len(worst) == 1 {
 		verb = "is"
 	}
-	v.Ask = "If something does not work for you,"
+	var sentence, headline, lead string
+	ask := "If something does not work for you," // before the link to support
 	if s.status != healthy {
-		v.Ask = "If you see something else,"
+		ask = "If you see something else,"
 	}
-	switch {
-	case v.Empty:
-		v.Sentence = "Nothing is watched yet"
-		v.Headline = "No services yet"
-		v.Lead = "As soon as services are configured, their state is shown here."
-	case v.State == statePending:
-		v.Sentence = "Checking all systems"
-		v.Headline = "The first checks are under way"
-		v.Lead = "Nothing was found to be wrong so far. What was not checked yet is shown with a dashed edge."
-	case v.State == stateHealthy && v.Offline != nil:
-		v.Sentence = "All systems were healthy when last checked"
-		v.Headline = "Everything worked when it was last checked"
-		v.Lead = "What changed since may not be shown yet."
-		v.Ask = "If something does not work for you,"
-	case v.State == stateHealthy:
-		v.Sentence = "All systems are healthy"
-		v.Headline = "Everything works as it should"
-		v.Lead = "All " + all + " are up and answer in time."
+	switch state := s.state(); {
+	case len(s.services) == 0:
+		sentence = "Nothing is watched yet"
+		headline = "No services yet"
+		lead = "As soon as services are configured, their state is shown here."
+	case state == statePending:
+		sentence = "Checking all systems"
+		headline = "The first checks are under way"
+		lead = "Nothing was found to be wrong so far. What was not checked yet is shown with a dashed edge."
+	case state == stateHealthy && !s.lineDown.IsZero():
+		sentence = "All systems were healthy when last checked"
+		headline = "Everything worked when it was last checked"
+		lead = "What changed since may not be shown yet."
+	case state == stateHealthy:
+		sentence = "All systems are healthy"
+		headline = "Everything works as it should"
+		lead = "All " + all + " are up and answer in time."
 		if len(s.services) == 1 {
-			v.Lead = "The service is up and answers in time."
+			lead = "The service is up and answers in time."
 		}
-	case v.State == stateSick:
-		v.Sentence = "Some systems are slow or under high load"
-		v.Headline = some + " " + verb + " slow or under high load"
-		v.Lead = "Things may take longer than usual."
+	case state == stateSick:
+		sentence = "Some systems are slow or under high load"
+		headline = some + " " + verb + " slow or under high load"
+		lead = "Things may take longer than usual."
 	default:
-		v.Sentence = "Some systems are down"
-		v.Headline = "An outage affects " + some
-		v.Lead = "Some things will not work until this is repaired."
+		sentence = "Some systems are down"
+		headline = "An outage affects " + some
+		lead = "Some things will not work until this is repaired."
 	}
-	if s.status != healthy {
-		v.Affected = worst[:min(len(worst), maxNamed)]
-		v.More = len(worst) - len(v.Affected)
+	v["Sentence"], v["Headline"], v["Lead"], v["Ask"] = sentence, headline, lead, ask
+	var named []view
+	if s.status == healthy {
+		worst = nil
 	}
+	for i, label := range worst[:min(len(worst), maxNamed)] {
+		named = append(named, view{"Comma": i > 0, "Label": label})
+	}
+	v["Affected"], v["More"] = named, len(worst)-len(named)
 }
 
 // state is what the page shows for the whole.
@@ -239,43 +205,27 @@ func (sv *serviceView) waits() bool {
 	})
 }
 
-// An EmbedView is what the template embed.html sees: a widget of one line,
-// made for a frame on another site.
-type EmbedView struct {
-	shell
-	State, Sentence string
-}
-
-// A ServiceView is what the template service.html sees.
-type ServiceView struct {
-	ID, Label string
-	State     string
-	Word      string // the state in words
-	Open      bool
-	Nodes     []template.HTML // from node.html
-}
-
-func newServiceView(sv *serviceView, open bool, nodes []template.HTML) *ServiceView {
-	v := &ServiceView{
-		ID:    elementID("s", sv.conf.ID),
-		Label: sv.conf.Label,
-		State: sv.state(),
-		Open:  open,
-		Nodes: nodes,
-	}
-	v.Word = stateWord(v.State)
-	if v.State == stateSick || v.State == stateDead {
+// newServiceView returns what service.html sees.
+func newServiceView(sv *serviceView, open bool, nodes []markup) view {
+	state := sv.state()
+	word := stateWord(state)
+	if len(sv.nodes) > 1 && (state == stateSick || state == stateDead) {
 		bad := 0
 		for _, nv := range sv.nodes {
 			if nv.status == sv.status {
 				bad++
 			}
 		}
-		if len(sv.nodes) > 1 {
-			v.Word = strconv.Itoa(bad) + " of " + strconv.Itoa(len(sv.nodes)) + " " + v.Word
-		}
+		word = strconv.Itoa(bad) + " of " + strconv.Itoa(len(sv.nodes)) + " " + word
 	}
-	return v
+	return view{
+		"ID":    elementID("s", sv.conf.ID),
+		"Label": sv.conf.Label,
+		"State": state,
+		"Word":  word,
+		"Open":  open,
+		"Nodes": nodes,
+	}
 }
 
 func stateWord(state string) string {

@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"html/template"
 )
 
 // count returns "1 node" or "3 nodes".
@@ -70,40 +68,36 @@ func milliseconds(d time.Duration) string {
 // loadPercent returns a CPU or RAM load in percent; over 100 % is possible.
 func loadPercent(share float64) string { return strconv.Itoa(int(share*100+0.5)) + " %" }
 
-// A moment is a point in time for a <time> element.
-type Moment struct {
-	ISO  string // for machines
-	Text string // in the server's zone; the script shows the visitor's
-}
-
 // The forms in which times are written where no script changes them.
 const (
 	minuteForm = "2 Jan 2006, 15:04 MST"
 	secondForm = "2 Jan 2006, 15:04:05 MST"
 )
 
-func newMoment(t time.Time, zone *time.Location, form string) Moment {
-	return Moment{t.UTC().Format(time.RFC3339), t.In(zone).Format(form)}
+// moment is a point in time for a <time> element: ISO for machines, and Text in
+// the server's zone. The script shows the visitor's.
+func moment(t time.Time, zone *time.Location, form string) view {
+	return view{"ISO": t.UTC().Format(time.RFC3339), "Text": t.In(zone).Format(form)}
 }
 
 // link returns an address for an href, or "" where its scheme could run
 // a script. Without a scheme it is relative to the page.
-func link(raw string) template.URL {
+func link(raw string) string {
 	u, err := url.Parse(strings.TrimSpace(raw))
 	if err != nil {
 		return ""
 	}
 	switch u.Scheme {
 	case "", "http", "https", "mailto", "tel", "sms", "xmpp":
-		return template.URL(u.String())
+		return u.String()
 	}
 	return ""
 }
 
 // picture is link for an <img>, where a data URL does no harm either.
-func picture(raw string) template.URL {
+func picture(raw string) string {
 	if raw = strings.TrimSpace(raw); strings.HasPrefix(raw, "data:image/") {
-		return template.URL(raw)
+		return raw
 	}
 	return link(raw)
 }
