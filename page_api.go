@@ -123,7 +123,11 @@ type segment struct{ text, plus string }
 // segments takes the path apart, with or without a slash at its end. It reads
 // the path as it came: an id may contain slashes, percent-encoded.
 func segments(u *url.URL) ([]segment, error) {
-	path := strings.TrimSuffix(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
+	path := u.RawPath // as it came, or "" where that is Path in the usual encoding
+	if path == "" {
+		path = u.EscapedPath()
+	}
+	path = strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/")
 	all := make([]segment, 0, 4)
 	for raw := range strings.SplitSeq(path, "/") {
 		text, err := url.PathUnescape(raw)

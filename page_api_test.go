@@ -230,7 +230,7 @@ func TestWrongMethods(t *testing.T) {
 }
 
 func FuzzSegments(f *testing.F) {
-	for _, s := range []string{"/reporter/a%2Fb/c+d/", "/", "", "//", "/a%2", "/%C3%BC/x:y.z", "/a/%2e%2e/b"} {
+	for _, s := range []string{"/reporter/a%2Fb/c+d/", "/", "", "//", "/a%2", "/a b%2Fc", "/\xff|%2F", "/%C3%BC/x:y.z", "/a/%2e%2e/b"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, path string) {

@@ -198,6 +198,8 @@ func TestReporterClients(t *testing.T) {
 			"Content-Type: application/json; charset=urf-8\r\n" + body(`{"replica":"n","interval":30,"load":{"cpu":4,"ram":0.3}}`)},
 		{"chunked", "POST /reporter/relay%20eu/socket%20client/ HTTP/1.1\r\nHost: h\r\n" + auth +
 			"Transfer-Encoding: chunked\r\n\r\n1f\r\n{\"replica\":\"n\",\"interval\":30.0,\r\n1b\r\n\"load\":{\"cpu\":4.0,\"ram\":0}}\r\n0\r\n\r\n"},
+		{"not all encoded", "POST /reporter/relay+eu/a%2Fb.c:ü/ HTTP/1.1\r\nHost: h\r\n" + auth +
+			body(`{"replica":"n","interval":30,"load":{"cpu":4,"ram":0.3}}`)},
 		{"no type, old protocol", "POST /reporter/relay%20eu/socket%20client HTTP/1.0\r\n" + auth +
 			body(`{"replica":"n","interval":30,"load":{"cpu":4,"ram":0.3}}`)},
 	} {
