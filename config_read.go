@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +37,10 @@ func loadConfig(path string, getenv func(string) (string, bool)) (*Config, []pro
 	}
 	f, err := os.Open(name)
 	if path == "" && errors.Is(err, fs.ErrNotExist) {
-		return parseConfig(strings.NewReader(sampleConfig), "", getenv)
+		return parseConfig(strings.NewReader(sampleFor(runtime.GOOS)), "", getenv)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%s: cannot be read: no such file or directory; 'vigil init -o %s' writes one to start from", name, name)
 	}
 	if err != nil {
 		return nil, nil, unreadable(name, err)
@@ -51,7 +55,11 @@ func unreadable(name string, err error) error {
 	if errors.As(err, &pathErr) {
 		err = pathErr.Err
 	}
-	return fmt.Errorf("%s: cannot be read: %w; allowed: a file that this user may read", name, err)
+	remedy := "allowed: a file that this user may read"
+	if errors.Is(err, fs.ErrPermission) {
+		remedy = "let the user that runs Vigil read it and enter its folder"
+	}
+	return fmt.Errorf("%s: cannot be read: %w; %s", name, err, remedy)
 }
 
 // parseConfig reads a config file and checks all of it. The name stands before

@@ -291,7 +291,7 @@ func TestLoadConfig(t *testing.T) {
 		t.Errorf("without a file: %v, %v; want the sample", c, err)
 	}
 	_, _, err = loadConfig("other.cfg", environ(nil))
-	if want := "other.cfg: cannot be read: no such file or directory; allowed: a file that this user may read"; err == nil || err.Error() != want {
+	if want := "other.cfg: cannot be read: no such file or directory; 'vigil init -o other.cfg' writes one to start from"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	_, _, err = loadConfig(dir, environ(nil))

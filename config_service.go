@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -116,6 +117,9 @@ func (t *table) checkReplicas(n *Node) {
 	}
 	if n.Mode != modeScript && t.has("scripts") {
 		t.fault("scripts", "is set, but mode is %q; allowed only where mode is \"script\"", n.Mode)
+	}
+	if n.Mode == modeScript && !hasShell(runtime.GOOS) {
+		t.fault("mode", "is \"script\", but %s has no /bin/sh to run scripts; allowed here: \"poll\", \"push\" or \"local\"", runtime.GOOS)
 	}
 	if n.Mode == modePoll && t.size("replicas") == 0 {
 		t.warn("replicas", "is missing or empty, so the node is always healthy")

@@ -32,6 +32,8 @@ tells people when something dies and when it is back.
 commands:
 
   check     read a config, say what is wrong with it and what it would do
+  init      write a config to start from
+  health    ask the running Vigil whether it serves
   notify    send one test message through each configured channel
   local     run as an agent that reports to a Vigil elsewhere
   report    report this host's load to a Vigil elsewhere
@@ -59,6 +61,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runServe(ctx, args, stdout, stderr)
 	case "check":
 		return runCheck(args, stdout, stderr)
+	case "init":
+		return runInit(args, stdout, stderr)
+	case "health":
+		return runHealth(ctx, args, stdout, stderr)
 	case "notify":
 		return runNotify(args, stdout, stderr)
 	case "local":
@@ -70,7 +76,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "help":
 		return runServe(ctx, []string{"-h"}, stdout, stderr)
 	}
-	fmt.Fprintf(stderr, "vigil: unknown command %q: commands are check, notify, local, report and version\n", command)
+	fmt.Fprintf(stderr, "vigil: unknown command %q: commands are check, init, health, notify, local, report and version\n", command)
 	return exitUsage
 }
 

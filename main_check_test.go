@@ -85,7 +85,7 @@ func TestCheck(t *testing.T) {
 		{"-strict -c odd.cfg", 1, "", odd},
 		{"-strict -c noted.cfg", 0, "\n1 note:\n" + noted, ""},
 		{"-c bad.cfg", 1, "", bad + "\n1 warning:\nbad.cfg:2: branding.page_titel: is not a known key and is ignored; did you mean \"page_title\"?\n"},
-		{"-c none.cfg", 1, "", "none.cfg: cannot be read: no such file or directory; allowed: a file that this user may read\n"},
+		{"-c none.cfg", 1, "", "none.cfg: cannot be read: no such file or directory; 'vigil init -o none.cfg' writes one to start from\n"},
 		{"-h", 0, checkUsage, ""},
 		{"--help", 0, checkUsage, ""},
 		{"good.cfg", 2, "", "vigil check: unexpected argument \"good.cfg\" ('vigil check -h' tells more)\n"},

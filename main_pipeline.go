@@ -95,6 +95,7 @@ func (h *host) runPipelines(ctx context.Context, p *pipeline, a *aggregator, und
 		}
 		if next != nil {
 			h.adopt(next, a)
+			h.supervisor.ready("serving " + h.front.address())
 		}
 		p, left = next, after
 	}
@@ -114,7 +115,10 @@ func (h *host) untilReload(ctx context.Context, p *pipeline, a *aggregator, aler
 			case <-ctx.Done():
 				return nil
 			case <-hangup:
-				next = h.reload(ctx, p.conf, a.store)
+				h.supervisor.reloading()
+				if next = h.reload(ctx, p.conf, a.store); next == nil {
+					h.supervisor.ready("serving with the old config: the log says what is wrong with the new one")
+				}
 			}
 		}
 		stop()

@@ -31,6 +31,8 @@ func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		return exitUsage
 	}
 	h := &host{path: *path, log: log, level: level, events: make(chan event, eventBuffer)}
+	h.supervisor = newSupervisor(os.Getenv, log)
+	h.supervisor.disown()
 	if err := h.run(ctx); err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitError
@@ -45,7 +47,9 @@ type host struct {
 	log    *slog.Logger
 	level  *slog.LevelVar
 	events chan event
-	front  *front
+
+	supervisor *supervisor
+	front      *front
 }
 
 // run loads the config, opens the listener and serves until SIGINT or SIGTERM
@@ -106,7 +110,10 @@ func (h *host) run(ctx context.Context) error {
 		a := &aggregator{state: st, events: h.events, board: b, log: h.log, store: store}
 		return h.runPipelines(ctx, p, a, store.undelivered(), hangup)
 	})
+	g.Go(func() error { return h.supervisor.watch(ctx, h.events) })
 	h.log.Info("serving the status page", "url", address, "version", version)
+	h.supervisor.ready("serving " + address)
+	context.AfterFunc(ctx, h.supervisor.stopping)
 	err = g.Wait()
 	endSaving()
 	err = errors.Join(err, saver.Wait())

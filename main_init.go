@@ -1,0 +1,177 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+	"unicode"
+)
+
+const initUsage = `usage: vigil init [-title title] [-url url] [-target url]... [-o config.cfg]
+
+Writes a config to start from, with a comment on every key, and asks nothing.
+A file that exists is never overwritten.
+
+  -title title   the title of the page (default: Status Page)
+  -url url       where visitors will find the page, like
+                 https://status.example.com/ (default: http://localhost:8080/)
+  -target url    something to watch, any number of times: an http://, https://,
+                 tcp://host:port, ssh://host:port or icmp://host URL; without
+                 it the config watches this machine
+  -o file        the file to write (default: config.cfg); - is standard output
+
+Exit status: 0 when the file is written, 1 when it is not, 2 for wrong usage.
+`
+
+// runInit is "vigil init". It returns the exit code.
+func runInit(args []string, stdout, stderr io.Writer) int {
+	fset := flag.NewFlagSet("vigil init", flag.ContinueOnError)
+	title := fset.String("title", "", "")
+	page := fset.String("url", "", "")
+	file := fset.String("o", defaultConfig, "")
+	var targets []Target
+	fset.Func("target", "", func(raw string) error {
+		target, err := parseTarget(raw)
+		if err != nil {
+			return fmt.Errorf("it %w; allowed: %s", err, targetForms)
+		}
+		targets = append(targets, target)
+		return nil
+	})
+	if code, ok := parseFlags(fset, initUsage, args, stdout, stderr); !ok {
+		return code
+	}
+	if *page != "" {
+		if _, err := parseURL(*page, "http", "https"); err != nil {
+			fmt.Fprintf(stderr, "vigil init: -url %q %v; allowed: an http:// or https:// URL\n", *page, err)
+			return exitUsage
+		}
+	}
+	text := firstConfig(*title, *page, targets)
+	if *file == "-" {
+		fmt.Fprint(stdout, text)
+		return exitOK
+	}
+	if err := writeNew(*file, text); err != nil {
+		fmt.Fprintf(stderr, "vigil init: %v\n", err)
+		return exitError
+	}
+	c := ""
+	if *file != defaultConfig {
+		c = " -c " + *file
+	}
+	fmt.Fprintf(stdout, "Wrote %s. Now:\n\n  vigil check%s   says what it does\n  vigil%s         does it\n", *file, c, c)
+	return exitOK
+}
+
+// writeNew writes a file that must not exist yet. Others may read it: secrets
+// belong into the environment.
+func writeNew(name, text string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists and is left as it is: move it away, or name another file with -o", name)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, text)
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(name) // half a config is worse than none
+	}
+	return err
+}
+
+// What the sample holds where a first config has something of its own.
+const (
+	sampleTitle = `page_title = "Status Page"`
+	samplePage  = `page_url = "http://localhost:8080/"`
+	sampleOwner = `company_name = "This machine"`
+	sampleNodes = "[[probe.service]]\n"
+)
+
+// firstConfig is the sample with another title, URL and other targets, as far
+// as they are given.
+func firstConfig(title, page string, targets []Target) string {
+	text := sampleFor(runtime.GOOS)
+	if title != "" {
+		text = strings.Replace(text, sampleTitle, "page_title = "+quoteTOML(title), 1)
+		text = strings.Replace(text, sampleOwner, "company_name = "+quoteTOML(title), 1)
+	}
+	if page != "" {
+		text = strings.Replace(text, samplePage, "page_url = "+quoteTOML(page), 1)
+	}
+	if len(targets) == 0 {
+		return text
+	}
+	head, rest, _ := strings.Cut(text, sampleNodes)
+	_, ending, _ := strings.Cut(rest, sampleEnding)
+
+	var b strings.Builder
+	b.WriteString(head)
+	b.WriteString("# A service is a group on the page.\n" + sampleNodes + `
+id = "main"
+label = "Services"
+
+# A node is a line of its group. It is as well as its replicas are: the list of
+# URLs that do the same.
+`)
+	taken := make(map[string]bool)
+	for _, t := range targets {
+		name := cmp.Or(nodeID(t.Host), "node")
+		id := name
+		for n := 2; taken[id]; n++ {
+			id = fmt.Sprintf("%s-%d", name, n)
+		}
+		taken[id] = true
+		fmt.Fprintf(&b, "[[probe.service.node]]\n\nid = %s\nlabel = %s\nmode = \"poll\"\nreplicas = [%s]\n\n",
+			quoteTOML(id), quoteTOML(label(t)), quoteTOML(t.Raw))
+	}
+	b.WriteString(sampleEnding)
+	b.WriteString(ending)
+	return b.String()
+}
+
+// nodeID makes an id of a host: it stands in paths and URLs, so it is plain.
+func nodeID(host string) string {
+	return strings.Trim(strings.Map(func(r rune) rune {
+		if r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
+			return unicode.ToLower(r)
+		}
+		return '-'
+	}, host), "-")
+}
+
+// label says what a target is to the visitors of the page, to whom its URL is
+// not shown.
+func label(t Target) string {
+	if u, err := url.PathUnescape(t.Host); err == nil {
+		return u
+	}
+	return t.Host
+}
+
+// quoteTOML writes a basic string of TOML: https://toml.io/en/v1.0.0#string
+func quoteTOML(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case unicode.IsControl(r):
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
