@@ -3,6 +3,8 @@ package notify
 import (
 	"cmp"
 	"encoding/base64"
+	"encoding/json"
+	"html"
 	"net/url"
 	"slices"
 	"strings"
@@ -20,13 +22,17 @@ const maxSaid = 200
 type redactor struct{ replace *strings.Replacer }
 
 // newRedactor returns a redactor for the secrets, each of which may be a whole
-// URL. Their percent-encoded, JSON and basic authentication forms are hidden
-// too, the latter for the given user name.
+// URL. Their percent-encoded, JSON, HTML and basic authentication forms are
+// hidden too, the latter for the given user name.
 func newRedactor(user string, secrets ...Secret) redactor {
 	var forms []string
 	add := func(s string) {
 		if s != "" {
-			forms = append(forms, s, url.QueryEscape(s), url.PathEscape(s), strings.ReplaceAll(s, "/", `\/`))
+			forms = append(forms, s, url.QueryEscape(s), url.PathEscape(s), html.EscapeString(s))
+			for _, safe := range []bool{false, true} { // with &, < and > as \u0026 and so on
+				text := jsonText(s, safe)
+				forms = append(forms, text, strings.ReplaceAll(text, "/", `\/`))
+			}
 		}
 	}
 	for _, secret := range secrets {
@@ -59,7 +65,8 @@ func secretPieces(s string) []string {
 	}
 	var pieces []string
 	if password, ok := u.User.Password(); ok {
-		pieces = append(pieces, password)
+		login := base64.StdEncoding.EncodeToString([]byte(u.User.Username() + ":" + password))
+		pieces = append(pieces, password, login)
 	}
 	long := []string{u.RequestURI(), u.Path, u.EscapedPath(), u.RawQuery}
 	long = append(long, strings.Split(u.Path, "/")...)
@@ -72,6 +79,16 @@ func secretPieces(s string) []string {
 		}
 	}
 	return pieces
+}
+
+// jsonText is s as it stands in a JSON string, with the characters that matter
+// in HTML escaped or not: encoders differ.
+func jsonText(s string, safe bool) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(safe)
+	enc.Encode(s) // a string cannot fail
+	return strings.TrimSuffix(strings.TrimPrefix(b.String(), `"`), "\"\n")
 }
 
 // hide returns s without the secrets.
