@@ -149,7 +149,7 @@ type Node struct {
 
 // A Target is a replica URL of a poll node, taken apart.
 type Target struct {
-	Raw    string // as configured: the replica's id
+	Raw    string // as configured, but for user and password: the replica's id
 	Scheme string // "http", "https", "tcp", "icmp" or "ssh"
 	Host   string // name or address, without brackets
 	Port   string // decimal; "" for icmp; the scheme's own for http without one

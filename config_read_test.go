@@ -175,7 +175,7 @@ func TestFullConfig(t *testing.T) {
 				Targets: []Target{
 					{Raw: "tcp://edge-1.example.net:80", Scheme: "tcp", Host: "edge-1.example.net", Port: "80", URL: mustURL("tcp://edge-1.example.net:80")},
 					{Raw: "icmp://[::1]", Scheme: "icmp", Host: "::1", URL: mustURL("icmp://[::1]")},
-					{Raw: secure, Scheme: "https", Host: "Example.net", Port: "443", URL: mustURL(secure)},
+					{Raw: "HTTPS://***@Example.net/a?b=%20c", Scheme: "https", Host: "Example.net", Port: "443", URL: mustURL(secure)},
 					{Raw: "http://[::1]:8080", Scheme: "http", Host: "::1", Port: "8080", URL: mustURL("http://[::1]:8080")},
 					{Raw: "ssh://edge-1.example.net:22/", Scheme: "ssh", Host: "edge-1.example.net", Port: "22", URL: mustURL("ssh://edge-1.example.net:22/")},
 				},

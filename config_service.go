@@ -147,8 +147,10 @@ func (t *table) targets(key string) []Target {
 		switch {
 		case err != nil:
 			t.fault(item, "%s %v; allowed: %s", t.show(item, s), err, targetForms)
-		case slices.ContainsFunc(ts, func(other Target) bool { return other.Raw == s }):
+		case slices.ContainsFunc(ts, func(other Target) bool { return other.URL.String() == target.URL.String() }):
 			t.warn(item, "%s is in the list already and is checked once", t.show(item, s))
+		case slices.ContainsFunc(ts, func(other Target) bool { return other.Raw == target.Raw }):
+			t.fault(item, "%s is in the list with another user or password; allowed: one of them, as both would have the same id", t.show(item, s))
 		default:
 			ts = append(ts, target)
 		}

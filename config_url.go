@@ -54,7 +54,7 @@ func parseTarget(raw string) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
-	t := Target{Raw: raw, Scheme: u.Scheme, Host: u.Hostname(), Port: u.Port(), URL: u}
+	t := Target{Raw: publicURL(raw, u), Scheme: u.Scheme, Host: u.Hostname(), Port: u.Port(), URL: u}
 	switch {
 	case t.Scheme == "http" && t.Port == "":
 		t.Port = "80"
@@ -71,6 +71,20 @@ func parseTarget(raw string) (Target, error) {
 		return Target{}, errors.New("has a host with letters outside of ASCII; its xn-- form is wanted here")
 	}
 	return t, nil
+}
+
+// publicURL is raw, which was parsed to u, with *** for user and password. A
+// replica's id goes into alerts, logs and files.
+func publicURL(raw string, u *url.URL) string {
+	if u.User == nil {
+		return raw
+	}
+	scheme, rest, _ := strings.Cut(raw, "://")
+	authority := rest
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		authority = rest[:end]
+	}
+	return scheme + "://***" + rest[strings.LastIndexByte(authority, '@'):]
 }
 
 // withoutUser hides what stands before the last @ of a URL: a user name and

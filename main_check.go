@@ -168,7 +168,7 @@ func printWatched(line func(label, format string, args ...any), c *Config) {
 		if i == 0 {
 			label = "online when"
 		}
-		line(label, "%s answers", withoutUser(t.Raw))
+		line(label, "%s answers", t.Raw)
 	}
 }
 

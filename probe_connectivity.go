@@ -147,7 +147,7 @@ func (l *line) check(ctx context.Context) (err error) {
 func (l *line) ask(ctx context.Context, t *Target) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("%s: the probe failed: %s", withoutUser(t.Raw), panicText(v))
+			err = fmt.Errorf("%s: the probe failed: %s", t.Raw, panicText(v))
 		}
 	}()
 	return l.reach(ctx, t)

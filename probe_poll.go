@@ -84,7 +84,7 @@ func (p *poller) check(ctx context.Context, r *replica) result {
 func (p *poller) reach(ctx context.Context, t *Target) error {
 	limit := t.limit(min(lineLimit, p.metrics.PollDelayDead))
 	if _, err := p.ask(ctx, t, new(Node), limit); err != nil {
-		return fmt.Errorf("%s: %s", withoutUser(t.Raw), reasonFor(err, limit, time.Now()))
+		return fmt.Errorf("%s: %s", t.Raw, reasonFor(err, limit, time.Now()))
 	}
 	return nil
 }
