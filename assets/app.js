@@ -110,7 +110,10 @@
     else hide();
   });
   doc.addEventListener("focusout", hide);
-  addEventListener("scroll", hide, { passive: true, capture: true });
+  addEventListener("scroll", () => {
+    if (shown && shown === doc.activeElement) show(shown); // focus itself may have scrolled
+    else hide();
+  }, { passive: true, capture: true });
   addEventListener("resize", hide);
 
   // A newer version of the page is worked into the one on the screen, so that
