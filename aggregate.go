@@ -32,6 +32,8 @@ type aggregator struct {
 	store  *store // takes what must survive; may be nil
 
 	panics atomic.Int64 // events that panicked since the start
+	took   histogram    // of each snapshot
+	queued atomic.Int64 // alerts in the outbox
 
 	outbox []sending // alerts that wait until they are saved, oldest first
 	hasty  bool      // the last alert was sent before it was
@@ -77,10 +79,13 @@ func (a *aggregator) run(ctx context.Context) error {
 			a.store.put(b)
 		}
 		a.send(ctx, now)
+		a.queued.Store(int64(len(a.outbox)))
 		wake := a.wake()
 		if a.state.dirty {
 			if gap := published.Add(publishGap); !now.Before(gap) {
+				begin := time.Now()
 				a.board.publish(a.state.snapshot(now))
+				a.took.observe(time.Since(begin))
 				published = now
 			} else if gap.Before(wake) {
 				wake = gap

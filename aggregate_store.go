@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,6 +35,7 @@ type store struct {
 	asks    chan chan<- map[string][]notify.Alert
 	ended   chan struct{} // closed when run has returned
 	backlog backlog
+	meter   storeMeter
 
 	unsaved []record         // not being written yet
 	acks    []ack            // of these
@@ -49,6 +51,13 @@ type store struct {
 	trouble time.Time     // since when the disk fails; zero: it works
 	wait    time.Duration // between the last try and the next
 	retry   time.Time     // when the next one is due
+}
+
+// A storeMeter is what the store tells of its work.
+type storeMeter struct {
+	took    histogram     // of each job
+	faults  atomic.Uint64 // jobs that failed
+	waiting atomic.Int64  // records that are not written yet
 }
 
 // An ack is somebody who waits for the disk.

@@ -68,6 +68,7 @@ func (s *store) run(ctx context.Context, events chan<- event) error {
 		now := time.Now()
 		s.expire(now)
 		s.begin(jobs, now)
+		s.meter.waiting.Store(int64(len(s.unsaved) + len(s.job.records)))
 		if wake, ok := s.wake(now); ok {
 			timer.Reset(wake.Sub(now))
 		}
@@ -155,6 +156,10 @@ func (s *store) begin(jobs chan<- job, now time.Time) {
 func (s *store) settle(out outcome, now time.Time) {
 	done := s.job
 	s.writing, s.job = false, job{}
+	s.meter.took.observe(now.Sub(s.began))
+	if out.err != nil || out.whole != nil {
+		s.meter.faults.Add(1)
+	}
 	if out.err != nil {
 		s.unsaved = append(done.records, s.unsaved...)
 		s.bound()

@@ -21,11 +21,12 @@ type pipeline struct {
 	script     *pool
 	targets    []notify.Target
 	dispatcher *notify.Dispatcher
+	meters     *meters
 }
 
 // newPipeline builds the pipeline of a config without starting it, so that
 // what does not work is known before an older one is stopped.
-func newPipeline(conf *Config, events chan<- event, s *store, log *slog.Logger) (*pipeline, error) {
+func newPipeline(conf *Config, events chan<- event, s *store, m *meters, log *slog.Logger) (*pipeline, error) {
 	poller, err := newPoller(conf.Metrics, conf.Branding.PageURL, log)
 	if err != nil {
 		return nil, fmt.Errorf("probes: %w", err)
@@ -34,13 +35,16 @@ func newPipeline(conf *Config, events chan<- event, s *store, log *slog.Logger) 
 	targets := conf.Notify.Targets(version)
 	poll := newPollPool(conf.Metrics, poller.check, events, log)
 	poll.line = newLine(conf.Connectivity, poller.reach, events, log)
+	script := newScriptPool(conf.Metrics, scripter.check, events, log)
+	poll.meter, script.meter = &m.poll, &m.script
 	return &pipeline{
 		conf:       conf,
 		poller:     poller,
 		poll:       poll,
-		script:     newScriptPool(conf.Metrics, scripter.check, events, log),
+		script:     script,
 		targets:    targets,
 		dispatcher: notify.NewDispatcher(targets, s, log),
+		meters:     m,
 	}, nil
 }
 
@@ -65,7 +69,9 @@ func (p *pipeline) deliver(ctx context.Context, alerts <-chan notify.Alert, befo
 	for target, alerts := range <-before {
 		p.dispatcher.Restore(target, alerts)
 	}
+	p.meters.deliveries.begin(p.dispatcher)
 	err := p.dispatcher.Run(ctx, alerts)
+	p.meters.deliveries.end(p.dispatcher)
 	after <- p.dispatcher.Undelivered()
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
 // reload reads the config again and builds its pipeline. With anything wrong
@@ -19,7 +20,7 @@ func (h *host) reload(ctx context.Context, old *Config, s *store) *pipeline {
 	}
 	var p *pipeline
 	if err == nil {
-		p, err = newPipeline(conf, h.events, s, h.log)
+		p, err = newPipeline(conf, h.events, s, &h.meters, h.log)
 	}
 	if err == nil {
 		if err = h.front.move(ctx, conf.Server); err != nil {
@@ -27,6 +28,7 @@ func (h *host) reload(ctx context.Context, old *Config, s *store) *pipeline {
 		}
 	}
 	if err != nil {
+		h.meters.reloads.took(false, time.Now())
 		h.level.Set(logLevel(old.Server.LogLevel))
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			h.log.Error(refused, "problem", line)
@@ -36,6 +38,7 @@ func (h *host) reload(ctx context.Context, old *Config, s *store) *pipeline {
 	if conf.Storage != old.Storage {
 		h.log.Warn("storage.path takes effect at the next start only", "path", conf.Storage.Path)
 	}
+	h.meters.reloads.took(true, time.Now())
 	h.log.Info("config reloaded", changes(old, conf)...)
 	return p
 }

@@ -22,6 +22,7 @@ func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	fs := flag.NewFlagSet("vigil", flag.ContinueOnError)
 	path := configFlag(fs)
 	format := fs.String("log-format", "text", "")
+	debug := fs.String("debug-addr", "", "")
 	if code, ok := parseFlags(fs, usage, args, stdout, stderr); !ok {
 		return code
 	}
@@ -30,7 +31,7 @@ func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		fmt.Fprintf(stderr, "vigil: %v\n", err)
 		return exitUsage
 	}
-	h := &host{path: *path, log: log, level: level, events: make(chan event, eventBuffer)}
+	h := &host{path: *path, debug: *debug, log: log, level: level, events: make(chan event, eventBuffer)}
 	h.supervisor = newSupervisor(os.Getenv, log)
 	h.supervisor.disown()
 	if err := h.run(ctx); err != nil {
@@ -44,9 +45,11 @@ func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 // the other works in it: the listener, the page and the state.
 type host struct {
 	path   string // of the config; "" looks for the default one
+	debug  string // where profiles are served; "" is nowhere
 	log    *slog.Logger
 	level  *slog.LevelVar
 	events chan event
+	meters meters
 
 	supervisor *supervisor
 	front      *front
@@ -70,7 +73,7 @@ func (h *host) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := newPipeline(conf, h.events, store, h.log)
+	p, err := newPipeline(conf, h.events, store, &h.meters, h.log)
 	if err != nil {
 		return err
 	}
@@ -85,11 +88,22 @@ func (h *host) run(ctx context.Context) error {
 	}
 	asks := make(chan *reported, queueBuffer)
 	throttle := newThrottle(h.log)
+	reporter := newReporter(b, h.events, asks, throttle)
+	a := &aggregator{state: st, events: h.events, board: b, log: h.log, store: store}
+	h.meters.begin(now)
+	metrics := &scrape{board: b, throttle: throttle, meters: &h.meters, page: page, reporter: reporter,
+		aggregator: a, store: store, events: h.events, asks: asks}
 	server := newServer(page.handler(map[string]http.Handler{
-		"reporter": newReporter(b, h.events, asks, throttle),
+		"reporter": reporter,
 		"manager":  newManager(b, h.events, throttle),
 		"mcp":      newMCP(b, version),
+		"metrics":  metrics,
 	}), h.log)
+	metrics.guard, _ = server.Handler.(*guard)
+	debug, err := listenDebug(ctx, h.debug, h.log)
+	if err != nil {
+		return err
+	}
 	if h.front, err = newFront(ctx, server, conf.Server); err != nil {
 		return err
 	}
@@ -106,10 +120,8 @@ func (h *host) run(ctx context.Context) error {
 	g.Go(func() error { return h.front.wait(ctx) })
 	g.Go(func() error { return page.run(ctx) })
 	g.Go(func() error { return newRabbit(asks, h.events, h.log).run(ctx) })
-	g.Go(func() error {
-		a := &aggregator{state: st, events: h.events, board: b, log: h.log, store: store}
-		return h.runPipelines(ctx, p, a, store.undelivered(), hangup)
-	})
+	g.Go(func() error { return debug.run(ctx) })
+	g.Go(func() error { return h.runPipelines(ctx, p, a, store.undelivered(), hangup) })
 	g.Go(func() error { return h.supervisor.watch(ctx, h.events) })
 	h.log.Info("serving the status page", "url", address, "version", version)
 	h.supervisor.ready("serving " + address)

@@ -27,6 +27,8 @@ type page struct {
 	now   atomic.Pointer[rendering]
 
 	history historyCache
+	took    histogram                 // of each rendering
+	routes  [routeCount]atomic.Uint64 // requests
 
 	renderer *renderer // of the goroutine in run; newPage uses it before
 }
@@ -72,6 +74,7 @@ func (p *page) run(ctx context.Context) error {
 			if err := p.refresh(s); err != nil {
 				p.log.Error("page not rendered", "err", err)
 			}
+			p.took.observe(time.Since(start))
 		}
 		pause.Reset(max(renderEvery, renderShare*time.Since(start)))
 	}

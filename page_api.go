@@ -52,15 +52,24 @@ func allow(r *http.Request, methods string) error {
 	return &refusal{http.StatusMethodNotAllowed, "method not allowed: " + methods + " only", "Allow", methods}
 }
 
+// refusalOf returns the refusal that err is or, as it is something unforeseen,
+// becomes; nil for nil.
+func refusalOf(err error) *refusal {
+	if err == nil {
+		return nil
+	}
+	no, ok := errors.AsType[*refusal](err)
+	if !ok {
+		no = &refusal{code: http.StatusInternalServerError, text: err.Error()}
+	}
+	return no
+}
+
 // respond answers a request of the APIs: with the refusal that err is, else
 // with body as JSON, else with nothing at all.
 func respond(w http.ResponseWriter, body any, err error) {
 	code := http.StatusOK
-	if err != nil {
-		no, ok := errors.AsType[*refusal](err)
-		if !ok {
-			no = &refusal{code: http.StatusInternalServerError, text: err.Error()}
-		}
+	if no := refusalOf(err); no != nil {
 		if no.header != "" {
 			w.Header().Set(no.header, no.value)
 		}

@@ -38,10 +38,12 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch path {
 	case "", "/":
+		rt.page.routes[routePage].Add(1)
 		if reads(w, r) {
 			now.page.serve(w, r)
 		}
 	case "/status/text", "/status/text/":
+		rt.page.routes[routeStatus].Add(1)
 		if reads(w, r) {
 			rt.page.serveStatus(w, r)
 		}
@@ -54,6 +56,7 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // its own, so that ids may contain slashes; a slash at the end is ignored.
 func (rt *router) serveRest(w http.ResponseWriter, r *http.Request, now *rendering, path string) {
 	first, _, _ := strings.Cut(path[1:], "/")
+	rt.page.routes[routeOf(first)].Add(1)
 	if room := rt.rooms[first]; room != nil {
 		if prefix := now.site.conf.Server.PathPrefix; prefix != "" {
 			u := *r.URL

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,9 +18,7 @@ type pool struct {
 	events   chan<- event
 	log      *slog.Logger
 
-	panics   atomic.Int64 // checks that panicked since the start
-	overruns atomic.Int64 // checks that missed their turn since the start
-	parked   atomic.Int64 // checks that go on without a slot now
+	meter *poolMeter
 }
 
 // The limits on parked checks: enough for a farm of dead targets, few enough
@@ -48,6 +45,7 @@ func newPollPool(m Metrics, probe prober, events chan<- event, log *slog.Logger)
 		probe:   probe,
 		events:  events,
 		log:     log,
+		meter:   new(poolMeter),
 	}
 }
 
@@ -65,6 +63,7 @@ func newScriptPool(m Metrics, probe prober, events chan<- event, log *slog.Logge
 		probe:  probe,
 		events: events,
 		log:    log,
+		meter:  new(poolMeter),
 	}
 }
 
@@ -82,6 +81,7 @@ func (p *pool) run(ctx context.Context, replicas []*replica) error {
 		workers  sync.WaitGroup
 		idle     int
 		timer    = time.NewTimer(0)
+		counted  int // overruns that the meter has
 		reported int
 		report   = time.Now().Add(p.schedule.interval)
 	)
@@ -112,8 +112,9 @@ func (p *pool) run(ctx context.Context, replicas []*replica) error {
 				return nil
 			}
 		}
-		p.overruns.Store(int64(p.schedule.overruns))
-		p.parked.Store(int64(p.schedule.parked))
+		p.meter.overruns.Add(int64(p.schedule.overruns - counted))
+		counted = p.schedule.overruns
+		p.meter.parked.Store(int64(p.schedule.parked))
 		if n := p.schedule.overruns; n > reported && now.After(report) {
 			p.log.Warn("checks missed their turn: raise the parallelism or the interval",
 				"pool", p.name, "missed", n-reported, "parked", p.schedule.parked)
@@ -148,6 +149,7 @@ func (p *pool) work(ctx context.Context, jobs <-chan *entry, finished chan<- *en
 		if ctx.Err() != nil {
 			return
 		}
+		p.meter.took.observe(res.latency)
 		e.again = res.status == dead && e.tries < p.retries
 		e.tries++
 		if !e.again {
@@ -178,7 +180,7 @@ func (p *pool) check(ctx context.Context, r *replica) (res result) {
 	start := time.Now()
 	defer func() {
 		if v := recover(); v != nil {
-			p.panics.Add(1)
+			p.meter.panics.Add(1)
 			logPanic(p.log, "probe panicked", v, "pool", p.name, "node", r.service.ID+":"+r.node.ID)
 			res = result{replica: r, status: dead, reason: "the probe failed, see the log",
 				latency: time.Since(start), at: time.Now()}

@@ -24,6 +24,7 @@ type reporter struct {
 	asks     chan<- *reported
 	throttle *throttle
 	index    atomic.Pointer[reportIndex]
+	answers  answerCounts
 }
 
 // newReporter returns the handler of the Reporter API. Nodes whose queue is to
@@ -98,7 +99,9 @@ func (rp *reporter) current() *reportIndex {
 }
 
 func (rp *reporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	respond(w, nil, rp.throttle.judge(r, rp.serve(w, r)))
+	err := rp.throttle.judge(r, rp.serve(w, r))
+	rp.answers.count(err)
+	respond(w, nil, err)
 }
 
 func (rp *reporter) serve(w http.ResponseWriter, r *http.Request) error {

@@ -284,7 +284,7 @@ func TestPoolContainsPanic(t *testing.T) {
 	if res.status != dead || res.reason != "the probe failed, see the log" || res.replica == nil {
 		t.Errorf("result %+v", res)
 	}
-	if n := p.panics.Load(); n != 1 {
+	if n := p.meter.panics.Load(); n != 1 {
 		t.Errorf("%d panics counted, want 1", n)
 	}
 	for _, want := range []string{"probe panicked", "service:node", "index out of range", "TestPoolContainsPanic"} {

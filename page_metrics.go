@@ -1,0 +1,254 @@
+package main
+
+import (
+	"compress/gzip"
+	"maps"
+	"net/http"
+	"runtime"
+	"runtime/metrics"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// A scrape serves /metrics for Prometheus, behind the Manager token: what is
+// monitored, and how the program itself is. Its labels are services and nodes
+// by their ids, never replicas, so that their number has a bound. All that it
+// reads is counted anyway; nothing waits for it.
+type scrape struct {
+	board      *board
+	throttle   *throttle
+	guard      *guard // of all requests
+	meters     *meters
+	page       *page
+	reporter   *reporter
+	aggregator *aggregator
+	store      *store
+	events     <-chan event
+	asks       <-chan *reported
+}
+
+var scrapeType = []string{"text/plain; version=0.0.4; charset=utf-8"}
+
+func (s *scrape) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := s.throttle.judge(r, s.admit(r)); err != nil {
+		respond(w, nil, err)
+		return
+	}
+	h := w.Header()
+	h["Content-Type"] = scrapeType
+	h["X-Content-Type-Options"] = nosniff
+	h["Cache-Control"] = noStore
+	h["Vary"] = varyValue
+	if r.Method == http.MethodHead {
+		return
+	}
+	text := s.text(time.Now())
+	if len(text) < packAbove || !acceptsGzip(r.Header["Accept-Encoding"]) {
+		h.Set("Content-Length", strconv.Itoa(len(text)))
+		w.Write(text)
+		return
+	}
+	h["Content-Encoding"] = gzipValue
+	zw, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // the level exists
+	zw.Write(text)
+	zw.Close()
+}
+
+// admit returns nil or the refusal of a request.
+func (s *scrape) admit(r *http.Request) error {
+	path, err := segments(r.URL)
+	if err != nil {
+		return err
+	}
+	if len(path) > 1 {
+		return errNoRoute
+	}
+	if err := allow(r, readMethod[0]); err != nil {
+		return err
+	}
+	g := newGate("Manager", "server.manager_token", s.board.load().conf.Server.ManagerToken)
+	return g.admit(r)
+}
+
+// text returns all metrics.
+func (s *scrape) text(now time.Time) []byte {
+	x := new(metricText)
+	snap := s.board.load()
+	x.monitored(snap)
+	s.checks(x)
+	s.requests(x)
+	s.alerts(x)
+	s.stored(x, snap, now)
+	s.program(x)
+	x.process()
+	x.runtime()
+	return x.b
+}
+
+// monitored tells what the page shows.
+func (x *metricText) monitored(snap *snapshot) {
+	x.metric("vigil_status", "gauge", "Status of the page: 0 healthy, 1 sick, 2 dead.", float64(snap.status))
+	x.family("vigil_node_status", "gauge", "Status of a node: 0 healthy, 1 sick, 2 dead.")
+	for _, sv := range snap.services {
+		for _, nv := range sv.nodes {
+			x.sample(float64(nv.status), "service", sv.conf.ID, "node", nv.conf.ID)
+		}
+	}
+	x.family("vigil_replicas", "gauge", "Replicas of a node by status. Unchecked ones were neither checked nor heard of yet.")
+	for _, sv := range snap.services {
+		for _, nv := range sv.nodes {
+			var n tally
+			unchecked := 0
+			for _, r := range nv.replicas {
+				if r.state() == statePending {
+					unchecked++
+				} else {
+					n[r.status]++
+				}
+			}
+			for s, count := range n {
+				x.sample(float64(count), "service", sv.conf.ID, "node", nv.conf.ID, "status", statusNames[s])
+			}
+			x.sample(float64(unchecked), "service", sv.conf.ID, "node", nv.conf.ID, "status", "unchecked")
+		}
+	}
+	x.metric("vigil_connection_up", "gauge", "Whether the monitor's own connection works, as far as it is known.", oneIf(snap.lineDown.IsZero()))
+	lasting := 0
+	for i := range snap.incidents {
+		if snap.incidents[i].end.IsZero() {
+			lasting++
+		}
+	}
+	x.metric("vigil_incidents", "gauge", "Incidents that last.", float64(lasting))
+}
+
+// checks tells how the probes keep up.
+func (s *scrape) checks(x *metricText) {
+	pools := []struct {
+		mode  string
+		meter *poolMeter
+	}{{"poll", &s.meters.poll}, {"script", &s.meters.script}}
+	x.family("vigil_probe_duration_seconds", "histogram", "Time that checks took, each try on its own.")
+	for _, p := range pools {
+		x.histogram(&p.meter.took, "mode", p.mode)
+	}
+	x.family("vigil_probe_overruns_total", "counter", "Checks that missed their turn.")
+	for _, p := range pools {
+		x.sample(float64(p.meter.overruns.Load()), "mode", p.mode)
+	}
+	x.family("vigil_probe_parked", "gauge", "Checks that hang and go on without a slot.")
+	for _, p := range pools {
+		x.sample(float64(p.meter.parked.Load()), "mode", p.mode)
+	}
+}
+
+// requests tells what visitors and reporters ask for.
+func (s *scrape) requests(x *metricText) {
+	x.family("vigil_http_requests_total", "counter", "Requests by route.")
+	for i, name := range routeNames {
+		x.sample(float64(s.page.routes[i].Load()), "route", name)
+	}
+	x.family("vigil_reports_total", "counter", "Requests to the Reporter API by the status code of the answer.")
+	for code := range s.reporter.answers {
+		if n := s.reporter.answers[code].Load(); n > 0 || code == http.StatusOK {
+			x.sample(float64(n), "code", strconv.Itoa(code))
+		}
+	}
+	x.metric("vigil_wrong_tokens_total", "counter", "Requests with a wrong token, to all that take one.", float64(s.throttle.wrong.Load()))
+}
+
+// alerts tells what became of alerts.
+func (s *scrape) alerts(x *metricText) {
+	channels := s.meters.deliveries.read()
+	names := slices.Sorted(maps.Keys(channels))
+	x.family("vigil_deliveries_total", "counter",
+		"Alerts by what became of them, one for each recipient. Those retried are tries that failed and were to be repeated.")
+	for _, name := range names {
+		c := channels[name]
+		for _, result := range [...]struct {
+			name  string
+			count uint64
+		}{{"delivered", c.delivered}, {"retried", c.retried}, {"refused", c.refused}, {"given_up", c.givenUp}, {"merged", c.merged}} {
+			x.sample(float64(result.count), "channel", name, "result", result.name)
+		}
+	}
+	x.family("vigil_delivery_queue", "gauge", "Alerts that wait to be delivered, those under way included.")
+	for _, name := range names {
+		x.sample(float64(channels[name].queued), "channel", name)
+	}
+}
+
+// stored tells how the state gets to the page and to the disk.
+func (s *scrape) stored(x *metricText, snap *snapshot, now time.Time) {
+	x.family("vigil_snapshot_duration_seconds", "histogram", "Time that snapshots of the state took.")
+	x.histogram(&s.aggregator.took)
+	x.metric("vigil_snapshot_age_seconds", "gauge", "Time since the newest snapshot; one is taken when something changed.", now.Sub(snap.at).Seconds())
+	x.family("vigil_render_duration_seconds", "histogram", "Time that renderings of the page took.")
+	x.histogram(&s.page.took)
+	x.family("vigil_journal_duration_seconds", "histogram", "Time that it took to write to the disk and sync.")
+	x.histogram(&s.store.meter.took)
+	x.metric("vigil_journal_failures_total", "counter", "Writes to the disk that failed.", float64(s.store.meter.faults.Load()))
+	x.family("vigil_queue_length", "gauge", "What waits within the program: events for the aggregator, alerts for the disk, records for the disk, queues to be asked for.")
+	x.sample(float64(len(s.events)), "queue", "events")
+	x.sample(float64(s.aggregator.queued.Load()), "queue", "alerts")
+	x.sample(float64(s.store.meter.waiting.Load()), "queue", "records")
+	x.sample(float64(len(s.asks)), "queue", "rabbitmq")
+}
+
+// program tells of the program as a whole.
+func (s *scrape) program(x *metricText) {
+	m := s.meters
+	x.family("vigil_config_reloads_total", "counter", "Reloads of the config since the start.")
+	x.sample(float64(m.reloads.good.Load()), "result", "good")
+	x.sample(float64(m.reloads.bad.Load()), "result", "refused")
+	x.metric("vigil_config_last_reload_successful", "gauge", "Whether the config in force is the one that was read last.", oneIf(!m.reloads.refused.Load()))
+	x.metric("vigil_config_last_reload_success_timestamp_seconds", "gauge", "When the config in force was read.", float64(m.reloads.last.Load()))
+	x.family("vigil_panics_total", "counter", "Faults that were contained, by the part of the program.")
+	x.sample(float64(m.poll.panics.Load()), "part", "poll")
+	x.sample(float64(m.script.panics.Load()), "part", "script")
+	x.sample(float64(s.aggregator.panics.Load()), "part", "event")
+	x.sample(float64(s.guard.panics.Load()), "part", "request")
+	commit, _ := buildCommit()
+	x.family("vigil_build_info", "gauge", "What the program was built from.")
+	x.sample(1, "version", version, "commit", commit, "goversion", runtime.Version())
+	x.metric("process_start_time_seconds", "gauge", "When the program started, in Unix seconds.", float64(m.started.UnixNano())/1e9)
+}
+
+// runtime tells of the Go runtime, under the names that Go programs have in
+// Prometheus, as far as they have one.
+func (x *metricText) runtime() {
+	families := []struct{ name, kind, help, source string }{
+		{"go_goroutines", "gauge", "Goroutines that exist.", "/sched/goroutines:goroutines"},
+		{"go_gomaxprocs", "gauge", "Threads that run Go code at once.", "/sched/gomaxprocs:threads"},
+		{"go_memstats_heap_alloc_bytes", "gauge", "Memory of objects, dead ones that were not swept included.", "/memory/classes/heap/objects:bytes"},
+		{"go_memstats_heap_objects", "gauge", "Objects in the heap.", "/gc/heap/objects:objects"},
+		{"go_memstats_alloc_bytes_total", "counter", "Memory allocated for objects since the start.", "/gc/heap/allocs:bytes"},
+		{"go_memstats_next_gc_bytes", "gauge", "Size of the heap at which the next collection ends.", "/gc/heap/goal:bytes"},
+		{"go_memstats_sys_bytes", "gauge", "Memory obtained from the system.", "/memory/classes/total:bytes"},
+		{"go_memstats_heap_released_bytes", "gauge", "Of that, memory given back.", "/memory/classes/heap/released:bytes"},
+		{"go_gc_cycles_total", "counter", "Garbage collections.", "/gc/cycles/total:gc-cycles"},
+		{"go_gc_cpu_seconds_total", "counter", "Processor time of garbage collections, by the runtime's estimate.", "/cpu/classes/gc/total:cpu-seconds"},
+	}
+	samples := make([]metrics.Sample, len(families))
+	for i := range families {
+		samples[i].Name = families[i].source
+	}
+	metrics.Read(samples)
+	for i, f := range families {
+		switch v := samples[i].Value; v.Kind() {
+		case metrics.KindUint64:
+			x.metric(f.name, f.kind, f.help, float64(v.Uint64()))
+		case metrics.KindFloat64:
+			x.metric(f.name, f.kind, f.help, v.Float64())
+		}
+	}
+}
+
+// oneIf is a condition as a sample.
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
