@@ -66,9 +66,9 @@ type ack struct {
 	by    time.Time
 }
 
-// openStore opens the folder and reads what it holds. An unwritable default
-// folder is no error: nothing survives then. A folder that another process
-// works in, or that a newer program has written, always is one.
+// openStore opens the folder and reads what it holds. A default folder that
+// cannot be used is no error: nothing survives then. One that another process
+// works in, or that a newer program has written, always is.
 func openStore(conf Storage, log *slog.Logger) (*store, *restored, error) {
 	s := newStore(nil, log)
 	if conf.Path == "" {
@@ -84,8 +84,8 @@ func openStore(conf Storage, log *slog.Logger) (*store, *restored, error) {
 		}
 		dir.close()
 	}
-	if unwritable(err) && !conf.Set {
-		log.Warn("storage folder not writable, nothing will survive a restart", "path", conf.Path, "err", err)
+	if !conf.Set && !errors.Is(err, errLocked) && !errors.Is(err, errNewer) {
+		log.Warn("storage folder cannot be used, nothing will survive a restart", "path", conf.Path, "err", err)
 		return newStore(nil, log), newRestored(), nil
 	}
 	return nil, nil, fmt.Errorf("storage folder %q: %w", conf.Path, err)

@@ -69,7 +69,7 @@ func (st *state) keep(rec record, reply chan<- error) {
 func (st *state) keepAlert(a notify.Alert) <-chan error {
 	saved := make(chan error, 1)
 	rec := &alertRecord{Alert: a, Next: utc(st.alerter.reminder), Sent: st.alerter.reminders, Line: st.alerter.line.toldDown()}
-	rec.Alert.Time = utc(a.Time)
+	rec.Alert.Time = a.Time.UTC() // to the nanosecond: ids of messages are made of it
 	if st.ledger != nil {
 		for _, t := range st.ledger.targets {
 			if t.Wants(a) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,6 +25,9 @@ const (
 	unfinishedMark = ".tmp"
 	damagedMark    = ".damaged-" // a time follows
 )
+
+// errNewer is the fault of a file that is not for this program to read.
+var errNewer = errors.New("written by a newer program")
 
 // A storedFile is a file of the store.
 type storedFile struct {
@@ -93,8 +97,11 @@ func readFolder(dir folder, log *slog.Logger) (loaded, error) {
 		}
 		if sum.broken > 0 || f.state && !sum.whole() {
 			im.damaged[f.name] = true
-			log.Error("damaged file, going on with what could be read", "file", f.name,
-				"lines", sum.lines, "broken", sum.broken, "whole", sum.whole(), "err", sum.fault)
+			attrs := []any{"file", f.name, "lines", sum.lines, "broken", sum.broken}
+			if sum.fault != nil {
+				attrs = append(attrs, "err", sum.fault)
+			}
+			log.Error("damaged file, going on with what could be read of it and setting it aside", attrs...)
 		}
 	}
 	return im, nil
@@ -125,8 +132,7 @@ func (im *restored) read(dir folder, f storedFile) (sum readSum, err error) {
 		switch {
 		case rec.Head != nil:
 			if rec.Head.Format > storeFormat {
-				return fmt.Errorf("written by a newer program: format %d, this one knows up to %d",
-					rec.Head.Format, storeFormat)
+				return fmt.Errorf("%w: format %d, this one knows up to %d", errNewer, rec.Head.Format, storeFormat)
 			}
 			return nil
 		case rec.End != nil:

@@ -351,7 +351,7 @@ func TestAlertsAreSavedFirst(t *testing.T) {
 				switch {
 				case err != nil:
 					t.Fatal(err)
-				case !hangs && (wait != 0 || len(im.backlog["slack"]) != 1 || im.backlog["slack"][0].ID != a.ID):
+				case !hangs && (wait != 0 || len(im.backlog["slack"]) != 1 || im.backlog["slack"][0].ID != a.ID || !im.backlog["slack"][0].Time.Equal(a.Time)):
 					t.Errorf("sent after %v, with %v saved", wait, im.backlog)
 				case hangs && (wait != saveTime || len(im.backlog) != 0):
 					t.Errorf("sent after %v, with %v saved", wait, im.backlog)
@@ -418,7 +418,7 @@ func TestOpenStore(t *testing.T) {
 		t.Errorf("an unwritable folder that is configured: %v, log %s", err, &log)
 	}
 	if s, _, err := openStore(Storage{Path: inTheWay}, logger); err != nil || s.disk != nil ||
-		!strings.Contains(log.String(), "storage folder not writable, nothing will survive a restart") {
+		!strings.Contains(log.String(), "storage folder cannot be used, nothing will survive a restart") {
 		t.Errorf("an unwritable default folder: %v, log %s", err, &log)
 	}
 }

@@ -182,7 +182,7 @@ func notes(a Alert) []string {
 		list = append(list, note)
 	}
 	if a.Repeat {
-		list = append(list, "This may be a repeat: the monitor was restarted while it was being sent.")
+		list = append(list, "This may be a repeat: the monitor was restarted before it knew whether this had arrived.")
 	}
 	switch {
 	case a.Merged == 1:

@@ -93,7 +93,7 @@ Page: https://status.example.com/`},
 1 replica dead:
 - web:core:tcp://edge-4.example.net:80
 
-This may be a repeat: the monitor was restarted while it was being sent.
+This may be a repeat: the monitor was restarted before it knew whether this had arrived.
 
 Time: 08:58:28 UTC+0200
 Page: https://status.example.com/`},
