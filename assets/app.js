@@ -75,7 +75,7 @@
       }
     }
     tip.replaceChildren(head, ...(lines.length > 1 ? [list] : []));
-    tip.showPopover();
+    if (!tip.matches(":popover-open")) tip.showPopover();
     const a = on.getBoundingClientRect(), t = tip.getBoundingClientRect(), gap = 8;
     const left = Math.max(gap, Math.min(a.left + a.width / 2 - t.width / 2, root.clientWidth - t.width - gap));
     const above = a.top - t.height - gap;
