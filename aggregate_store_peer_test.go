@@ -4,4 +4,4 @@ package main
 
 import "testing"
 
-func TestManyKills(t *testing.T) { killRounds(t, 200) }
+func TestPeerManyKills(t *testing.T) { killRounds(t, 200) }

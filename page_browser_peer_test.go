@@ -20,7 +20,7 @@ import (
 // (screenshots go to $SHOTS), accessibility, keyboard and touch, live updates,
 // without scripts, in frames, on paper, and what a first view costs. It
 // installs what it needs.
-func TestBrowser(t *testing.T) {
+func TestPeerBrowser(t *testing.T) {
 	work := t.TempDir()
 	for _, name := range []string{"package.json", "look.mjs"} {
 		text, err := os.ReadFile(filepath.Join("testdata", "browser", name))
