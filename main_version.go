@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
@@ -10,6 +11,10 @@ import (
 
 // version is that of the next or the current release.
 const version = "1.0.0"
+
+// The commit and its date that a source archive is of. The script that makes the
+// archive fills them in: there Go finds no repository.
+const archiveCommit, archiveDate = "", ""
 
 const versionUsage = `usage: vigil version
 
@@ -36,7 +41,7 @@ func runVersion(args []string, stdout, stderr io.Writer) int {
 func buildCommit() (commit, date string) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "", ""
+		return archiveCommit, archiveDate
 	}
 	settings := make(map[string]string)
 	for _, s := range info.Settings {
@@ -49,5 +54,5 @@ func buildCommit() (commit, date string) {
 	if settings["vcs.modified"] == "true" {
 		commit += "+"
 	}
-	return commit, settings["vcs.time"]
+	return cmp.Or(commit, archiveCommit), cmp.Or(settings["vcs.time"], archiveDate)
 }
