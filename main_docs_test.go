@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What stands in a fence of a document is held to be true by its language:
+//
+//	console  is typed into a shell after each "$ ", in the order of the
+//	         document, and must answer what follows; "..." stands for anything
+//	toml     is a config that Vigil, or its agent, takes without a warning
+//	json     is JSON
+//	sh       needs root, systemd or another machine: only its syntax is checked
+//	nginx, caddyfile  are run by the tests against real servers
+//
+// PROTOCOL.md has its own test: its commands need its config.
+var documents = []string{"README.md", "CONTRIBUTING.md", "docs/moving.md"}
+
+// A fence is a fenced block of a document.
+type fence struct {
+	document, language, text string
+	line                     int
+}
+
+func (f fence) String() string { return fmt.Sprintf("%s:%d", f.document, f.line) }
+
+// fences returns the fenced blocks of a document.
+func fences(t *testing.T, document string) []fence {
+	t.Helper()
+	text, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []fence
+	open := false
+	for i, line := range strings.SplitAfter(string(text), "\n") {
+		language, isFence := strings.CutPrefix(strings.TrimSpace(line), "```")
+		switch {
+		case isFence && !open:
+			all = append(all, fence{document: document, language: language, line: i + 1})
+			open = true
+		case isFence:
+			open = false
+		case open:
+			all[len(all)-1].text += line
+		}
+	}
+	return all
+}
+
+func TestDocuments(t *testing.T) {
+	for _, document := range documents {
+		t.Run(document, func(t *testing.T) {
+			var console []fence
+			for _, f := range fences(t, document) {
+				switch f.language {
+				case "console":
+					console = append(console, f)
+				case "toml":
+					checkTOML(t, f)
+				case "json":
+					if !json.Valid([]byte(f.text)) {
+						t.Errorf("%v: not JSON", f)
+					}
+				case "sh":
+					if out, err := exec.Command("sh", "-n", "-c", f.text).CombinedOutput(); err != nil {
+						t.Errorf("%v: %v\n%s", f, err, out)
+					}
+				case "nginx", "caddyfile", "text":
+				default:
+					t.Errorf("%v: nobody checks the language %q", f, f.language)
+				}
+			}
+			runConsole(t, console)
+		})
+	}
+}
+
+// checkTOML holds a fence to be a config, or a part of one, without a warning.
+func checkTOML(t *testing.T, f fence) {
+	t.Helper()
+	text := f.text
+	env := func(name string) (string, bool) {
+		if strings.HasSuffix(name, "_URL") {
+			return "https://hooks.example.com/secret", true
+		}
+		return "secret", true
+	}
+	var problems []problem
+	var err error
+	if strings.Contains(text, "[report]") {
+		_, problems, err = parseLocal(strings.NewReader(text), f.String(), env)
+	} else {
+		if !strings.Contains(text, "page_url") {
+			text += "\n[branding]\npage_url = \"https://status.example.com/\"\n"
+		}
+		_, problems, err = parseConfig(strings.NewReader(text), f.String(), env)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	for _, p := range problems {
+		if !p.note {
+			t.Error(p)
+		}
+	}
+}
+
+// runConsole types the blocks into shells in one folder. Nothing may hold the
+// port of the documents, so that another one takes its place.
+func runConsole(t *testing.T, blocks []fence) {
+	if len(blocks) == 0 {
+		return
+	}
+	vigil, err := buildVigil()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	port := strings.TrimPrefix(freeAddress(t), "127.0.0.1:")
+	env := append(os.Environ(), "PATH="+filepath.Dir(vigil)+":"+os.Getenv("PATH"))
+	for _, f := range blocks {
+		for _, step := range strings.Split("\n"+strings.TrimSuffix(f.text, "\n"), "\n$ ")[1:] {
+			command, want, _ := strings.Cut(strings.ReplaceAll(step, "8080", port), "\n")
+			if regexp.MustCompile(`^vigil( -c \S+)?$`).MatchString(command) {
+				serve(t, f, dir, vigil, strings.Fields(command)[1:], want)
+				continue
+			}
+			cmd := exec.Command("sh", "-c", command)
+			cmd.Dir, cmd.Env = dir, env
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Errorf("%v: %s: %v", f, command, err)
+			}
+			if got := strings.TrimSuffix(string(out), "\n"); !matches(got, want) {
+				t.Errorf("%v: %s\nanswers\n%s\nnot\n%s", f, command, got, want)
+			}
+			usePort(t, dir, port)
+		}
+	}
+}
+
+// serve starts the program and waits until it has logged what the document
+// says. It runs until the test ends.
+func serve(t *testing.T, f fence, dir, vigil string, args []string, want string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, vigil, args...)
+	cmd.Dir = dir
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	log := &lockedBuffer{}
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cancel(); cmd.Wait() })
+	for deadline := time.Now().Add(20 * time.Second); !matches(strings.TrimSuffix(log.String(), "\n"), want); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%v: the program logs\n%s\nnot\n%s", f, log, want)
+		}
+	}
+}
+
+// usePort has the configs in the folder use another port than the documents.
+func usePort(t *testing.T, dir, port string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.cfg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, bytes.ReplaceAll(text, []byte(":8080"), []byte(":"+port)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// matches reports whether the output is what a document says.
+func matches(got, want string) bool {
+	pattern := strings.ReplaceAll(regexp.QuoteMeta(want), `\.\.\.`, `.*`)
+	return regexp.MustCompile(`(?s)^` + pattern + `$`).MatchString(got)
+}
+
+// What the documents tell to look for in the log is what the program logs, and
+// the files that they point to are there.
+func TestDocumentsPointToWhatIsThere(t *testing.T) {
+	var sources strings.Builder
+	for _, pattern := range []string{"*.go", "notify/*.go"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			if text, err := os.ReadFile(file); err == nil && !strings.HasSuffix(file, "_test.go") {
+				sources.Write(text)
+			}
+		}
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, trouble, _ := strings.Cut(string(readme), "\n## Troubleshooting\n")
+	trouble, _, _ = strings.Cut(trouble, "\n## ")
+	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(trouble, -1)
+	if len(rows) < 10 {
+		t.Errorf("%d log lines in the table", len(rows))
+	}
+	for _, row := range rows {
+		if !strings.Contains(sources.String(), row[1]) {
+			t.Errorf("the program never logs %q", row[1])
+		}
+	}
+
+	for _, document := range documents {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`).FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(document), link[1])); err != nil {
+				t.Errorf("%s: %v", document, err)
+			}
+		}
+	}
+}
