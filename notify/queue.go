@@ -180,7 +180,7 @@ func (q *queue) drain(ctx context.Context) {
 		}
 	}
 	if n := len(q.backlog); n > 0 {
-		q.log.Warn("stopped with alerts undelivered", "alerts", n)
+		q.log.Warn("alerts are left to be delivered", "alerts", n)
 	}
 }
 
