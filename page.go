@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -29,6 +30,7 @@ type page struct {
 	history historyCache
 	took    histogram                 // of each rendering
 	routes  [routeCount]atomic.Uint64 // requests
+	panics  atomic.Int64              // renderings that panicked since the start
 
 	renderer *renderer // of the goroutine in run; newPage uses it before
 }
@@ -71,13 +73,26 @@ func (p *page) run(ctx context.Context) error {
 		}
 		start := time.Now()
 		if s := p.board.load(); s != p.now.Load().snap {
-			if err := p.refresh(s); err != nil {
+			if err := p.refreshSafely(s); err != nil {
 				p.log.Error("page not rendered", "err", err)
 			}
 			p.took.observe(time.Since(start))
 		}
 		pause.Reset(max(renderEvery, renderShare*time.Since(start)))
 	}
+}
+
+// refreshSafely is refresh, with a panic as an error.
+func (p *page) refreshSafely(s *snapshot) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.panics.Add(1)
+			logPanic(p.log, "rendering panicked", v)
+			p.renderer = nil // it may be broken
+			err = errors.New("there is a fault in it")
+		}
+	}()
+	return p.refresh(s)
 }
 
 // refresh renders s and makes it what is served.

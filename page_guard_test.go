@@ -2,13 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // A lockedBuffer may be written to while it is read.
@@ -86,6 +91,87 @@ func TestServerLog(t *testing.T) {
 	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("log lacks %s:\n%s", want, text.String())
+		}
+	}
+}
+
+// A page that cannot be rendered leaves the one before it up, and the next
+// one comes again.
+func TestRenderPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text lockedBuffer
+		b := newBoard(healthySample())
+		p, err := newPage(b, slog.New(slog.NewTextHandler(&text, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.run(ctx) }()
+		before := p.now.Load()
+
+		broken := healthySample()
+		broken.services = append(broken.services, nil)
+		b.publish(broken)
+		time.Sleep(time.Minute)
+		if p.now.Load() != before || p.panics.Load() != 1 {
+			t.Errorf("after a fault: another page %v, %d panics", p.now.Load() != before, p.panics.Load())
+		}
+		for _, want := range []string{`level=ERROR msg="rendering panicked" panic="runtime error: invalid memory address`, `level=ERROR msg="page not rendered" err="there is a fault in it"`} {
+			if !strings.Contains(text.String(), want) {
+				t.Errorf("log lacks %s:\n%s", want, text.String())
+			}
+		}
+		b.publish(deadSample())
+		time.Sleep(time.Minute)
+		if !strings.Contains(string(p.now.Load().page.plain.body), "Some systems are down") {
+			t.Error("the next page does not come")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A request that does not end is broken off, whatever of it is slow.
+func TestSlowRequests(t *testing.T) {
+	rig := newAPIRig(t, apiConfig())
+	srv := newServer(rig.reporter, slog.New(slog.DiscardHandler))
+	if srv.ReadTimeout <= 0 || srv.ReadTimeout > 30*time.Second || srv.WriteTimeout <= 0 || srv.IdleTimeout <= 0 || srv.MaxHeaderBytes <= 0 {
+		t.Errorf("limits are missing: %+v", srv)
+	}
+	srv.ReadTimeout, srv.IdleTimeout = 200*time.Millisecond, 300*time.Millisecond
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Serve(newLimitListener(inner, 100))
+	t.Cleanup(func() { srv.Close() })
+	const head = "POST /reporter/web/jobs/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic OnRvay9lbitzZWNyZXQ=\r\n"
+	const report = `{"replica":"r","interval":30,"load":{"cpu":0,"ram":0}}`
+	for _, tt := range []struct {
+		name, sent string
+		want       []int
+	}{
+		{"nothing", "", nil},
+		{"half a line", "POST /rep", []int{400}},
+		{"half a header", head, nil},
+		{"half a body", head + "Content-Length: 1000\r\n\r\n{", []int{400}},
+		{"half a chunk", head + "Transfer-Encoding: chunked\r\n\r\n3e8\r\n{", []int{400}},
+		{"no next request", head + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(report), report), []int{200}},
+	} {
+		start := time.Now()
+		answers, closed := converse(t, inner.Addr().String(), tt.sent, 10*time.Second)
+		var codes []int
+		for _, a := range answers {
+			codes = append(codes, a.code)
+		}
+		if !slices.Equal(codes, tt.want) || !closed {
+			t.Errorf("%s: answers %v, closed %v; want %v", tt.name, codes, closed, tt.want)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("%s: took %v", tt.name, took)
 		}
 	}
 }

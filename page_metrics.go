@@ -209,6 +209,7 @@ func (s *scrape) program(x *metricText) {
 	x.sample(float64(m.script.panics.Load()), "part", "script")
 	x.sample(float64(s.aggregator.panics.Load()), "part", "event")
 	x.sample(float64(s.guard.panics.Load()), "part", "request")
+	x.sample(float64(s.page.panics.Load()), "part", "page")
 	commit, _ := buildCommit()
 	x.family("vigil_build_info", "gauge", "What the program was built from.")
 	x.sample(1, "version", version, "commit", commit, "goversion", runtime.Version())

@@ -73,8 +73,13 @@ func (q *rabbit) run(ctx context.Context) error {
 			return nil
 		case at := <-q.asks:
 			looks.Go(func() {
+				defer func() {
+					if v := recover(); v != nil {
+						logPanic(q.log, "look at a queue panicked", v, "service", at.service.ID, "node", at.node.ID)
+					}
+					at.asking.Store(false)
+				}()
 				q.look(ctx, at)
-				at.asking.Store(false)
 			})
 		}
 	}
