@@ -2,13 +2,19 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
+	"encoding/xml"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/html"
 )
 
 // rawAnswer is one answer of a conversation on a bare connection.
@@ -178,4 +184,98 @@ func TestSmuggling(t *testing.T) {
 			t.Errorf("%s: answers %v, closed %v; want %v, %v", tt.name, codes, closed, tt.want, tt.closed)
 		}
 	}
+}
+
+// published is how a page or feed comes out: how often it has each element,
+// with its attributes' names, and the text of those with an announcement's.
+func published(t *testing.T, page string, isText func(n *html.Node) bool) (elements map[string]int, texts []string) {
+	t.Helper()
+	root, err := html.Parse(strings.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	elements = make(map[string]int)
+	for n := range root.Descendants() {
+		if n.Type != html.ElementNode {
+			continue
+		}
+		name := n.Data
+		for _, a := range n.Attr {
+			name += " " + a.Key
+		}
+		elements[name]++
+		if isText(n) {
+			text := ""
+			for c := range n.Descendants() {
+				text += c.Data
+			}
+			texts = append(texts, text)
+		}
+	}
+	return elements, texts
+}
+
+// Whatever an announcement says, on the page and in the feed it is text, all
+// of it, and nothing but text.
+func FuzzPublished(f *testing.F) {
+	f.Add("Maintenance", "From 10:00\nto 11:00")
+	f.Add(hostileLabel, hostileLabel)
+	f.Add("</bdi></h2><script>alert(1)</script>", "</p><img src=x onerror=alert(1)>")
+	f.Add("]]><x/>", "&amp;&#0;&#x110000; {{.Title}} <!-- -->")
+	f.Add("\u2028\ufffe\uffff", "\r\n\r\t\v")
+	plain := newTestPage(f, announcing("a", "b"))
+	f.Fuzz(func(t *testing.T, title, text string) {
+		post, err := json.Marshal(map[string]string{"title": title, "text": text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := parseAnnouncement(post)
+		if err != nil {
+			return
+		}
+		h := newTestPage(t, announcing(a.title, a.text)).handler(nil)
+		isText := func(n *html.Node) bool {
+			return n.Data == "p" && slices.Contains(n.Attr, html.Attribute{Key: "class", Val: "text"})
+		}
+		want, _ := published(t, string(plain.now.Load().page.plain.body), isText)
+		page := body(t, get(h, "GET", "/"))
+		got, texts := published(t, page, isText)
+		if !maps.Equal(got, want) {
+			t.Errorf("%q, %q: the page has other elements:\n%v\nwant\n%v", title, text, got, want)
+		}
+		// The parser reads line ends as browsers do.
+		shown := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(a.text)
+		if len(texts) != 1 || texts[0] != shown {
+			t.Errorf("the page says %q, want %q", texts, shown)
+		}
+
+		var feed struct {
+			Entries []struct {
+				Title   string `xml:"title"`
+				Content string `xml:"content"`
+			} `xml:"entry"`
+		}
+		if err := xml.Unmarshal([]byte(body(t, get(h, "GET", "/feed.atom"))), &feed); err != nil {
+			t.Fatalf("the feed is not well-formed: %v", err)
+		}
+		// XML has no way to write some characters.
+		legal := func(s string) string {
+			return strings.Map(func(r rune) rune {
+				if r == 0xfffe || r == 0xffff {
+					return 0xfffd
+				}
+				return r
+			}, s)
+		}
+		if len(feed.Entries) != 1 || feed.Entries[0].Title != legal(a.title) || feed.Entries[0].Content != legal(a.text) {
+			t.Errorf("the feed says %q, want %q and %q", feed.Entries, legal(a.title), legal(a.text))
+		}
+	})
+}
+
+// announcing is a healthy page with one announcement.
+func announcing(title, text string) *snapshot {
+	s := healthySample()
+	s.announcements = []announcement{{id: "6f0c0f1e-8f6e-4d0a-9a52-35b7a1a5a001", title: title, text: text, at: sampleTime}}
+	return s
 }

@@ -144,7 +144,11 @@ func TestIgnoredCountsDown(t *testing.T) {
 func FuzzAnnouncement(f *testing.F) {
 	f.Add([]byte(`{"title":"Maintenance","text":"From 10:00\nto 11:00"}`))
 	f.Add([]byte(`{"title":"\ud800","text":"\u202e"}`))
+	f.Add([]byte(`{"reminders_seconds":1e3}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
+		if left, err := parseIgnore(body); err == nil && (left < 0 || left > maxMute*time.Second || left%time.Second != 0) {
+			t.Errorf("no reminders for %v", left)
+		}
 		a, err := parseAnnouncement(body)
 		if err != nil {
 			if no, ok := err.(*refusal); !ok || no.code != http.StatusBadRequest {
