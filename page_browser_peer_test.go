@@ -81,9 +81,18 @@ func browserStates(t *testing.T) http.Handler {
 		mux.Handle("/"+name+"/", p.handler(nil))
 		return p
 	}
+	var badges strings.Builder
 	for name, sample := range samples {
-		serve(name, sample())
+		s := sample()
+		serve(name, s)
+		for _, target := range badgeTargets(s) {
+			fmt.Fprintf(&badges, "<img src=\"/%s/%s\" alt=\"\">", name, target)
+		}
 	}
+	mux.HandleFunc("GET /badges", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprintf(w, "<!DOCTYPE html><title>Badges</title>%s<img id=broken src=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='10' height='10'>&</svg>\">", badges.String())
+	})
 	serve("crowd", crowdSample(100))
 	serve("branded", brandedSample())
 

@@ -253,6 +253,24 @@ async function frames() {
   await page.context().close();
 }
 
+// The page of badges ends with an image that is broken.
+async function badges() {
+  const page = await open("/badges", views.light);
+  const images = await page.evaluate(() => Promise.all([...document.images].map(async (i) => {
+    const drawn = await i.decode().then(() => true, () => false);
+    return { src: i.getAttribute("src"), broken: i.id === "broken", drawn: drawn && i.complete, width: i.naturalWidth, height: i.naturalHeight };
+  })));
+  check(images.length > 50, `${images.length} badges`);
+  for (const i of images) {
+    const kind = i.src.split("/")[3];
+    const size = { color: i.width === 10 && i.height === 10, icon: i.width === 24 && i.height === 24, uptime: i.width > 20 && i.height === 20 }[kind];
+    check(i.broken ? !i.drawn && !i.width : i.drawn && size, `badge ${i.src}: drawn ${i.drawn}, ${i.width} x ${i.height}`);
+  }
+  console.log(`${images.length - 1} badges`);
+  await page.screenshot({ path: `${out}/badges.png` });
+  await page.context().close();
+}
+
 async function paper() {
   const page = await open("/crowd/", views.dark);
   await page.emulateMedia({ media: "print", colorScheme: "light" });
@@ -269,7 +287,7 @@ async function paper() {
   await page.context().close();
 }
 
-const parts = { everyState, validate, budget, details, keyboard, live, noScript, operatorsOwn, frames, paper };
+const parts = { everyState, validate, budget, details, keyboard, live, noScript, operatorsOwn, frames, badges, paper };
 for (const [name, part] of Object.entries(parts)) {
   const start = Date.now();
   await part().catch((e) => check(false, `${name}: ${e.stack}`));
