@@ -24,7 +24,7 @@ import (
 //	nginx, caddyfile  are run by the tests against real servers
 //
 // PROTOCOL.md has its own test: its commands need its config.
-var documents = []string{"README.md", "CONTRIBUTING.md", "docs/moving.md"}
+var documents = []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/moving.md"}
 
 // A fence is a fenced block of a document.
 type fence struct {
