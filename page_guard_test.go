@@ -141,7 +141,7 @@ func TestSlowRequests(t *testing.T) {
 	if srv.ReadTimeout <= 0 || srv.ReadTimeout > 30*time.Second || srv.WriteTimeout <= 0 || srv.IdleTimeout <= 0 || srv.MaxHeaderBytes <= 0 {
 		t.Errorf("limits are missing: %+v", srv)
 	}
-	srv.ReadTimeout, srv.IdleTimeout = 200*time.Millisecond, 300*time.Millisecond
+	srv.ReadTimeout, srv.IdleTimeout = 800*time.Millisecond, 800*time.Millisecond
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

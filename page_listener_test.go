@@ -66,15 +66,22 @@ func (h *hall) come(from string) *guest {
 	}
 	h.t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(5 * time.Second))
-	for {
+	h.lastIs(c)
+	return &guest{c, bufio.NewReader(c)}
+}
+
+// lastIs waits until the connection is the last one of the listener's list.
+func (h *hall) lastIs(c net.Conn) {
+	h.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		h.ln.mu.Lock()
 		last := h.ln.all.Back()
 		h.ln.mu.Unlock()
 		if last != nil && last.Value.(*conn).RemoteAddr().String() == c.LocalAddr().String() {
-			return &guest{c, bufio.NewReader(c)}
+			return
 		}
-		time.Sleep(time.Millisecond)
 	}
+	h.t.Fatalf("%v does not become the last connection", c.LocalAddr())
 }
 
 // ask makes a request and reports whether it was answered.
@@ -89,17 +96,7 @@ func (g *guest) ask() bool {
 }
 
 // idle waits until the server knows that n of its connections were served.
-func (h *hall) idle(g *guest) {
-	for {
-		h.ln.mu.Lock()
-		last := h.ln.all.Back().Value.(*conn).RemoteAddr().String()
-		h.ln.mu.Unlock()
-		if last == g.LocalAddr().String() {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
+func (h *hall) idle(g *guest) { h.lastIs(g) }
 
 // closed reports whether the server closed the connection.
 func (g *guest) closed() bool {
