@@ -88,7 +88,11 @@ func openStore(conf Storage, log *slog.Logger) (*store, *restored, error) {
 		log.Warn("storage folder cannot be used, nothing will survive a restart", "path", conf.Path, "err", err)
 		return newStore(nil, log), newRestored(), nil
 	}
-	return nil, nil, fmt.Errorf("storage folder %q: %w", conf.Path, err)
+	remedy := ""
+	if unwritable(err) {
+		remedy = "; let the user that runs Vigil write there, or set storage.path to another folder"
+	}
+	return nil, nil, fmt.Errorf("storage folder %q: %w%s", conf.Path, err, remedy)
 }
 
 // unwritable reports whether the fault is one of permissions or of what

@@ -31,7 +31,7 @@ func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		fmt.Fprintf(stderr, "vigil: %v\n", err)
 		return exitUsage
 	}
-	h := &host{path: *path, debug: *debug, log: log, level: level, events: make(chan event, eventBuffer)}
+	h := &host{path: *path, debug: *debug, stdout: stdout, log: log, level: level, events: make(chan event, eventBuffer)}
 	h.supervisor = newSupervisor(os.Getenv, log)
 	h.supervisor.disown()
 	if err := h.run(ctx); err != nil {
@@ -46,6 +46,7 @@ func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 type host struct {
 	path   string // of the config; "" looks for the default one
 	debug  string // where profiles are served; "" is nowhere
+	stdout io.Writer
 	log    *slog.Logger
 	level  *slog.LevelVar
 	events chan event
@@ -124,8 +125,16 @@ func (h *host) run(ctx context.Context) error {
 	g.Go(func() error { return h.runPipelines(ctx, p, a, store.undelivered(), hangup) })
 	g.Go(func() error { return h.supervisor.watch(ctx, h.events) })
 	h.log.Info("serving the status page", "url", address, "version", version)
+	if !h.log.Enabled(ctx, slog.LevelInfo) {
+		// Who starts it by hand wants to know all the same.
+		fmt.Fprintf(h.stdout, "Vigil serves %s\n", address)
+	}
 	h.supervisor.ready("serving " + address)
-	context.AfterFunc(ctx, h.supervisor.stopping)
+	g.Go(func() error {
+		<-ctx.Done()
+		h.supervisor.stopping()
+		return nil
+	})
 	err = g.Wait()
 	endSaving()
 	err = errors.Join(err, saver.Wait())

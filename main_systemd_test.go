@@ -19,8 +19,8 @@ import (
 
 // A watcher is the service manager's end of the socket.
 type watcher struct {
-	t    *testing.T
-	conn *net.UnixConn
+	t        *testing.T
+	messages chan string
 }
 
 func newWatcher(t *testing.T, address string) *watcher {
@@ -29,20 +29,34 @@ func newWatcher(t *testing.T, address string) *watcher {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
-	return &watcher{t, conn}
+	w := &watcher{t, make(chan string, 10000)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// Read at once: the kernel holds a few messages only.
+		buf := make([]byte, 4096)
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			w.messages <- string(buf[:n])
+		}
+	}()
+	t.Cleanup(func() { conn.Close(); <-done })
+	return w
 }
 
 // next returns the next message, the lines of which stand for variables.
 func (w *watcher) next() string {
 	w.t.Helper()
-	w.conn.SetReadDeadline(time.Now().Add(15 * time.Second))
-	buf := make([]byte, 4096)
-	n, err := w.conn.Read(buf)
-	if err != nil {
-		w.t.Fatal(err)
+	select {
+	case message := <-w.messages:
+		return message
+	case <-time.After(15 * time.Second):
+		w.t.Fatal("no message")
+		return ""
 	}
-	return string(buf[:n])
 }
 
 // until skips signs of life until a message begins like that.
