@@ -101,6 +101,14 @@ func TestDebugAddress(t *testing.T) {
 	if body := r.get("goroutine?debug=1"); !strings.Contains(body, "goroutine profile") {
 		t.Errorf("the goroutines are %q", body)
 	}
+	if body := r.get(""); !strings.HasPrefix(body, "profile?seconds=30\n") || !strings.Contains(body, "\nheap?debug=1") {
+		t.Errorf("the profiles are %q", body)
+	}
+	for _, name := range []string{"profile?seconds=1", "heap", "allocs"} {
+		if body := r.get(name); !strings.HasPrefix(body, "\x1f\x8b") { // gzip, as pprof wants it
+			t.Errorf("%s is %.40q", name, body)
+		}
+	}
 	for !strings.Contains(r.logged(), "serving the status page") {
 		time.Sleep(10 * time.Millisecond)
 	}
