@@ -139,7 +139,9 @@ func (s *schedule) turn(e *entry, now time.Time) time.Time {
 	if !now.Before(first) {
 		passed = int64(now.Sub(first)/s.interval) + 1
 	}
-	s.overruns += int(passed - e.turn)
+	// The first check comes at once, so it may end after the entry's first
+	// place on the grid; then it stands for that turn, too.
+	s.overruns += int(passed - max(e.turn, min(passed, 1)))
 	e.turn = passed + 1
 	return first.Add(time.Duration(passed) * s.interval)
 }

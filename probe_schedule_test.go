@@ -262,6 +262,18 @@ func TestScheduleOverrun(t *testing.T) {
 	})
 }
 
+// The checks of the first round come at once and end when they end: none of
+// them missed its turn because of that.
+func TestScheduleFirstRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPollPool(testMetrics(), nil, nil, nil)
+		runPool(t, p, 100, 10*time.Minute, func(*replica, int) (time.Duration, status) { return 2 * time.Second, healthy })
+		if p.schedule.overruns != 0 {
+			t.Errorf("%d overruns", p.schedule.overruns)
+		}
+	})
+}
+
 // What a stop cuts short is not reported, and run leaves no goroutine behind
 // (the bubble would not end).
 func TestPoolStop(t *testing.T) {
