@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 step() { printf '\n-- %s (%d s)\n' "$*" "$SECONDS"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
-testdata/peers/install.sh zip man-db groff systemd iproute2 util-linux python3-venv
+testdata/peers/install.sh zip curl man-db groff systemd iproute2 util-linux python3-venv
 work=$(mktemp -d)
 chmod 755 "$work"
 server=
