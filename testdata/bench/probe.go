@@ -1,0 +1,202 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+func (b *bench) tcp() error  { return b.probe("tcp") }
+func (b *bench) http() error { return b.probe("http") }
+
+// probe measures the processor time of a check in the whole program, which
+// has more to do than it can, beside a bare loop of the same checks at the same
+// width. One of the two is held while the other runs.
+func (b *bench) probe(scheme string) error {
+	farm, err := start("farm", nil)
+	if err != nil {
+		return err
+	}
+	defer farm.stop()
+	port := farm.ready.TCP
+	if scheme == "http" {
+		port = farm.ready.HTTP
+	}
+	widths := []int{16, 100}
+	if b.short {
+		widths = widths[:1]
+	}
+	for _, width := range widths {
+		if err := b.probeAt(scheme, port, width); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) probeAt(scheme, port string, width int) error {
+	loop, err := start("loop", loopTask{Scheme: scheme, Port: port, Path: "/", Width: width})
+	if err != nil {
+		return err
+	}
+	defer loop.stop()
+	p, err := b.run(fmt.Sprintf("poll_interval = 1\npoll_delay_sick = 5\npoll_delay_dead = 10\npoll_parallelism = %d\n", width) +
+		nodes(20, 1, 1000, "poll", func(n int) string { return scheme + "://" + host(n) + ":" + port + ifHTTP(scheme, "/") }))
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	const name = "vigil_probe_duration_seconds_count"
+	turn := b.length(2*time.Second, time.Second)
+	var ours, bare, ratios []float64
+	for i := range b.count(10, 5) + 1 {
+		hold(p.cmd.Process, true)
+		var done checked
+		err := loop.ask(order{Do: "run", Seconds: turn.Seconds()}, &done)
+		hold(p.cmd.Process, false)
+		if err != nil {
+			return fmt.Errorf("loop: %w", err)
+		}
+		time.Sleep(200 * time.Millisecond)
+		before, err := p.metrics()
+		if err != nil {
+			return err
+		}
+		cpu, err := p.cpu()
+		if err != nil {
+			return err
+		}
+		time.Sleep(turn)
+		used, err := p.cpu()
+		if err != nil {
+			return err
+		}
+		after, err := p.metrics()
+		if err != nil {
+			return err
+		}
+		checks := total(after, name, "poll") - total(before, name, "poll")
+		if checks < 100 || total(after, "vigil_replicas", "dead") > 0 {
+			return fmt.Errorf("%v checks, %v replicas dead", checks, total(after, "vigil_replicas", "dead"))
+		}
+		if i == 0 {
+			continue // to warm up
+		}
+		mine, theirs := (used-cpu)/checks*1e6, done.CPU/float64(done.Checks)*1e6
+		ours, bare, ratios = append(ours, mine), append(bare, theirs), append(ratios, mine/theirs)
+	}
+	b.add(row{measure: scheme, what: fmt.Sprintf("processor time of a check, %s, width %d", scheme, width),
+		figure: fmt.Sprintf("%.0f us", median(ours)), limit: fmt.Sprintf("%.0f us", median(bare)), got: median(ratios), ratio: true, wanted: atMost(1.25)})
+	return nil
+}
+
+func ifHTTP(scheme, s string) string {
+	if scheme == "http" {
+		return s
+	}
+	return ""
+}
+
+// scale measures whether 10,000 HTTP replicas keep their turn on two cores.
+func (b *bench) scale() error {
+	farm, err := start("farm", nil)
+	if err != nil {
+		return err
+	}
+	defer farm.stop()
+	const replicas, interval = 10_000, 10.0
+	p, err := b.run("poll_interval = 10\npoll_parallelism = 64\n"+
+		nodes(100, 10, 10, "poll", func(n int) string { return fmt.Sprintf("http://%s:%s/%d", host(n), farm.ready.HTTP, n) }),
+		"GOMAXPROCS=2")
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	time.Sleep(b.length(64*time.Second, 34*time.Second))
+	var g gaps
+	if err := farm.ask(order{}, &g); err != nil {
+		return err
+	}
+	all, err := p.metrics()
+	if err != nil {
+		return err
+	}
+	cpu, err := p.cpu()
+	if err != nil {
+		return err
+	}
+	resident, err := p.memory("VmRSS")
+	if err != nil {
+		return err
+	}
+	if g.Targets != replicas || g.Least < 3 || total(all, "vigil_replicas", "healthy") != replicas {
+		return fmt.Errorf("%d targets checked, %d times at least; %v healthy", g.Targets, g.Least, total(all, "vigil_replicas", "healthy"))
+	}
+	overruns := total(all, "vigil_probe_overruns_total", "poll")
+	b.add(row{measure: "scale", what: "10,000 HTTP replicas every 10 s: overruns", figure: fmt.Sprintf("%.0f of %d checks", overruns, g.Checks), got: overruns, wanted: atMost(0).but(replicas / 100)})
+	b.add(row{measure: "scale", what: "... gap between checks, p99 / interval", figure: fmt.Sprintf("%.2f s (%.2f s at most)", g.P99, g.Max), limit: "10 s", got: g.P99 / interval, ratio: true, wanted: atMost(1.05)})
+	b.add(row{measure: "scale", what: "... last first check, processor, memory", figure: fmt.Sprintf("%.1f s, %.0f us a check, %.0f MiB", g.First, cpu/float64(g.Checks)*1e6, resident), wanted: informal})
+	return nil
+}
+
+// fair measures whether targets that hang delay the others.
+func (b *bench) fair() error {
+	farm, err := start("farm", nil)
+	if err != nil {
+		return err
+	}
+	defer farm.stop()
+	const interval = 10.0
+	p, err := b.run("poll_interval = 10\npoll_delay_dead = 5\npoll_delay_sick = 2\npoll_parallelism = 16\n" +
+		nodes(20, 10, 1, "poll", func(n int) string {
+			port := farm.ready.HTTP
+			if n%2 == 1 {
+				port = farm.ready.Hang
+			}
+			return fmt.Sprintf("http://%s:%s/%d", host(n), port, n)
+		}))
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	time.Sleep(b.length(74*time.Second, 34*time.Second))
+	var g gaps
+	if err := farm.ask(order{}, &g); err != nil {
+		return err
+	}
+	all, err := p.metrics()
+	if err != nil {
+		return err
+	}
+	healthy, dead := total(all, "vigil_replicas", "healthy"), total(all, "vigil_replicas", "dead")
+	if g.Targets != 100 || g.Least < 3 || healthy != 100 || dead != 100 {
+		return fmt.Errorf("%d targets checked, %d times at least; %v healthy, %v dead", g.Targets, g.Least, healthy, dead)
+	}
+	b.add(row{measure: "fair", what: "100 of 200 targets hang, width 16: worst gap of the others", figure: fmt.Sprintf("%.2f s", g.Max), limit: "10 s", got: g.Max / interval, ratio: true, wanted: atMost(1.1)})
+	return nil
+}
+
+// icmp measures whether a reply is lost when thousands are pinged.
+func (b *bench) icmp() error {
+	const targets = 5000
+	p, err := b.run("poll_interval = 10\npoll_parallelism = 64\n" +
+		nodes(10, 10, targets/100, "poll", func(n int) string { return fmt.Sprintf("icmp://127.1.%d.%d", n/250, n%250+1) }))
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	time.Sleep(b.length(64*time.Second, 24*time.Second))
+	all, err := p.metrics()
+	if err != nil {
+		return err
+	}
+	const name = "vigil_probe_duration_seconds"
+	checks := total(all, name+"_count", "poll")
+	lost := checks - total(all, name+"_bucket", "poll", `le="0.5"`) // they take a second
+	if dead := total(all, "vigil_replicas", "dead"); dead == targets {
+		b.add(row{measure: "icmp", what: "5,000 ICMP targets every 10 s", figure: "may not ping here", wanted: informal})
+		return nil
+	}
+	b.add(row{measure: "icmp", what: "5,000 ICMP targets every 10 s: replies lost", figure: fmt.Sprintf("%.0f of %.0f", lost, checks),
+		got: lost + total(all, "vigil_probe_overruns_total", "poll"), wanted: atMost(0).but(checks / 100)})
+	return nil
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// page measures the hot routes on a page of 100 services with 3 nodes, over
+// 64 connections, beside package net/http with the same bytes.
+func (b *bench) page() error {
+	farm, err := start("farm", nil)
+	if err != nil {
+		return err
+	}
+	defer farm.stop()
+	p, err := b.run("poll_interval = 3600\npoll_parallelism = 16\n" +
+		nodes(100, 3, 1, "poll", func(n int) string { return "tcp://" + host(n) + ":" + farm.ready.TCP }))
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	if err := p.settled(300, 10*time.Second); err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second) // the last rendering
+	for _, c := range []struct{ what, path, field, value string }{
+		{"GET /, 300 nodes", "/", "", ""},
+		{"GET /, gzip", "/", "Accept-Encoding", "gzip"},
+		{"GET /, 304", "/", "If-None-Match", ""},
+		{"GET /status/text", "/status/text", "", ""},
+	} {
+		var fields, header []string
+		if c.field == "If-None-Match" {
+			resp, _, err := p.get("/")
+			if err != nil {
+				return err
+			}
+			c.value = resp.Header.Get("Etag")
+		}
+		if c.field != "" {
+			fields = []string{c.field, c.value}
+			header = []string{c.field + ": " + c.value}
+		}
+		task := pageTask{}
+		answer, body, err := p.get(c.path, fields...)
+		if err != nil {
+			return err
+		}
+		task.Header, task.Body = answer.Header, body
+		task.Header.Del("Date")
+		task.Header.Del("Connection")
+		limit, err := start("page", task)
+		if err != nil {
+			return err
+		}
+		l := load{conns: 64, request: getRequest(c.path, header...)}
+		ours, bare, ratio, err := l.beside(p.address, limit.ready.HTTP, b.count(21, 7), b.length(400*time.Millisecond, 200*time.Millisecond))
+		limit.stop()
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.what, err)
+		}
+		if after, _, err := p.get(c.path, fields...); err != nil || after.StatusCode != answer.StatusCode {
+			return fmt.Errorf("%s: the page changed meanwhile", c.what)
+		}
+		b.add(row{measure: "page", what: c.what + ", 64 connections", figure: perSecond(ours), limit: perSecond(bare), got: ratio, ratio: true, wanted: atLeast(0.9)})
+	}
+	return nil
+}
+
+func perSecond(n float64) string { return fmt.Sprintf("%.0f/s", n) }
+
+// report measures reports of 10,000 push replicas, over 64 connections, beside
+// package net/http that checks the token and decodes the same JSON.
+func (b *bench) report() error {
+	p, err := b.run(nodes(1, 1, 0, "push", nil))
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	limit, err := start("report", token)
+	if err != nil {
+		return err
+	}
+	defer limit.stop()
+	l := load{conns: 64, request: reportRequests(10_000, 0.2, func(int) string { return "/reporter/s0/n0/" })}
+	if _, err := l.run(p.address, 0, 10_000); err != nil {
+		return err
+	}
+	ours, bare, ratio, err := l.beside(p.address, limit.ready.HTTP, b.count(21, 7), b.length(500*time.Millisecond, 300*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	b.add(row{measure: "report", what: "reports, 64 connections, 10,000 replicas", figure: perSecond(ours), limit: perSecond(bare), got: ratio, ratio: true, wanted: atLeast(0.8)})
+	return nil
+}
+
+// push measures the memory with 100,000 push replicas that report twice.
+func (b *bench) push() error {
+	p, err := b.run(nodes(10, 1, 0, "push", nil))
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	const replicas = 100_000
+	l := load{conns: 64, request: reportRequests(replicas, 0.2, func(n int) string { return fmt.Sprintf("/reporter/s%d/n0/", n%10) })}
+	begin := time.Now()
+	if _, err := l.run(p.address, 0, 2*replicas); err != nil {
+		return err
+	}
+	took := time.Since(begin)
+	if err := p.settled(replicas, 5*time.Second); err != nil {
+		return err
+	}
+	time.Sleep(b.length(30*time.Second, 10*time.Second)) // renderings, journal, collections
+	resident, err := p.memory("VmRSS")
+	if err != nil {
+		return err
+	}
+	most, err := p.memory("VmHWM")
+	if err != nil {
+		return err
+	}
+	b.add(row{measure: "push", what: "memory with 100,000 push replicas", figure: fmt.Sprintf("%.0f MiB (%.0f at most, at %s)", resident, most, perSecond(2*replicas/took.Seconds())),
+		got: most, wanted: atMost(150)})
+	return nil
+}
+
+// render measures renderings of pages on which every node has changed.
+func (b *bench) render() error {
+	for _, c := range []struct {
+		services int
+		most     float64 // milliseconds
+	}{{100, 5}, {334, 10}} {
+		if err := b.renderPage(c.services, c.most); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) renderPage(services int, most float64) error {
+	p, err := b.run(nodes(services, 3, 0, "push", nil))
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	count := 3 * services
+	l := load{conns: 4, request: reportRequests(count, 0.2, func(n int) string { return fmt.Sprintf("/reporter/s%d/n%d/", n/3, n%3) })}
+	if _, err := l.run(p.address, 0, count); err != nil {
+		return err
+	}
+	const name = "vigil_render_duration_seconds"
+	before, err := p.metrics()
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(b.length(12*time.Second, 5*time.Second)); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+		if _, err := l.run(p.address, 0, count); err != nil {
+			return err
+		}
+	}
+	after, err := p.metrics()
+	if err != nil {
+		return err
+	}
+	times := after[name+"_count"] - before[name+"_count"]
+	if times < 2 {
+		return fmt.Errorf("%v renderings", times)
+	}
+	ms := 1000 * (after[name+"_sum"] - before[name+"_sum"]) / times
+	b.add(row{measure: "render", what: fmt.Sprintf("rendering of %d changed nodes, with gzip", count), figure: fmt.Sprintf("%.1f ms", ms), got: ms, wanted: informal})
+	return nil
+}
