@@ -3,9 +3,11 @@ package main
 import (
 	"container/list"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
+	"time"
 )
 
 // A conn can send a long answer in one piece. Package net/http writes it in
@@ -17,9 +19,12 @@ type conn struct {
 	joining bool   // the next full buffer is held until the write after it
 	held    []byte // empty, or what is held
 
+	reads, writes deadline
+
 	home         *limitListener
 	client       netip.Prefix  // whom it comes from
 	inAll, inOwn *list.Element // its places in the listener's lists; nil when it is closed
+	touched      time.Time     // when it last became the last one in them
 }
 
 // connBuffer is the size of net/http's buffer in front of a connection. Were
@@ -31,6 +36,8 @@ const connBuffer = 4 << 10
 func (c *conn) join() { c.joining = true }
 
 func (c *conn) Write(p []byte) (int, error) {
+	c.writes.enter(c.Conn.SetWriteDeadline)
+	defer c.writes.leave()
 	switch {
 	case len(c.held) > 0:
 		pieces := net.Buffers{c.held, p}
@@ -52,6 +59,20 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
+func (c *conn) Read(p []byte) (int, error) {
+	c.reads.enter(c.Conn.SetReadDeadline)
+	defer c.reads.leave()
+	return c.Conn.Read(p)
+}
+
+func (c *conn) SetReadDeadline(t time.Time) error { return c.reads.set(t, c.Conn.SetReadDeadline) }
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	return c.writes.set(t, c.Conn.SetWriteDeadline)
+}
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
 // connKey is the context key of a request's conn.
 type connKey struct{}
 
@@ -60,9 +81,16 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
+// touchEvery is how long a connection in use may stay where it is in the
+// listener's lists: all connections share their lock.
+const touchEvery = time.Second
+
 // noteState takes note of a connection whose request is finished.
 func noteState(c net.Conn, s http.ConnState) {
 	if c, ok := c.(*conn); ok && s == http.StateIdle {
-		c.home.touch(c)
+		if now := time.Now(); now.Sub(c.touched) >= touchEvery {
+			c.touched = now
+			c.home.touch(c)
+		}
 	}
 }

@@ -8,18 +8,17 @@ import (
 // page measures the hot routes on a page of 100 services with 3 nodes, over
 // 64 connections, beside package net/http with the same bytes.
 func (b *bench) page() error {
-	farm, err := start("farm", nil)
-	if err != nil {
-		return err
-	}
-	defer farm.stop()
-	p, err := b.run("poll_interval = 3600\npoll_parallelism = 16\n" +
-		nodes(100, 3, 1, "poll", func(n int) string { return "tcp://" + host(n) + ":" + farm.ready.TCP }))
+	p, err := b.run(nodes(100, 3, 0, "push", nil))
 	if err != nil {
 		return err
 	}
 	defer p.stop()
-	if err := p.settled(300, 10*time.Second); err != nil {
+	// The page stays what it is, as whoever asks for a 304 wants it to.
+	reports := load{conns: 1, request: reportRequests(300, 0.2, func(n int) string { return fmt.Sprintf("/reporter/s%d/n%d/", n/3, n%3) })}
+	if _, err := reports.run(p.address, 0, 300); err != nil {
+		return err
+	}
+	if err := p.settled(300, 5*time.Second); err != nil {
 		return err
 	}
 	time.Sleep(2 * time.Second) // the last rendering
