@@ -125,6 +125,9 @@ func (s *store) open(dir folder) (*restored, error) {
 	if err := s.disk.start(); unwritable(err) {
 		return nil, err
 	} // any other failure, like a full disk, may pass
+	if !im.alive.IsZero() {
+		im.backlog.postpone(time.Since(im.alive))
+	}
 	s.backlog, s.wanted = im.backlog, true
 	return im.restored, nil
 }

@@ -119,6 +119,18 @@ func (b backlog) records() (recs []record) {
 	return recs
 }
 
+// postpone moves the first tries by how long the program did not run: in that
+// time nobody tried. It also makes good for a clock that was set meanwhile.
+func (b backlog) postpone(by time.Duration) {
+	for _, alerts := range b {
+		for i := range alerts {
+			if a := &alerts[i]; !a.Tried.IsZero() {
+				a.Tried = a.Tried.Add(by)
+			}
+		}
+	}
+}
+
 // again returns the alerts to queue once more after an interruption. As a
 // queue keeps its order, only the first one can have been under way.
 func (b backlog) again() map[string][]notify.Alert {

@@ -95,7 +95,8 @@ func (s *store) book(rec record) {
 	if q := rec.Queued; q != nil {
 		if i := s.backlog.find(q.Target, q.Alert.ID); i >= 0 {
 			known := s.backlog[q.Target][i]
-			if known.Merged == q.Alert.Merged && len(known.Recovered) == len(q.Alert.Recovered) {
+			if known.Merged == q.Alert.Merged && len(known.Recovered) == len(q.Alert.Recovered) &&
+				known.Tried.Equal(q.Alert.Tried) {
 				return // the record of the alert said so already
 			}
 		}

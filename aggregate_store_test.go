@@ -296,6 +296,35 @@ func TestStoreRemembersDeliveries(t *testing.T) {
 	})
 }
 
+// How long an alert was tried goes on from where it was, whether the program
+// did not run for hours or the clock was set back meanwhile.
+func TestStoreRemembersFirstTries(t *testing.T) {
+	for _, ahead := range []time.Duration{0, -3 * time.Hour, 2 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := newMemFolder()
+			r := runStore(t, dir)
+			clock := func() time.Time { return time.Now().Add(ahead).UTC() } // of the first run, as seen from the next
+			r.Queued("mail", notify.Alert{ID: "1"})
+			r.Queued("mail", notify.Alert{ID: "1", Tried: clock()})
+			r.Queued("mail", notify.Alert{ID: "2"})
+			time.Sleep(10 * time.Minute)
+			alive := clock()
+			r.put(batch{records: []record{{Alive: &alive}}})
+			r.stop()
+
+			r = runStore(t, dir)
+			left := r.undelivered()["mail"]
+			if len(left) != 2 || !left[1].Tried.IsZero() {
+				t.Fatalf("clock ahead by %v: undelivered %+v, want two of which one was tried", ahead, left)
+			}
+			if got := time.Since(left[0].Tried); got != 10*time.Minute {
+				t.Errorf("clock ahead by %v: tried for %v, want 10 min", ahead, got)
+			}
+			r.stop()
+		})
+	}
+}
+
 func backlogLines(all map[string][]notify.Alert) string {
 	var lines []string
 	for target, alerts := range all {

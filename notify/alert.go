@@ -48,6 +48,10 @@ type Alert struct {
 	Merged    int  `json:"merged,omitempty"`    // how many earlier alerts, not delivered in time, it stands for too
 	Repeat    bool `json:"repeat,omitempty"`    // it may have been sent already, before a restart
 	Test      bool `json:"test,omitempty"`      // a test message, to be marked as one
+
+	// Tried is when the first try began to bring it to the one target in whose
+	// queue it is, in this run or one before; zero: there was none.
+	Tried time.Time `json:"tried,omitzero"`
 }
 
 // A Replica is a dead replica.

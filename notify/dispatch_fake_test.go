@@ -142,16 +142,20 @@ func (b *bench) end() time.Duration {
 
 // journal is a Journal in memory.
 type journal struct {
-	mu   sync.Mutex
-	left map[string][]string // by target: ids
-	done []string            // "target id"
+	mu    sync.Mutex
+	left  map[string][]string  // by target: ids
+	tried map[string]time.Time // by id: when it was first
+	done  []string             // "target id"
 }
 
-func newJournal() *journal { return &journal{left: make(map[string][]string)} }
+func newJournal() *journal {
+	return &journal{left: make(map[string][]string), tried: make(map[string]time.Time)}
+}
 
 func (j *journal) Queued(target string, a Alert) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.tried[a.ID] = a.Tried
 	if !slices.Contains(j.left[target], a.ID) {
 		j.left[target] = append(j.left[target], a.ID)
 	}

@@ -128,6 +128,38 @@ func TestGivesUpAfterAnHour(t *testing.T) {
 	})
 }
 
+// TestPatienceIsOneHourInAll: an alert that goes from one queue to the next, as
+// at a reload, takes along when it was first tried. The journal hears of that.
+func TestPatienceIsOneHourInAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parts := map[string]func(context.Context, int, Alert) error{"down": failing(1000, errDown)}
+		b := newBench(parts).run()
+		b.send(t, alert(Changed, "dead1"), alert(Changed, "healthy1"))
+		time.Sleep(40 * time.Minute)
+		b.end()
+		left := b.Undelivered()["down"]
+		if len(left) != 2 || !left[0].Tried.Equal(b.start) || !left[1].Tried.IsZero() {
+			t.Fatalf("left %+v, want two of which the first was tried at once", left)
+		}
+		if got := b.journal.tried["dead1"]; !got.Equal(b.start) {
+			t.Errorf("by the journal it was tried first at %v, want %v", got, b.start)
+		}
+		next := newBench(parts)
+		next.Restore("down", left)
+		next.run()
+		time.Sleep(21 * time.Minute)
+		next.end()
+		calls := next.fakes["down"].calls()
+		i := slices.Index(calls, "20m0s dead1")
+		if i < 0 || calls[0] != "0s dead1" || calls[i+1] != "20m0s healthy1" {
+			t.Errorf("tried at %q, want dead1 from 0s to 20m0s, then healthy1", calls)
+		}
+		if got := ids(next.Undelivered()["down"]); got != "healthy1" {
+			t.Errorf("left %q", got)
+		}
+	})
+}
+
 // TestRetryAfterIsBounded: a service may ask for more than the hour, and gets
 // one last try at its end.
 func TestRetryAfterIsBounded(t *testing.T) {

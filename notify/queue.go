@@ -13,7 +13,7 @@ const (
 	maxQueue = 64
 
 	// The first wait before another try doubles up to the longest; patience is
-	// how long one alert is tried.
+	// how long one alert is tried, in all queues that it goes through.
 	firstWait   = 2 * time.Second
 	longestWait = 5 * time.Minute
 	patience    = time.Hour
@@ -30,8 +30,7 @@ type queue struct {
 
 	backlog []Alert    // oldest first; the first one is being tried
 	trying  chan error // the result of the try that is under way; else nil
-	tries   int        // of the first one
-	began   time.Time  // when its first try began
+	tries   int        // of the first one, since the queue began
 	hold    time.Time  // until when the service wants to be left alone
 }
 
@@ -88,8 +87,8 @@ func after(d time.Duration) <-chan time.Time {
 
 // try starts one try of the oldest alert.
 func (q *queue) try(ctx context.Context) {
-	if q.tries == 0 {
-		q.began = time.Now()
+	if q.backlog[0].Tried.IsZero() {
+		q.backlog[0].Tried = time.Now()
 	}
 	q.tries++
 	result := make(chan error, 1)
@@ -129,7 +128,10 @@ func (q *queue) settle(err error) time.Duration {
 		wait = max(wait, min(retry.After, patience))
 		q.hold = time.Now().Add(min(retry.After, patience))
 	}
-	spent := time.Since(q.began)
+	if q.tries == 1 {
+		q.journal.Queued(q.target.Name, a) // with the time of the first try
+	}
+	spent := time.Since(a.Tried)
 	switch {
 	case spent >= patience:
 		q.count.givenUp.Add(1)
