@@ -110,9 +110,7 @@ func newState(conf *Config, now time.Time) *state {
 func (st *state) adopt(conf *Config, now time.Time) {
 	before := slices.Collect(st.allNodes())
 	st.take(conf, now)
-	if len(conf.Connectivity) == 0 { // nobody would tell that it works again
-		lineReport{down: false}.apply(st, now)
-	}
+	st.trustLine(now)
 	st.history.adopt(st, before, now)
 }
 

@@ -187,8 +187,9 @@ func (a *alerter) restore(st *state, im *restored, now time.Time) {
 	case a.reminder.IsZero():
 		a.reminder = now.Add(a.reminderWait())
 	}
-	if !im.told.Line.IsZero() && len(st.conf.Connectivity) > 0 {
+	if !im.told.Line.IsZero() {
 		a.line = lineState{down: im.told.Line, told: true}
+		st.trustLine(now)
 	}
 	a.restored = true
 	if st.waiting == 0 {

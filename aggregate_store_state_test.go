@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -73,7 +74,7 @@ func (l *life) until(at time.Duration) {
 }
 
 // at is a step at a time since the beginning: results like "a=dead", "restart"
-// or "restart=1h", "report=b=dead", or "save" for what is kept in between.
+// or "restart=1h", "report=b=dead", "line=down", or "save" for what is kept in between.
 func (l *life) at(at time.Duration, steps ...string) {
 	l.t.Helper()
 	l.until(at)
@@ -96,6 +97,8 @@ func (l *life) at(at time.Duration, steps ...string) {
 				rep := parsedReport{replica: id, interval: time.Minute, health: s}
 				(&healthReport{node: ns.conf, parsedReport: rep}).apply(l.st, l.now)
 			}
+		case "line":
+			lineReport{value == "down"}.apply(l.st, l.now)
 		default:
 			l.play.st = l.st
 			s := status(slices.Index(statusNames[:], value))
@@ -207,6 +210,52 @@ func TestRestarts(t *testing.T) {
 				}
 			}
 			l.until(tt.until)
+			if !slices.Equal(l.alerts, tt.want) {
+				t.Errorf("alerts:\n\t%s\nwant:\n\t%s", strings.Join(l.alerts, "\n\t"), strings.Join(tt.want, "\n\t"))
+			}
+		})
+	}
+}
+
+// What people were told of the monitor's own connection is known after a
+// restart: they are not told again that it is down, and hear when it works.
+func TestLineRestarts(t *testing.T) {
+	type step struct {
+		at    time.Duration
+		steps []string
+	}
+	const m = time.Minute
+	const down = "2m0s notice healthy | The monitor's own connection has been down since 12:01:00 UTC+0000: what it cannot reach keeps its last known status."
+	again := func(at, after time.Duration) string {
+		return fmt.Sprintf("%v notice healthy | The monitor's own connection works again after %v. What it could not reach is being checked.", at, after)
+	}
+	begin := []step{{0, []string{"a=healthy", "b=healthy", "c=healthy", "line=up"}}, {m, []string{"line=down"}}}
+	for _, tt := range []struct {
+		name    string
+		steps   []step
+		removed bool // the targets, before the last step
+		want    []string
+	}{
+		{"it works again", []step{{5 * m, []string{"restart=2m"}}, {8 * m, []string{"line=up"}}}, false, []string{down, again(8*m, 7*m)}},
+		{"it is still down", []step{{5 * m, []string{"restart=2m"}}, {8 * m, []string{"line=down"}}, {9 * m, []string{"restart=1m"}}, {11 * m, []string{"line=up"}}},
+			false, []string{down, again(11*m, 10*m)}},
+		{"nobody was told", []step{{m + 30*time.Second, []string{"restart=2m"}}, {4 * m, []string{"line=up"}}}, false, nil},
+		{"its end was told", []step{{5 * m, []string{"line=up"}}, {6 * m, []string{"restart=1m"}}, {8 * m, []string{"line=up"}}}, false, []string{down, again(5*m, 4*m)}},
+		{"nothing tells any more", []step{{5 * m, []string{"restart=2m"}}}, true, []string{down, again(7*m, 6*m)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			conf := alertConfig(Alerting{BackoffLimit: 3})
+			conf.Connectivity = []Target{{Raw: "tcp://c:1"}}
+			l := newLife(t, conf)
+			steps := append(slices.Clone(begin), tt.steps...)
+			for i, step := range steps {
+				if tt.removed && i == len(steps)-1 {
+					l.until(step.at)
+					conf.Connectivity = nil
+				}
+				l.at(step.at, step.steps...)
+			}
+			l.until(time.Hour)
 			if !slices.Equal(l.alerts, tt.want) {
 				t.Errorf("alerts:\n\t%s\nwant:\n\t%s", strings.Join(l.alerts, "\n\t"), strings.Join(tt.want, "\n\t"))
 			}
