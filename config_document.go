@@ -86,6 +86,15 @@ func parseTOML(s *scanner, vals map[string]any) (fault problem, ok bool) {
 			fault.key, _, _ = strings.Cut(key, "'")
 		}
 		fault.text = fmt.Sprintf("is there twice, first on line %d; allowed: once", first)
+	case hasPrefix(pe.Message, "expected '.' or ']'", "expected end of table array name", "unexpected end of table name"):
+		if strings.Contains(pe.Message, `got '\n'`) {
+			fault.line-- // it has counted the line's own end
+		}
+		fault.key, fault.text = "syntax", "what begins here with [ is not the name of a table; allowed: [name] or [[name]], alone on its line"
+	case hasPrefix(pe.Message, "expected '.' or '='", "unexpected EOF; expected key separator"):
+		fault.key, fault.text = "syntax", "this is neither a key with its value nor a table; allowed: key = value, [name] or [[name]]"
+	case strings.HasPrefix(pe.Message, "expected a top-level item to end"):
+		fault.text = "has more behind its value; allowed: one key = value on a line, and then a comment after #"
 	case hasPrefix(pe.Message, "expected value", "expected a digit"):
 		fault.text = "has no value that TOML knows; allowed: text in quotes, a number, true, false, a list or a table"
 	case strings.Contains(pe.Message, "out of range"):

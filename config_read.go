@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"vigil/notify"
@@ -56,8 +57,13 @@ func unreadable(name string, err error) error {
 		err = pathErr.Err
 	}
 	remedy := "allowed: a file that this user may read"
-	if errors.Is(err, fs.ErrPermission) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
 		remedy = "let the user that runs Vigil read it and enter its folder"
+	case errors.Is(err, fs.ErrNotExist):
+		remedy = "name the file that there is with -c"
+	case errors.Is(err, syscall.EISDIR):
+		remedy = "name the file in it with -c"
 	}
 	return fmt.Errorf("%s: cannot be read: %w; %s", name, err, remedy)
 }

@@ -295,7 +295,7 @@ func TestLoadConfig(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	_, _, err = loadConfig(dir, environ(nil))
-	if want := dir + ": cannot be read: is a directory; allowed: a file that this user may read"; err == nil || err.Error() != want {
+	if want := dir + ": cannot be read: is a directory; name the file in it with -c"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	if err := os.WriteFile("config.cfg", []byte("[server]\nlog_level = 1\n"), 0o600); err != nil {

@@ -25,11 +25,11 @@ const usage = `usage: vigil [-c config.cfg] [-log-format text] [-debug-addr addr
 Vigil monitors hosts and apps, shows their health on a public status page and
 tells people when something dies and when it is back.
 
-  -c, --config file   the config; without it ./config.cfg or, where there is
-                      none, the sample that is built in
-  -log-format format  text (the default) or json; the log goes to standard error
-  -debug-addr address where to serve profiles of the program, like
-                      127.0.0.1:6060; off by default
+  -c, --config file    the config; without it ./config.cfg or, where there is
+                       none, the sample that is built in
+  -log-format format   text (the default) or json; the log goes to standard error
+  -debug-addr address  where to serve profiles of the program, like
+                       127.0.0.1:6060; off by default
 
 commands:
 

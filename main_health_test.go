@@ -76,7 +76,7 @@ func TestHealth(t *testing.T) {
 		{"-c none.cfg", 1, "", "vigil health: http://" + free + "/: dial tcp " + free + ": connect: connection refused; is Vigil running?\n"},
 		{"-c any.cfg", 1, "", "vigil health: server.inet leaves the port to the system: say -url, with the address that the log tells\n"},
 		{"-c bad.cfg", 1, "", "vigil health: bad.cfg:2: server.inet: \"nowhere\" is not an address with a port; allowed: an address and a port, like [::1]:8080 or 0.0.0.0:8080\n"},
-		{"-c missing.cfg", 1, "", "vigil health: missing.cfg: cannot be read: no such file or directory; allowed: a file that this user may read\n"},
+		{"-c missing.cfg", 1, "", "vigil health: missing.cfg: cannot be read: no such file or directory; name the file that there is with -c\n"},
 		{"-h", 0, healthUsage, ""},
 		{"now", 2, "", "vigil health: unexpected argument \"now\" ('vigil health -h' tells more)\n"},
 		{"-timeout 0s", 2, "", "vigil health: -timeout 0s: want more than nothing\n"},

@@ -78,6 +78,9 @@ func writeNew(name, text string) error {
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s exists and is left as it is: move it away, or name another file with -o", name)
 	}
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("%s cannot be written: %w; go to a folder of yours, or name a file in one with -o", name, pathErr.Err)
+	}
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func TestInit(t *testing.T) {
 		t.Errorf("exit code %d\n%s\nwant\n%s", code, stdout, want)
 	}
 	code, _, stderr = initialise("-o", "none/config.cfg")
-	if want := "vigil init: open none/config.cfg: no such file or directory\n"; code != 1 || stderr != want {
+	if want := "vigil init: none/config.cfg cannot be written: no such file or directory; go to a folder of yours, or name a file in one with -o\n"; code != 1 || stderr != want {
 		t.Errorf("exit code %d, %q, want %q", code, stderr, want)
 	}
 }

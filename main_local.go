@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const localUsage = `usage: vigil local [-c config.cfg]
+const localUsage = `usage: vigil local [-c config.cfg] [-log-format text]
 
 Checks what a Vigil elsewhere cannot reach, behind a firewall or on a loopback,
 and reports it there: that Vigil has the same services and nodes in its config,

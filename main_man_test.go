@@ -4,12 +4,26 @@ import (
 	"bytes"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
 // manPage is where the manual stands; -update writes it.
 const manPage = "docs/vigil.1"
+
+// usages are the commands in the order of the manual, what each says of itself
+// and where its flags are.
+var usages = []struct{ name, text, file string }{
+	{"", usage, "main_serve.go"},
+	{"check", checkUsage, "main_check.go"},
+	{"init", initUsage, "main_init.go"},
+	{"health", healthUsage, "main_health.go"},
+	{"notify", notifyUsage, "main_notify.go"},
+	{"local", localUsage, "main_local.go"},
+	{"report", reportUsage, "main_report.go"},
+	{"version", versionUsage, "main_version.go"},
+}
 
 // TestManPage keeps the manual to what the program says of itself: it is made
 // of the usage texts, so that the two cannot differ.
@@ -21,10 +35,6 @@ func TestManPage(t *testing.T) {
 vigil \- a monitor with a public status page
 .SH SYNOPSIS
 `)
-	usages := []struct{ name, text string }{
-		{"", usage}, {"check", checkUsage}, {"init", initUsage}, {"health", healthUsage}, {"notify", notifyUsage},
-		{"local", localUsage}, {"report", reportUsage}, {"version", versionUsage},
-	}
 	for _, u := range usages {
 		synopsis, _, _ := strings.Cut(u.text, "\n\n")
 		for line := range strings.SplitSeq(synopsis, "\n") {
@@ -57,8 +67,17 @@ The config, the secrets and the data of the service that comes with the package.
 .SH ENVIRONMENT
 Each ${NAME} in a config is replaced by the variable of that name.
 .TP
+.B VIGIL_MANAGER_TOKEN\fR, \fBVIGIL_REPORTER_TOKEN
+The tokens of the APIs in a config that \fBvigil init\fR wrote.
+.TP
 .B VIGIL_TOKEN
 The token for \fBvigil report\fR.
+.TP
+.B HTTPS_PROXY\fR, \fBHTTP_PROXY\fR, \fBNO_PROXY
+The proxy through which messages and reports go out and RabbitMQ is asked.
+.TP
+.B SSL_CERT_FILE\fR, \fBSSL_CERT_DIR
+The authorities to trust, where the system's are elsewhere or not enough.
 .TP
 .B NOTIFY_SOCKET\fR, \fBWATCHDOG_USEC
 Set by
@@ -107,15 +126,52 @@ func roff(s string) string {
 	return regexp.MustCompile(`(?m)^([.'])`).ReplaceAllString(s, `\&$1`)
 }
 
-// Every command has a usage text that -h prints and the general one lists.
-func TestUsageListsCommands(t *testing.T) {
-	for _, command := range []string{"check", "init", "health", "notify", "local", "report", "version"} {
-		var out, errs bytes.Buffer
-		if code := run(t.Context(), []string{command, "-h"}, &out, &errs); code != 0 || !strings.HasPrefix(out.String(), "usage: vigil "+command) {
-			t.Errorf("%s -h: exit code %d\n%s%s", command, code, out.String(), errs.String())
+// Every command has a usage text, which -h prints and the general one lists. It
+// tells each of the command's flags, and no other one.
+func TestUsages(t *testing.T) {
+	made := regexp.MustCompile(`\b(?:fs|fset)\.\w+\((?:&[\w.]+, )?"([\w-]+)"`)
+	for _, u := range usages {
+		args, title := []string{"-h"}, "usage: vigil ["
+		if u.name != "" {
+			args, title = []string{u.name, "-h"}, "usage: vigil "+u.name
+			if !strings.Contains(usage, "\n  "+u.name+" ") {
+				t.Errorf("vigil -h does not list %s", u.name)
+			}
 		}
-		if !strings.Contains(usage, "\n  "+command+" ") {
-			t.Errorf("vigil -h does not list %s", command)
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), args, &out, &errs); code != 0 || out.String() != u.text || !strings.HasPrefix(u.text, title) {
+			t.Errorf("%q: exit code %d\n%s%s", args, code, out.String(), errs.String())
+		}
+
+		var told, taken []string
+		for line := range strings.Lines(u.text) {
+			if !strings.HasPrefix(line, "  -") {
+				continue
+			}
+			item := manItem.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+			if item == nil {
+				t.Errorf("the manual would not take this for a flag: %q", line)
+				continue
+			}
+			for flag := range strings.SplitSeq(item[1], ", ") {
+				name, _, _ := strings.Cut(strings.TrimLeft(flag, "-"), " ")
+				told = append(told, name)
+			}
+		}
+		source, err := os.ReadFile(u.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range made.FindAllSubmatch(source, -1) {
+			taken = append(taken, string(m[1]))
+		}
+		if strings.Contains(string(source), "configFlag(f") {
+			taken = append(taken, "c", "config")
+		}
+		slices.Sort(told)
+		slices.Sort(taken)
+		if !slices.Equal(told, taken) {
+			t.Errorf("vigil %s tells the flags %q, not %q", u.name, told, taken)
 		}
 	}
 }

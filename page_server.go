@@ -68,6 +68,10 @@ func listenError(inet string, err error) error {
 	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
 		remedy = "this machine does not have that address: set server.inet to one that it has, or to 0.0.0.0:" + port
 	default:
+		if _, ok := errors.AsType[*net.DNSError](err); ok {
+			remedy = "no address is known for that name: set server.inet to an address of this machine, or to 0.0.0.0:" + port
+			break
+		}
 		return fmt.Errorf("cannot listen on %q: %w", inet, err)
 	}
 	return fmt.Errorf("cannot listen on %q: %s", inet, remedy)
