@@ -159,6 +159,8 @@ func BenchmarkRender(b *testing.B) {
 						sv.nodes = append([]*nodeView(nil), sv.nodes...)
 						for j := range sv.nodes {
 							nv := *sv.nodes[j]
+							past := *nv.history
+							nv.history = &past
 							sv.nodes[j] = &nv
 						}
 						next.services[i] = &sv
@@ -172,12 +174,13 @@ func BenchmarkRender(b *testing.B) {
 			})
 		}
 		b.Run(strconv.Itoa(nodes)+"/pack", func(b *testing.B) {
-			text, _, err := newRenderer(st).html(s)
+			r := newRenderer(st)
+			text, _, err := r.html(s)
 			if err != nil {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				newReply(text, st.pageFields)
+				r.packer.reply(text, st.pageFields)
 			}
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "ms/page")
 		})

@@ -37,8 +37,9 @@ func (r *replicaView) old() bool {
 	return r.state() != statePending && (r.stale || r.doubt)
 }
 
-// newNodeView returns what node.html sees.
-func newNodeView(sv *serviceView, nv *nodeView, now time.Time) view {
+// setNode makes v what node.html sees. The squares are appended to a buffer,
+// which it returns.
+func (v view) setNode(sv *serviceView, nv *nodeView, past view, zone *time.Location, squares []byte) []byte {
 	state := nv.state()
 	word, note, counts := stateWord(state), "", ""
 	switch {
@@ -50,31 +51,25 @@ func newNodeView(sv *serviceView, nv *nodeView, now time.Time) view {
 	default:
 		word, note = "nothing to check", "There is nothing to check."
 	}
-	var squares []byte
 	shown := 0
 	for i, r := range nv.replicas {
 		if counts != "" && (r.state() == stateHealthy || shown == maxSquares) {
 			continue
 		}
 		shown++
-		squares = appendSquare(squares, nv.conf, r, i+1, now.Location())
+		squares = appendSquare(squares, nv.conf, r, i+1, zone)
 	}
-	v := view{
-		"ID":        elementID("n", sv.conf.ID, nv.conf.ID),
-		"Label":     nv.conf.Label,
-		"State":     state,
-		"Word":      word,
-		"Link":      link(nv.conf.LinkURL),
-		"LinkLabel": cmp.Or(nv.conf.LinkLabel, "More about it"),
-		"Note":      note,            // instead of squares, where there are none
-		"Counts":    counts,          // instead of the healthy ones, where there are too many
-		"Squares":   markup(squares), // one <li> for each replica
-		"History":   view(nil),
-	}
-	if nv.history.started() {
-		v["History"] = newHistoryView(nv.history, now)
-	}
-	return v
+	v["ID"] = elementID("n", sv.conf.ID, nv.conf.ID)
+	v["Label"] = nv.conf.Label
+	v["State"] = state
+	v["Word"] = word
+	v["Link"] = link(nv.conf.LinkURL)
+	v["LinkLabel"] = cmp.Or(nv.conf.LinkLabel, "More about it")
+	v["Note"] = note               // instead of squares, where there are none
+	v["Counts"] = counts           // instead of the healthy ones, where there are too many
+	v["Squares"] = markup(squares) // one <li> for each replica
+	v["History"] = past
+	return squares
 }
 
 // countStates returns "1,204 healthy, 3 dead".
@@ -219,12 +214,18 @@ func appendBars(b []byte, class string, heights *[historyDays]int) []byte {
 		if heights[x] > 0 {
 			if !drawn {
 				drawn = true
-				b = append(b, `<path class="`+class+`" d="`...)
+				b = append(b, `<path class="`...)
+				b = append(b, class...)
+				b = append(b, `" d="`...)
 			}
 			b = append(b, 'M')
 			b = strconv.AppendInt(b, int64(x), 10)
 			b = append(b, ' ')
-			b = strconv.AppendFloat(b, float64(100-heights[x])/100, 'g', -1, 64)
+			if heights[x] == 100 {
+				b = append(b, '0')
+			} else {
+				b = strconv.AppendFloat(b, float64(100-heights[x])/100, 'g', -1, 64)
+			}
 			b = append(b, 'H')
 			b = strconv.AppendInt(b, int64(end), 10)
 			b = append(b, 'V', '1', 'H')

@@ -5,6 +5,7 @@ import (
 	"html"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestTemplate(t *testing.T) {
@@ -96,7 +97,10 @@ func TestViewNames(t *testing.T) {
 	page["Services"] = []markup(nil)
 	collect(page)
 	collect(newServiceView(s.services[0], true, nil))
-	collect(newNodeView(s.services[0], s.services[0].nodes[0], s.at))
+	nv := s.services[0].nodes[0]
+	n := make(view)
+	n.setNode(s.services[0], nv, newHistoryView(nv.history, s.at), time.UTC, nil)
+	collect(n)
 	for _, name := range viewNames {
 		if !strings.Contains(" "+strings.Join(have, " ")+" ", " "+name+" ") {
 			t.Errorf("no view has .%s", name)

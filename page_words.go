@@ -83,6 +83,9 @@ func moment(t time.Time, zone *time.Location, form string) view {
 // link returns an address for an href, or "" where its scheme could run
 // a script. Without a scheme it is relative to the page.
 func link(raw string) string {
+	if raw == "" { // as most are
+		return ""
+	}
 	u, err := url.Parse(strings.TrimSpace(raw))
 	if err != nil {
 		return ""
