@@ -37,6 +37,9 @@ func newPipeline(conf *Config, events chan<- event, s *store, m *meters, log *sl
 	poll.line = newLine(conf.Connectivity, poller.reach, events, log)
 	script := newScriptPool(conf.Metrics, scripter.check, events, log)
 	poll.meter, script.meter = &m.poll, &m.script
+	if poll.line != nil {
+		poll.line.panics = &m.linePanics
+	}
 	return &pipeline{
 		conf:       conf,
 		poller:     poller,

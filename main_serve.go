@@ -92,8 +92,9 @@ func (h *host) run(ctx context.Context) error {
 	reporter := newReporter(b, h.events, asks, throttle)
 	a := &aggregator{state: st, events: h.events, board: b, log: h.log, store: store}
 	h.meters.begin(now)
+	queues := newRabbit(asks, h.events, h.log)
 	metrics := &scrape{board: b, throttle: throttle, meters: &h.meters, page: page, reporter: reporter,
-		aggregator: a, store: store, events: h.events, asks: asks}
+		aggregator: a, store: store, events: h.events, rabbit: queues}
 	server := newServer(page.handler(map[string]http.Handler{
 		"reporter": reporter,
 		"manager":  newManager(b, h.events, throttle),
@@ -120,7 +121,7 @@ func (h *host) run(ctx context.Context) error {
 	h.front.start()
 	g.Go(func() error { return h.front.wait(ctx) })
 	g.Go(func() error { return page.run(ctx) })
-	g.Go(func() error { return newRabbit(asks, h.events, h.log).run(ctx) })
+	g.Go(func() error { return queues.run(ctx) })
 	g.Go(func() error { return debug.run(ctx) })
 	g.Go(func() error { return h.runPipelines(ctx, p, a, store.undelivered(), hangup) })
 	g.Go(func() error { return h.supervisor.watch(ctx, h.events) })

@@ -25,7 +25,7 @@ type scrape struct {
 	aggregator *aggregator
 	store      *store
 	events     <-chan event
-	asks       <-chan *reported
+	rabbit     *rabbit
 }
 
 var scrapeType = []string{"text/plain; version=0.0.4; charset=utf-8"}
@@ -193,7 +193,7 @@ func (s *scrape) stored(x *metricText, snap *snapshot, now time.Time) {
 	x.sample(float64(len(s.events)), "queue", "events")
 	x.sample(float64(s.aggregator.queued.Load()), "queue", "alerts")
 	x.sample(float64(s.store.meter.waiting.Load()), "queue", "records")
-	x.sample(float64(len(s.asks)), "queue", "rabbitmq")
+	x.sample(float64(len(s.rabbit.asks)), "queue", "rabbitmq")
 }
 
 // program tells of the program as a whole.
@@ -207,6 +207,9 @@ func (s *scrape) program(x *metricText) {
 	x.family("vigil_panics_total", "counter", "Faults that were contained, by the part of the program.")
 	x.sample(float64(m.poll.panics.Load()), "part", "poll")
 	x.sample(float64(m.script.panics.Load()), "part", "script")
+	x.sample(float64(m.linePanics.Load()), "part", "connectivity")
+	x.sample(float64(s.rabbit.panics.Load()), "part", "queue")
+	x.sample(float64(m.deliveries.panics()), "part", "delivery")
 	x.sample(float64(s.aggregator.panics.Load()), "part", "event")
 	x.sample(float64(s.guard.panics.Load()), "part", "request")
 	x.sample(float64(s.page.panics.Load()), "part", "page")

@@ -60,6 +60,7 @@ func (c *answerCounts) count(err error) {
 type meters struct {
 	started      time.Time
 	poll, script poolMeter
+	linePanics   atomic.Int64
 	deliveries   deliveryMeter
 	reloads      reloadMeter
 }
@@ -98,8 +99,8 @@ type deliveryMeter struct {
 
 // deliveryCounts are the numbers of one channel's targets together.
 type deliveryCounts struct {
-	delivered, retried, refused, givenUp, merged uint64
-	queued                                       int64
+	delivered, retried, refused, givenUp, merged, panics uint64
+	queued                                               int64
 }
 
 func (c *deliveryCounts) add(s notify.TargetStats) {
@@ -108,6 +109,7 @@ func (c *deliveryCounts) add(s notify.TargetStats) {
 	c.refused += s.Refused
 	c.givenUp += s.GivenUp
 	c.merged += s.Merged
+	c.panics += s.Panics
 	c.queued += s.Queued
 }
 
@@ -157,4 +159,12 @@ func (m *deliveryMeter) read() map[string]deliveryCounts {
 		}
 	}
 	return all
+}
+
+// panics returns how many deliveries were broken off by a fault.
+func (m *deliveryMeter) panics() (n uint64) {
+	for _, c := range m.read() {
+		n += c.panics
+	}
+	return n
 }

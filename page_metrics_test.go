@@ -48,8 +48,10 @@ func newTestScrape(t testing.TB) *scrape {
 		aggregator: new(aggregator),
 		store:      newStore(nil, slog.New(slog.DiscardHandler)),
 		events:     make(chan event, 4),
-		asks:       make(chan *reported, 4),
+		rabbit:     newRabbit(make(chan *reported, 4), nil, slog.New(slog.DiscardHandler)),
 	}
+	s.rabbit.panics.Add(1)
+	s.meters.deliveries.past = map[string]deliveryCounts{"broken": {retried: 1, panics: 1}}
 	s.meters.begin(now)
 	for _, d := range []time.Duration{0, time.Millisecond, 3 * time.Millisecond, time.Minute, time.Hour} {
 		s.meters.poll.took.observe(d)
@@ -150,6 +152,12 @@ func TestMetrics(t *testing.T) {
 		{"vigil_config_reloads_total", `vigil_config_reloads_total{result="refused"}`, 1},
 		{"vigil_config_last_reload_successful", "vigil_config_last_reload_successful", 0},
 		{"vigil_panics_total", `vigil_panics_total{part="poll"}`, 0},
+		{"vigil_panics_total", `vigil_panics_total{part="connectivity"}`, 0},
+		{"vigil_panics_total", `vigil_panics_total{part="queue"}`, 1},
+		{"vigil_panics_total", `vigil_panics_total{part="delivery"}`, 1},
+		{"vigil_deliveries_total", `vigil_deliveries_total{channel="broken",result="delivered"}`, 0},
+		{"vigil_delivery_queue", `vigil_delivery_queue{channel="broken"}`, 0},
+		{"vigil_queue_length", `vigil_queue_length{queue="rabbitmq"}`, 0},
 	} {
 		f := families[want.family]
 		if f == nil {
@@ -167,6 +175,45 @@ func TestMetrics(t *testing.T) {
 	}
 	if strings.Contains(text, "secret-host") || strings.Contains(text, "10.0.0.1") {
 		t.Error("a replica's id is among the metrics")
+	}
+}
+
+// The labels of samples are of a known set, and their number follows services
+// and nodes: ten times the replicas make not one sample more.
+func TestMetricsBounded(t *testing.T) {
+	names := func(replicas int) (samples, labels []string) {
+		s := newTestScrape(t)
+		conf := apiConfig()
+		now := time.Now()
+		st := newState(conf, now)
+		for i := range replicas {
+			st.set(st.addReplica(st.services[0].nodes[1], fmt.Sprintf("secret-%d.internal", i)), status(i%3), "secret reason", now)
+		}
+		s.board.publish(st.snapshot(now))
+		text := string(s.text(now))
+		if strings.Contains(text, "secret") {
+			t.Error("a replica's id or reason is among the metrics")
+		}
+		for _, f := range readMetrics(t, text) {
+			for sample := range f.samples {
+				samples = append(samples, sample)
+				for _, m := range regexp.MustCompile(`([a-z_]+)="`).FindAllStringSubmatch(sample, -1) {
+					labels = append(labels, m[1])
+				}
+			}
+		}
+		slices.Sort(samples)
+		slices.Sort(labels)
+		return samples, slices.Compact(labels)
+	}
+	few, labels := names(10)
+	many, _ := names(1000)
+	if !slices.Equal(few, many) {
+		t.Errorf("%d samples with 10 replicas, %d with 1000", len(few), len(many))
+	}
+	want := []string{"channel", "code", "commit", "goversion", "le", "mode", "node", "part", "queue", "result", "route", "service", "status", "version"}
+	if !slices.Equal(labels, want) {
+		t.Errorf("labels %q, want %q", labels, want)
 	}
 }
 
@@ -248,7 +295,11 @@ func TestDeliveryMeter(t *testing.T) {
 	run(first, 2)
 	m.begin(second)
 	m.end(first)
+	faulty := send("xmpp") // it has no result to give
 	m.begin(third)
+	m.begin(faulty)
+	run(faulty, 1)
+	m.end(faulty)
 	run(second, 2)
 	run(third, 1)
 	m.end(second)
@@ -256,10 +307,13 @@ func TestDeliveryMeter(t *testing.T) {
 	want := map[string]deliveryCounts{
 		"slack": {delivered: 3, refused: 1},
 		"email": {retried: 1, queued: 1},
+		"xmpp":  {retried: 1, panics: 1},
 	}
-	if c := got["email"]; c.retried == 2 { // it is tried once more as the dispatcher ends
-		c.retried = 1
-		got["email"] = c
+	for _, channel := range []string{"email", "xmpp"} {
+		if c := got[channel]; c.retried == 2 { // it is tried once more as the dispatcher ends
+			c.retried, c.panics = 1, c.panics/2
+			got[channel] = c
+		}
 	}
 	for channel, c := range want {
 		if got[channel] != c {

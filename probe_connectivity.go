@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,6 +31,7 @@ type line struct {
 	doubts  chan doubt
 	events  chan<- event
 	log     *slog.Logger
+	panics  *atomic.Int64
 
 	// Of the goroutine in run:
 	known bool      // whether there was a check
@@ -50,7 +52,7 @@ func newLine(targets []Target, reach func(context.Context, *Target) error, event
 	if len(targets) == 0 {
 		return nil
 	}
-	return &line{targets: targets, reach: reach, doubts: make(chan doubt), events: events, log: log}
+	return &line{targets: targets, reach: reach, doubts: make(chan doubt), events: events, log: log, panics: new(atomic.Int64)}
 }
 
 // bears reports whether a check that began then and has just come back dead
@@ -147,6 +149,8 @@ func (l *line) check(ctx context.Context) (err error) {
 func (l *line) ask(ctx context.Context, t *Target) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
+			l.panics.Add(1)
+			logPanic(l.log, "connectivity check panicked", v, "target", t.Raw)
 			err = fmt.Errorf("%s: the probe failed: %s", t.Raw, panicText(v))
 		}
 	}()

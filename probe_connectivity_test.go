@@ -189,10 +189,13 @@ func TestLineIsPolite(t *testing.T) {
 func TestLinePanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var none []error
-		l := newLine([]Target{{Raw: "tcp://a:1"}}, func(context.Context, *Target) error { return none[1] }, nil, nil)
+		l := newLine([]Target{{Raw: "tcp://a:1"}}, func(context.Context, *Target) error { return none[1] }, nil, slog.New(slog.DiscardHandler))
 		const want = "tcp://a:1: the probe failed: runtime error: index out of range [1] with length 0"
 		if err := l.check(t.Context()); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
+		}
+		if n := l.panics.Load(); n != 1 {
+			t.Errorf("%d panics counted, want 1", n)
 		}
 	})
 }

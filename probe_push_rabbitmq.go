@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,6 +39,7 @@ type rabbit struct {
 	client *http.Client
 	slots  chan struct{}
 	log    *slog.Logger
+	panics atomic.Int64 // looks that panicked since the start
 }
 
 // newRabbit returns a rabbit for the nodes that come through asks.
@@ -75,6 +77,7 @@ func (q *rabbit) run(ctx context.Context) error {
 			looks.Go(func() {
 				defer func() {
 					if v := recover(); v != nil {
+						q.panics.Add(1)
 						logPanic(q.log, "look at a queue panicked", v, "service", at.service.ID, "node", at.node.ID)
 					}
 					at.asking.Store(false)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -271,5 +272,30 @@ func TestQueueTimeout(t *testing.T) {
 	q.client.Timeout = 20 * time.Millisecond
 	if _, err := q.depth(t.Context(), at); err == nil || !strings.Contains(err.Error(), "Client.Timeout exceeded") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A look that panics is counted, and the next one is taken.
+func TestQueuePanic(t *testing.T) {
+	asks, log := make(chan *reported), new(safeLog)
+	q := newRabbit(asks, nil, log.logger())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- q.run(ctx) }()
+	broken := &reported{service: &Service{ID: "web"}, node: &Node{ID: "jobs"}} // nothing knows its queue
+	for range 2 {
+		broken.asking.Store(true)
+		asks <- broken
+		for broken.asking.Load() && t.Context().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	const want = `level=ERROR msg="look at a queue panicked" service=web node=jobs panic="runtime error: invalid memory address or nil pointer dereference"`
+	if got := log.take(); q.panics.Load() != 2 || broken.asking.Load() || !strings.Contains(got, want) {
+		t.Errorf("%d panics counted, still asking: %v, log:\n%s", q.panics.Load(), broken.asking.Load(), got)
 	}
 }
