@@ -29,7 +29,8 @@ type aggregator struct {
 	alerts chan<- notify.Alert // closed when run returns
 	board  *board
 	log    *slog.Logger
-	store  *store // takes what must survive; may be nil
+	store  *store       // takes what must survive; may be nil
+	doubts chan<- doubt // asks whether the monitor's own connection works; nil: it does
 
 	panics atomic.Int64 // events that panicked since the start
 	took   histogram    // of each snapshot
@@ -58,11 +59,23 @@ func (a *aggregator) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var published time.Time
+	var asked []*replicaState // whose silence the line was asked about
+	answer := make(chan bool, 1)
 	for {
+		var doubts chan<- doubt
+		var silence doubt
+		if asked == nil && len(a.state.silent) > 0 {
+			doubts, silence = a.doubts, doubt{a.state.silentFrom(), answer}
+		}
 		select {
 		case <-ctx.Done():
 			a.finish()
 			return nil
+		case doubts <- silence:
+			asked, a.state.silent = a.state.silent, nil
+		case sure := <-answer:
+			a.state.hear(asked, sure, time.Now())
+			asked = nil
 		case ev := <-a.events:
 			a.apply(ev)
 		case <-a.saved():

@@ -92,6 +92,6 @@ func (st *state) expire(now time.Time) {
 			continue
 		}
 		st.deadlines.remove(r)
-		st.set(r, dead, "no report in "+r.grace.String(), now)
+		st.overdue(r, now)
 	}
 }

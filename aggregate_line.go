@@ -32,6 +32,9 @@ func (l lineReport) apply(st *state, now time.Time) {
 	default:
 		*line = lineState{}
 	}
+	if !l.down {
+		st.renewSilent(now)
+	}
 	st.dirty = true
 }
 
@@ -82,13 +85,17 @@ type inconclusive struct{ replica *replica }
 
 func (i inconclusive) apply(st *state, now time.Time) {
 	r := st.own[i.replica.ordinal]
-	ns := r.node
-	ns.track.settled = now
+	r.node.track.settled = now
+	st.doubt(r, now)
+}
+
+// doubt notes that nothing is known of the replica from now on.
+func (st *state) doubt(r *replicaState, now time.Time) {
 	if !r.fresh() {
 		return
 	}
-	ns.track.fresh[r.status]--
+	r.node.track.fresh[r.status]--
 	r.doubt = true
 	st.touchReplica(r)
-	st.observe(ns, "", now)
+	st.observe(r.node, "", now)
 }

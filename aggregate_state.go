@@ -20,6 +20,7 @@ type state struct {
 	waiting  int             // replicas of own that were not checked yet
 
 	deadlines     deadlineHeap
+	silent        []*replicaState // the line is to be asked about them
 	alerter       alerter
 	announcements []announcement
 	history       history
@@ -62,7 +63,7 @@ type replicaState struct {
 	status  status
 	checked bool // a result or report has come
 	stale   bool // what is known is from before a restart
-	doubt   bool // the last check said nothing, as the monitor's own connection was down
+	doubt   bool // nothing is known since the monitor's own connection went down
 	latency time.Duration
 	reason  string
 	since   time.Time
@@ -74,6 +75,7 @@ type replicaState struct {
 	grace    time.Duration // from a report to the deadline
 	deadline time.Time     // when it is dead unless it reports again
 	heaped   int           // 1 + its index in state.deadlines; 0: not in it
+	silent   bool          // its time is up, and it is not known yet whether that says something
 }
 
 // path is how the replica is called on the wire.
@@ -110,6 +112,7 @@ func newState(conf *Config, now time.Time) *state {
 func (st *state) adopt(conf *Config, now time.Time) {
 	before := slices.Collect(st.allNodes())
 	st.take(conf, now)
+	st.askAnew()
 	st.trustLine(now)
 	st.history.adopt(st, before, now)
 }
@@ -236,7 +239,7 @@ func (st *state) dropReplica(r *replicaState, now time.Time) {
 // forget ends what waits for a replica that is no longer monitored.
 func (st *state) forget(r *replicaState, now time.Time) {
 	gone := r.name()
-	r.unkept = false
+	r.unkept, r.silent = false, false
 	st.keep(record{Gone: &gone}, nil)
 	st.deadlines.remove(r)
 	st.alerter.forget(r, now)

@@ -55,7 +55,7 @@ func newPipeline(conf *Config, events chan<- event, s *store, m *meters, log *sl
 // Checks under way are dropped then. It closes alerts.
 func (p *pipeline) watch(ctx context.Context, a *aggregator, alerts chan<- notify.Alert) error {
 	defer p.poller.close()
-	a.alerts = alerts
+	a.alerts, a.doubts = alerts, p.poll.line.asked()
 	own := replicas(p.conf.Services)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.poll.run(ctx, ofMode(own, modePoll)) })

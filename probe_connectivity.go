@@ -23,8 +23,8 @@ const (
 )
 
 // A line finds out whether the monitor's own connection works: whether any of
-// the connectivity targets answers. It asks them when a check came back dead,
-// and while none answers.
+// the connectivity targets answers. It asks them when a check came back dead or
+// a report did not come, and while none answers.
 type line struct {
 	targets []Target
 	reach   func(context.Context, *Target) error // gets an answer of one target
@@ -39,10 +39,10 @@ type line struct {
 	since time.Time // since when that is so
 }
 
-// A doubt asks whether a check that came back dead says something about its
-// replica.
+// A doubt asks whether a check that came back dead, or a report that did not
+// come, says something about its replica.
 type doubt struct {
-	began time.Time   // when the check began
+	began time.Time   // when the check began, or the report was due
 	sure  chan<- bool // capacity 1
 }
 
@@ -53,6 +53,14 @@ func newLine(targets []Target, reach func(context.Context, *Target) error, event
 		return nil
 	}
 	return &line{targets: targets, reach: reach, doubts: make(chan doubt), events: events, log: log, panics: new(atomic.Int64)}
+}
+
+// asked returns where doubts are taken; nil where nobody may ask.
+func (l *line) asked() chan<- doubt {
+	if l == nil {
+		return nil
+	}
+	return l.doubts
 }
 
 // bears reports whether a check that began then and has just come back dead
@@ -163,7 +171,7 @@ func (l *line) book(ctx context.Context, err error, now time.Time) {
 	if down := err != nil; down != l.down || !l.known {
 		switch {
 		case down:
-			l.log.Warn("own connection is down: no connectivity target answers, so deaths of poll replicas do not count",
+			l.log.Warn("own connection is down: no connectivity target answers, so failed checks and missing reports do not count",
 				"targets", len(l.targets), "err", err)
 		case l.known:
 			l.log.Info("own connection works again", "down", now.Sub(l.since).Round(time.Second))

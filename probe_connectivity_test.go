@@ -112,13 +112,13 @@ func TestLine(t *testing.T) {
 			[]asking{{0, 10 * s}, {15 * s, 16 * s}, {29 * s, 40 * s}, {36 * s, 41 * s}}, []bool{false, false, false, true},
 			[]time.Duration{0, 10 * s, 20 * s, 30 * s, 41 * s},
 			[]string{"50ms up", "15s down", "30.05s up"},
-			`level=WARN msg="own connection is down: no connectivity target answers, so deaths of poll replicas do not count" targets=2 err="good: no answer in 5 s"` + "\n" +
+			`level=WARN msg="own connection is down: no connectivity target answers, so failed checks and missing reports do not count" targets=2 err="good: no answer in 5 s"` + "\n" +
 				`level=INFO msg="own connection works again" down=15s` + "\n"},
 		{"down from the start", [][2]time.Duration{{0, 7 * s}},
 			[]asking{{0, 1 * s}, {0, 20 * s}, {19 * s, 21 * s}}, []bool{false, false, true},
 			[]time.Duration{0, 10 * s, 21 * s},
 			[]string{"5s down", "10.05s up"},
-			`level=WARN msg="own connection is down: no connectivity target answers, so deaths of poll replicas do not count" targets=2 err="good: no answer in 5 s"` + "\n" +
+			`level=WARN msg="own connection is down: no connectivity target answers, so failed checks and missing reports do not count" targets=2 err="good: no answer in 5 s"` + "\n" +
 				`level=INFO msg="own connection works again" down=5s` + "\n"},
 		{"one check for all", nil,
 			[]asking{{9 * s, 10 * s}, {9 * s, 10 * s}, {9 * s, 10 * s}, {9 * s, 10*s + 100*ms}, {9 * s, 10*s + 200*ms}}, []bool{true, true, true, true, true},

@@ -13,7 +13,7 @@ func (rep *healthReport) apply(st *state, now time.Time) {
 	r, err := st.reporting(rep.node, modeLocal, rep.replica)
 	if err == nil {
 		r.grace = rep.interval + st.conf.Metrics.LocalDelayDead
-		st.deadlines.set(r, now.Add(r.grace))
+		st.renew(r, now)
 		reason := ""
 		if rep.health != healthy {
 			reason = "reported " + rep.health.String()

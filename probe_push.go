@@ -217,7 +217,7 @@ func (rep *loadReport) apply(st *state, now time.Time) {
 	if err == nil {
 		r.load = rep.load.with(r.node.queue)
 		r.grace = rep.interval + st.conf.Metrics.PushDelayDead
-		st.deadlines.set(r, now.Add(r.grace))
+		st.renew(r, now)
 		st.judge(r, now)
 	}
 	tellSender(rep.done, err)
