@@ -42,6 +42,9 @@ var buildVigil = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if os.Getenv(envFakeDNS) != "" {
+		os.Exit(runAmongFakes())
+	}
 	code := m.Run()
 	if builtIn != "" {
 		os.RemoveAll(builtIn)

@@ -13,27 +13,38 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// A nameServer answers queries for the names in zone. Names that start with
-// "broken" make it fail, those with "silent" get no answer, and all others do
-// not exist.
+// A nameServer answers queries for the names in zone and services. Names that
+// start with "broken" make it fail, those with "silent" get no answer, and all
+// others do not exist.
 type nameServer struct {
-	zone    map[string][]netip.Addr
-	delay   time.Duration
-	queries atomic.Int32 // for IPv4 addresses
+	zone     map[string][]netip.Addr
+	services map[string]dnsmessage.SRVResource
+	delay    time.Duration
+	queries  atomic.Int32 // for IPv4 addresses
 }
 
 // serve answers queries for p until the test ends.
 func (s *nameServer) serve(t *testing.T, p *poller) {
+	t.Helper()
+	to := askingAt(s.listen(t))
+	p.resolver.PreferGo, p.resolver.Dial = to.PreferGo, to.Dial
+}
+
+// askingAt is the resolver that asks a nameServer.
+func askingAt(address string) *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", address)
+	}}
+}
+
+// listen answers queries until the test ends, and returns where.
+func (s *nameServer) listen(t *testing.T) (address string) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	p.resolver.PreferGo = true
-	p.resolver.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", conn.LocalAddr().String())
-	}
 	go func() {
 		b := make([]byte, 1500)
 		for {
@@ -46,6 +57,7 @@ func (s *nameServer) serve(t *testing.T, p *poller) {
 			}
 		}
 	}()
+	return conn.LocalAddr().String()
 }
 
 func (s *nameServer) answer(query []byte) ([]byte, bool) {
@@ -66,11 +78,15 @@ func (s *nameServer) answer(query []byte) ([]byte, bool) {
 		Header:    dnsmessage.Header{ID: header.ID, Response: true, Authoritative: true, RecursionAvailable: true},
 		Questions: []dnsmessage.Question{question},
 	}
+	service, isService := s.services[name]
 	switch addrs, ok := s.zone[name]; {
 	case strings.HasPrefix(name, "silent"):
 		return nil, false
 	case strings.HasPrefix(name, "broken"):
 		m.RCode = dnsmessage.RCodeServerFailure
+	case isService && question.Type == dnsmessage.TypeSRV:
+		header := dnsmessage.ResourceHeader{Name: question.Name, Class: question.Class, TTL: 60}
+		m.Answers = []dnsmessage.Resource{{Header: header, Body: &service}}
 	case !ok:
 		m.RCode = dnsmessage.RCodeNameError
 	default:
