@@ -366,3 +366,27 @@ func TestAggregatorContainsPanic(t *testing.T) {
 		}
 	})
 }
+
+// crowd is a config of n replicas, ten to a node and three nodes to a service,
+// as poll or push replicas.
+func crowd(n int, m mode) *Config {
+	conf := &Config{Metrics: Metrics{
+		PollInterval: 10 * time.Second, PollDelayDead: 10 * time.Second, PushDelayDead: 20 * time.Second,
+		CPUSickAbove: 0.9, RAMSickAbove: 0.9,
+	}}
+	const perNode = 10
+	for i := range n / perNode {
+		if i%3 == 0 {
+			conf.Services = append(conf.Services, &Service{ID: fmt.Sprintf("service-%d", i)})
+		}
+		node := &Node{ID: fmt.Sprintf("node-%d", i), Mode: m}
+		if m == modePoll {
+			for k := range perNode {
+				node.Targets = append(node.Targets, Target{Raw: fmt.Sprintf("tcp://host-%d-%d.example.net:80", i, k)})
+			}
+		}
+		s := conf.Services[len(conf.Services)-1]
+		s.Nodes = append(s.Nodes, node)
+	}
+	return conf
+}
