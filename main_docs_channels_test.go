@@ -29,18 +29,24 @@ func fenceWith(t *testing.T, text string) fence {
 	return fence{}
 }
 
+// channels is a config with the channels of the README.
+func (f *fakes) channels(t *testing.T) string {
+	t.Helper()
+	const port = "smtp_port = 587"
+	text := fenceWith(t, "[notify.email]").text
+	if !strings.Contains(text, port) {
+		t.Fatalf("no %q in the README", port)
+	}
+	return "[branding]\npage_title = \"Acme Status\"\npage_url = \"https://status.example.com/\"\n" +
+		strings.Replace(text, port, "smtp_port = "+f.mailPort, 1)
+}
+
 // The channels of the README reach their services, as they stand there, with
 // the token, the room and the people that stand there.
 func TestChannelsOfReadme(t *testing.T) {
 	f := newFakes(t)
-	config := "[branding]\npage_title = \"Acme Status\"\npage_url = \"https://status.example.com/\"\n" + fenceWith(t, "[notify.email]").text
-	const port = "smtp_port = 587"
-	if !strings.Contains(config, port) {
-		t.Fatalf("no %q in the README", port)
-	}
-	config = strings.Replace(config, port, "smtp_port = "+f.mailPort, 1)
 	file := filepath.Join(t.TempDir(), "config.cfg")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(f.channels(t)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0], "notify", "-c", file, "-status", "dead")

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/netip"
 	"net/url"
 	"os"
@@ -78,7 +79,7 @@ var webServices = map[string]webService{
 		"login=AC00000000000000000000000000000000:twilio-word", "To=+33600000000", "MessagingServiceSid=MG00000000000000000000000000000000", "Body=TEST: Acme Status",
 	}, 201, `{"sid":"SM1","status":"accepted"}`},
 	"slack": {"POST https://hooks.slack.com/services/T00000000/B00000000/slack-word", []string{
-		`{"text":"<!channel> TEST: Acme Status changed: dead, `,
+		`{"text":"<!channel> TEST: Acme Status changed: `,
 	}, 200, "ok"},
 	"zulip": {"POST https://acme.zulipchat.com/api/v1/messages", []string{
 		"login=vigil-bot@acme.zulipchat.com:zulip-word", "type=stream", "to=outages", "topic=", "content=",
@@ -99,7 +100,7 @@ var webServices = map[string]webService{
 		"Authorization=Bearer webex-word", `"roomId":"Y2lzY29zcGFyazovL3VzL1JPT00vMmJmOD"`,
 	}, 200, `{"id":"Y2lzY29zcGFyazovL3VzL01FU1NBR0UvOTJkY","roomId":"Y2lzY29zcGFyazovL3VzL1JPT00vMmJmOD"}`},
 	"webhook": {"POST https://hooks.example.com/vigil?key=webhook-word", []string{
-		`{"type":"changed","status":"dead","time":"`, `"page":{"title":"Acme Status","url":"https://status.example.com/"}`,
+		`{"type":"changed","status":"`, `"page":{"title":"Acme Status","url":"https://status.example.com/"}`,
 	}, 204, ""},
 }
 
@@ -133,12 +134,13 @@ type fakes struct {
 
 	mu   sync.Mutex
 	told map[string]string
+	page http.Handler // of https://status.example.com/
 }
 
 func newFakes(t *testing.T) *fakes {
 	t.Helper()
 	f := &fakes{told: make(map[string]string)}
-	hosts := []string{"mail.example.com", "example.com"}
+	hosts := []string{"mail.example.com", "example.com", "status.example.com"}
 	for _, s := range webServices {
 		_, address, _ := strings.Cut(s.address, " ")
 		hosts = append(hosts, hostOf(address))
@@ -192,7 +194,26 @@ func (f *fakes) heard(t *testing.T, name string) string {
 	}
 }
 
+// showPage has a Vigil be that of https://status.example.com/.
+func (f *fakes) showPage(t *testing.T, vigil string) {
+	t.Helper()
+	to, err := url.Parse(vigil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.page = httputil.NewSingleHostReverseProxy(to)
+}
+
 func (f *fakes) serveWeb(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	page := f.page
+	f.mu.Unlock()
+	if r.Host == "status.example.com" && page != nil {
+		page.ServeHTTP(w, r)
+		return
+	}
 	text := unpack(r)
 	for name, s := range webServices {
 		good := strings.HasPrefix(text, s.address)

@@ -184,11 +184,20 @@ func TestPeerCaddyOfReadme(t *testing.T) {
 	checkProxy(t, "https://localhost:"+port+"/")
 }
 
-// The scrape config and the alert rules are good for Prometheus, and the rules
+// The scrape configs and the alert rules are good for Prometheus, and the rules
 // ask for metrics that there are.
 func TestPeerPrometheusOfPackage(t *testing.T) {
 	installPeer(t, "prometheus")
+	protocol := filepath.Join(t.TempDir(), "prometheus.yml")
+	for _, f := range fences(t, "PROTOCOL.md") {
+		if f.language == "yaml" {
+			if err := os.WriteFile(protocol, []byte(f.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	for _, args := range [][]string{
+		{"check", "config", "--syntax-only", protocol},
 		{"check", "config", "--syntax-only", "packaging/prometheus/prometheus.yml"},
 		{"check", "rules", "packaging/prometheus/vigil.rules.yml"},
 	} {

@@ -20,10 +20,13 @@ import (
 //	         document, and must answer what follows; "..." stands for anything
 //	toml     is a config that Vigil, or its agent, takes without a warning
 //	json     is JSON
-//	sh       needs root, systemd or another machine: only its syntax is checked
-//	nginx, caddyfile  are run by the tests against real servers
+//	sh       is run where its files, services and root are the test's own; what
+//	         takes apt, systemd or Docker is only read by the shell here, and
+//	         run by packaging/
+//	nginx, caddyfile, yaml  are run by the tests against real servers
 //
-// PROTOCOL.md has its own test: its commands need its config.
+// The channels of the README are used, not only parsed. PROTOCOL.md has a test
+// of its own, with curl: its commands need its config.
 var documents = []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/moving.md"}
 
 // A fence is a fenced block of a document.
