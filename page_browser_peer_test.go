@@ -94,6 +94,8 @@ func browserStates(t *testing.T) http.Handler {
 		fmt.Fprintf(w, "<!DOCTYPE html><title>Badges</title>%s<img id=broken src=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='10' height='10'>&</svg>\">", badges.String())
 	})
 	serve("crowd", crowdSample(100))
+	serve("mixedcrowd", mixedCrowdSample())
+	serve("wordy", wordySample())
 	serve("branded", brandedSample())
 
 	mux.HandleFunc("GET /frame", func(w http.ResponseWriter, r *http.Request) {

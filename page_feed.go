@@ -80,8 +80,8 @@ func (p *page) feed(service *Service) http.HandlerFunc {
 // address does. Announcements speak of the whole page, so every feed has them.
 func newFeed(s *snapshot, service *Service) *atomFeed {
 	b := s.conf.Branding
-	title := cmp.Or(b.PageTitle, "Status Page")
-	f := &atomFeed{Title: title, Author: cmp.Or(b.CompanyName, title)}
+	title := cmp.Or(steady(b.PageTitle), "Status Page")
+	f := &atomFeed{Title: title, Author: cmp.Or(steady(b.CompanyName), title)}
 	authority := "localhost"
 	if u, err := url.Parse(b.PageURL); err == nil && u.Host != "" {
 		authority = u.Hostname()
@@ -104,7 +104,7 @@ func newFeed(s *snapshot, service *Service) *atomFeed {
 	for _, a := range s.announcements {
 		at := a.at.UTC().Format(time.RFC3339)
 		f.Entries = append(f.Entries, atomEntry{
-			ID: tag("announcement", a.id, a.at), Title: a.title, Content: a.text,
+			ID: tag("announcement", a.id, a.at), Title: steady(a.title), Content: steady(a.text),
 			Published: at, Updated: at, Link: home, updated: a.at,
 		})
 	}

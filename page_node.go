@@ -60,11 +60,11 @@ func (v view) setNode(sv *serviceView, nv *nodeView, past view, zone *time.Locat
 		squares = appendSquare(squares, nv.conf, r, i+1, zone)
 	}
 	v["ID"] = elementID("n", sv.conf.ID, nv.conf.ID)
-	v["Label"] = nv.conf.Label
+	v["Label"] = steady(nv.conf.Label)
 	v["State"] = state
 	v["Word"] = word
 	v["Link"] = link(nv.conf.LinkURL)
-	v["LinkLabel"] = cmp.Or(nv.conf.LinkLabel, "More about it")
+	v["LinkLabel"] = cmp.Or(steady(nv.conf.LinkLabel), "More about it")
 	v["Note"] = note               // instead of squares, where there are none
 	v["Counts"] = counts           // instead of the healthy ones, where there are too many
 	v["Squares"] = markup(squares) // one <li> for each replica
@@ -107,6 +107,11 @@ func appendSquare(b []byte, n *Node, r *replicaView, number int, zone *time.Loca
 	}
 	b = append(b, `">`...)
 	b = strconv.AppendInt(b, int64(number), 10)
+	if state != stateHealthy { // the colour says it, but not to everybody
+		b = append(b, `<span class="v"> `...)
+		b = append(b, stateWord(state)...)
+		b = append(b, "</span>"...)
+	}
 	return append(b, "</button></li>"...)
 }
 
@@ -150,13 +155,23 @@ func (h *nodeHistory) started() bool {
 	return h != nil && (h.known || len(h.days.closed) > 0 || h.days.current.total() > 0)
 }
 
-// newHistoryView draws the days: a full bar for one that went well, and over
-// it one that is the higher the longer things were bad, but never so low that
-// a short outage is overlooked. It is nil while nothing is known.
+// The 90 days are drawn on a grid barFoot high. A bad day stands out at the top,
+// a dead one more than a sick one, so that colour is not all that tells them
+// from the good ones.
+const (
+	barFoot  = 20
+	barGood  = 6 // where good days begin, from the top
+	barSick  = 3
+	barLeast = 7 // so that a short outage is not overlooked
+)
+
+// newHistoryView draws the days: a bar for each that is known, and over it
+// one from the top that is the longer the longer things were bad. It is nil
+// while nothing is known.
 func newHistoryView(h *nodeHistory, now time.Time) view {
-	var good, weak, bad, none [historyDays]int // heights in hundredths
+	var good, weak, bad, none [historyDays]int // where bars end; 0 for no bar
 	for x := range none {
-		none[x] = 100
+		none[x] = barFoot
 	}
 	var up, known time.Duration
 	days := 0
@@ -166,21 +181,20 @@ func newHistoryView(h *nodeHistory, now time.Time) view {
 		days = max(days, ago+1)
 		known += whole
 		up += whole - s.parts[dead]
-		none[x], good[x] = 0, 100
-		weak[x] = barHeight(s.parts[sick], whole)
+		none[x], good[x] = 0, barFoot
 		bad[x] = barHeight(s.parts[dead], whole)
+		if weak[x] = barHeight(s.parts[sick], whole); weak[x] > 0 {
+			weak[x] = min(barFoot, weak[x]+max(bad[x], barSick)) // behind the dead one
+		}
 		if weak[x]+bad[x] > 0 {
 			lines = append(lines, "\n"+s.from.noon().Format("2 Jan")+": "+badTimes(s))
 		}
-		if bad[x] > 0 && weak[x] > 0 {
-			weak[x] = min(100, weak[x]+bad[x]) // it stands behind
-		}
 	}
 	var bars []byte
-	bars = appendBars(bars, "u", &none)
-	bars = appendBars(bars, "h", &good)
-	bars = appendBars(bars, "s", &weak)
-	bars = appendBars(bars, "d", &bad)
+	bars = appendBars(bars, "u", barGood, &none)
+	bars = appendBars(bars, "h", barGood, &good)
+	bars = appendBars(bars, "s", barSick, &weak)
+	bars = appendBars(bars, "d", 0, &bad)
 	if known == 0 {
 		return nil
 	}
@@ -192,26 +206,25 @@ func newHistoryView(h *nodeHistory, now time.Time) view {
 	return view{"Bars": markup(bars), "Uptime": share, "Window": window, "Detail": detail}
 }
 
-// barHeight returns the height, in hundredths, that stands for a part of the
-// known time of a day.
+// barHeight returns the height that stands for a part of the known time of
+// a day.
 func barHeight(part, known time.Duration) int {
-	const least, step = 35, 5
 	if part <= 0 {
 		return 0
 	}
-	return max(least, (int(100*part/known)+step-1)/step*step)
+	return max(barLeast, int((barFoot*part+known-1)/known))
 }
 
-// appendBars adds a path with the bars of one class, equal neighbours as one;
-// the style sheet cuts them into days.
-func appendBars(b []byte, class string, heights *[historyDays]int) []byte {
+// appendBars adds a path with the bars of one class, from top to where each
+// ends, equal neighbours as one; the style sheet cuts them into days.
+func appendBars(b []byte, class string, top int, ends *[historyDays]int) []byte {
 	drawn := false
 	for x := 0; x < historyDays; {
 		end := x + 1
-		for end < historyDays && heights[end] == heights[x] {
+		for end < historyDays && ends[end] == ends[x] {
 			end++
 		}
-		if heights[x] > 0 {
+		if ends[x] > 0 {
 			if !drawn {
 				drawn = true
 				b = append(b, `<path class="`...)
@@ -221,14 +234,12 @@ func appendBars(b []byte, class string, heights *[historyDays]int) []byte {
 			b = append(b, 'M')
 			b = strconv.AppendInt(b, int64(x), 10)
 			b = append(b, ' ')
-			if heights[x] == 100 {
-				b = append(b, '0')
-			} else {
-				b = strconv.AppendFloat(b, float64(100-heights[x])/100, 'g', -1, 64)
-			}
+			b = strconv.AppendInt(b, int64(top), 10)
 			b = append(b, 'H')
 			b = strconv.AppendInt(b, int64(end), 10)
-			b = append(b, 'V', '1', 'H')
+			b = append(b, 'V')
+			b = strconv.AppendInt(b, int64(ends[x]), 10)
+			b = append(b, 'H')
 			b = strconv.AppendInt(b, int64(x), 10)
 			b = append(b, 'z')
 		}

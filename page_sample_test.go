@@ -233,6 +233,67 @@ func crowdSample(services int) *snapshot {
 	return s.snapshot
 }
 
+// mixedCrowdSample is a bad day of a page of 100 services.
+func mixedCrowdSample() *snapshot {
+	s := crowdSample(100)
+	ill := func(service, node int, to status, ago time.Duration) {
+		sv := s.services[service]
+		nv := sv.nodes[node]
+		r := nv.replicas[len(nv.replicas)-1]
+		r.status, r.since = to, sampleTime.Add(-ago)
+		nv.status = max(nv.status, to)
+		sv.status = max(sv.status, to)
+		s.status = max(s.status, to)
+		if to == dead {
+			s.incidents = append(s.incidents, incident{id: fmt.Sprint("crowd ", service), service: sv.conf, node: nv.conf, start: r.since})
+		}
+	}
+	ill(17, 1, dead, 4*time.Minute)
+	ill(58, 0, dead, 9*time.Minute)
+	ill(58, 2, sick, 9*time.Minute)
+	ill(93, 2, dead, 3*time.Hour)
+	ill(5, 0, sick, 20*time.Minute)
+	ill(64, 1, sick, 40*time.Minute)
+	return s
+}
+
+// wordySample has labels that are long, or right-to-left, or both, many
+// replicas in a node, names that are shown, and a long announcement.
+func wordySample() *snapshot {
+	const (
+		arabic = "\u062e\u062f\u0645\u0629 \u0627\u0644\u0628\u0631\u064a\u062f 2" // Mail service 2
+		hebrew = "\u05d0\u05ea\u05e8 \u05d4\u05d1\u05d9\u05ea (beta)"
+		long   = "The regional gateways through which orders, returns and invoices of all subsidiaries are handed over"
+		word   = "Donaudampfschifffahrtselektrizitaetenhauptbetriebswerkbauunterbeamtengesellschaft"
+	)
+	var row []*replicaView
+	for i := range 40 {
+		s := healthy
+		if i%13 == 12 {
+			s = status(1 + i/13%2)
+		}
+		row = append(row, polled(fmt.Sprintf("https://gateway-%d.%s.example/health?depth=full&caller=status-page", i, "a-long-subdomain"), s, 20+i))
+	}
+	s := newSampler().
+		service(long,
+			node(word, modePoll, row...).revealed().linked("https://acme.example/gateways", "Where the regional gateways are and who runs them").past(90, map[int]time.Duration{0: time.Hour, 1: time.Hour, 2: time.Hour, 3: time.Hour, 4: time.Hour, 5: time.Hour, 6: time.Hour, 7: time.Hour, 8: time.Hour, 9: time.Hour, 10: time.Hour, 11: time.Hour}, map[int]time.Duration{5: time.Hour}),
+			node(arabic, modePoll, polled("https://a.internal/", dead, 23)).revealed().past(30, nil, nil)).
+		service(hebrew,
+			node(hebrew, modePoll, polled("https://"+hebrew+"/", sick, 900)).revealed(),
+			node(long, modePush)).
+		snapshot
+	s.conf.Branding.CompanyName = long
+	s.announcements = []announcement{
+		{id: "w1", title: hebrew, text: hebrew + "\n" + arabic, at: sampleTime.Add(-time.Hour)},
+		{id: "w2", title: long, text: long + ". " + long + ".\n\nhttps://acme.example/" + word + "/" + word, at: sampleTime.Add(-time.Minute)},
+	}
+	s.incidents = []incident{
+		{id: "w", service: s.services[0].conf, node: s.services[0].nodes[1].conf, start: sampleTime.Add(-26 * time.Hour)},
+		{id: "x", service: s.services[0].conf, node: s.services[0].nodes[0].conf, start: sampleTime.Add(-30 * time.Hour), end: sampleTime.Add(-29 * time.Hour)},
+	}
+	return s
+}
+
 // samples are the states that the page is looked at in.
 var samples = map[string]func() *snapshot{
 	"healthy":  healthySample,

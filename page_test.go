@@ -104,7 +104,13 @@ func TestPageKeepsSecrets(t *testing.T) {
 func TestHostileLabels(t *testing.T) {
 	s := hostileSample()
 	h := newTestPage(t, s).handler(nil)
+	shown := strings.NewReplacer("\u202E", "", "\u2066", "").Replace(hostileLabel)
 
+	for _, route := range []string{"/", "/embed", "/feed.atom", "/badge/uptime"} {
+		if text := body(t, get(h, "GET", route)); strings.ContainsAny(text, "\u202E\u2066") {
+			t.Errorf("%s: marks that turn text round:\n%s", route, text)
+		}
+	}
 	z := html.NewTokenizer(strings.NewReader(body(t, get(h, "GET", "/"))))
 	bdi, scripts, isolated := 0, 0, 0
 	for z.Next() != html.ErrorToken {
@@ -115,7 +121,7 @@ func TestHostileLabels(t *testing.T) {
 			bdi++
 		case tok.Type == html.EndTagToken && tok.Data == "bdi":
 			bdi--
-		case tok.Type == html.TextToken && strings.Contains(tok.Data, "\u202E") && bdi > 0:
+		case tok.Type == html.TextToken && tok.Data == shown && bdi > 0:
 			isolated++
 		}
 		for _, a := range z.Token().Attr {

@@ -19,7 +19,8 @@ const (
 
 const (
 	foldAbove    = 12 // with more services than this, the healthy ones are folded
-	maxNamed     = 4  // names of services in the general state
+	maxNamed     = 6  // services named in the general state
+	maxNamedOf   = 3  // nodes named of each
 	maxIncidents = 50 // incidents on the page
 )
 
@@ -27,7 +28,7 @@ const (
 // to the page's own routes start with.
 func newShell(st *site, base string) view {
 	b := st.conf.Branding
-	title := cmp.Or(b.PageTitle, "Status Page")
+	title := cmp.Or(steady(b.PageTitle), "Status Page")
 	route := func(path string) string { return base + path }
 	// An asset's address has the hash of its content, under which it can be
 	// cached for ever.
@@ -39,7 +40,7 @@ func newShell(st *site, base string) view {
 	}
 	return view{
 		"Title":      title,
-		"Company":    cmp.Or(b.CompanyName, title),
+		"Company":    cmp.Or(steady(b.CompanyName), title),
 		"Address":    link(b.PageURL),
 		"Support":    link(b.SupportURL),
 		"Website":    link(b.WebsiteURL),
@@ -72,7 +73,7 @@ func newPageView(st *site, s *snapshot) view {
 	var news, past []view
 	for _, a := range slices.Backward(s.announcements) {
 		news = append(news, view{
-			"ID": elementID("a", a.id), "Title": a.title, "Text": a.text, "At": moment(a.at, zone, minuteForm),
+			"ID": elementID("a", a.id), "Title": steady(a.title), "Text": steady(a.text), "At": moment(a.at, zone, minuteForm),
 		})
 	}
 	for i := range s.incidents[:min(len(s.incidents), maxIncidents)] {
@@ -99,8 +100,8 @@ func newIncidentView(in *incident, now time.Time) view {
 	zone := now.Location()
 	v := view{
 		"ID":      elementID("i", in.id),
-		"Service": in.service.Label,
-		"Node":    in.node.Label,
+		"Service": steady(in.service.Label),
+		"Node":    steady(in.node.Label),
 		"Ongoing": in.end.IsZero(),
 		"Start":   moment(in.start, zone, minuteForm),
 		"End":     view(nil),
@@ -116,10 +117,14 @@ func newIncidentView(in *incident, now time.Time) view {
 
 // sayState puts the general state into words.
 func sayState(v view, s *snapshot) {
-	var worst []string // services with the page's status
+	var worst []*serviceView // those with the page's status
+	weak := 0                // those that are sick
 	for _, sv := range s.services {
 		if sv.status == s.status {
-			worst = append(worst, sv.conf.Label)
+			worst = append(worst, sv)
+		}
+		if sv.status == sick {
+			weak++
 		}
 	}
 	all := count(len(s.services), "service")
@@ -164,16 +169,70 @@ func sayState(v view, s *snapshot) {
 		sentence = "Some systems are down"
 		headline = "An outage affects " + some
 		lead = "Some things will not work until this is repaired."
+		if weak > 0 {
+			verb = "are"
+			if weak == 1 {
+				verb = "is"
+			}
+			lead += fmt.Sprintf(" Besides, %s %s slow or under high load.", count(weak, "service"), verb)
+		}
 	}
 	v["Sentence"], v["Headline"], v["Lead"], v["Ask"] = sentence, headline, lead, ask
 	var named []view
 	if s.status == healthy {
 		worst = nil
 	}
-	for i, label := range worst[:min(len(worst), maxNamed)] {
-		named = append(named, view{"Comma": i > 0, "Label": label})
+	for _, sv := range worst[:min(len(worst), maxNamed)] {
+		named = append(named, newAffectedView(sv, s))
 	}
 	v["Affected"], v["More"] = named, len(worst)-len(named)
+}
+
+// newAffectedView tells what of a service has its status, and since when.
+func newAffectedView(sv *serviceView, s *snapshot) view {
+	var since time.Time
+	earlier := func(t time.Time) {
+		if since.IsZero() || t.Before(since) && !t.IsZero() {
+			since = t
+		}
+	}
+	var nodes []view
+	bad := 0
+	for _, nv := range sv.nodes {
+		if nv.status != sv.status {
+			continue
+		}
+		if bad++; bad <= maxNamedOf && len(sv.nodes) > 1 {
+			nodes = append(nodes, view{"Comma": bad > 1, "Label": steady(nv.conf.Label)})
+		}
+		for _, r := range nv.replicas {
+			if r.status == sv.status {
+				earlier(r.since)
+			}
+		}
+	}
+	for i := range s.incidents {
+		// It began with a replica that may be well again.
+		if in := &s.incidents[i]; in.end.IsZero() && in.service.ID == sv.conf.ID && sv.status == dead {
+			earlier(in.start)
+		}
+	}
+	v := view{
+		"ID":    elementID("h", sv.conf.ID),
+		"Link":  "#" + elementID("s", sv.conf.ID),
+		"Label": steady(sv.conf.Label),
+		"Nodes": nodes,
+		"More":  max(0, bad-maxNamedOf),
+		"Start": view(nil),
+	}
+	if len(sv.nodes) < 2 {
+		v["More"] = 0
+	}
+	if !since.IsZero() {
+		v["Start"] = moment(since, s.at.Location(), minuteForm)
+		v["Length"] = length(max(0, s.at.Sub(since)))
+	}
+	return v
 }
 
 // state is what the page shows for the whole.
@@ -220,7 +279,7 @@ func newServiceView(sv *serviceView, open bool, nodes []markup) view {
 	}
 	return view{
 		"ID":    elementID("s", sv.conf.ID),
-		"Label": sv.conf.Label,
+		"Label": steady(sv.conf.Label),
 		"State": state,
 		"Word":  word,
 		"Open":  open,

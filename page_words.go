@@ -105,17 +105,23 @@ func picture(raw string) string {
 	return link(raw)
 }
 
-// isolate keeps right-to-left text in s from turning round what stands beside
-// it in plain text; HTML has <bdi> for that. Marks that turn text themselves
-// are left out: one without its end would undo the isolation.
-func isolate(s string) string {
-	const firstStrongIsolate, popDirectionalIsolate = "\u2068", "\u2069"
-	s = strings.Map(func(r rune) rune {
+// steady leaves out the marks that turn text round, Unicode's embeddings,
+// overrides and isolates. One without its end would reach beyond s, even out of
+// a <bdi>; text that is right-to-left by itself needs none of them.
+func steady(s string) string {
+	return strings.Map(func(r rune) rune {
 		if '\u202A' <= r && r <= '\u202E' || '\u2066' <= r && r <= '\u2069' {
 			return -1
 		}
 		return r
 	}, s)
+}
+
+// isolate keeps right-to-left text in s from turning round what stands beside
+// it in plain text; HTML has <bdi> for that.
+func isolate(s string) string {
+	const firstStrongIsolate, popDirectionalIsolate = "\u2068", "\u2069"
+	s = steady(s)
 	if strings.IndexFunc(s, func(r rune) bool { return r >= 0x0590 }) < 0 {
 		return s
 	}

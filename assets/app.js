@@ -80,7 +80,7 @@
     const left = Math.max(gap, Math.min(a.left + a.width / 2 - t.width / 2, root.clientWidth - t.width - gap));
     const above = a.top - t.height - gap;
     tip.style.left = left + "px";
-    tip.style.top = (above >= gap ? above : Math.min(a.bottom + gap, innerHeight - t.height - gap)) + "px";
+    tip.style.top = Math.max(gap, above >= gap ? above : Math.min(a.bottom + gap, innerHeight - t.height - gap)) + "px";
   }
 
   function hide() {
@@ -100,9 +100,11 @@
     else if (shown && !tip.contains(e.target)) leaving = setTimeout(hide, 150); // time to reach it
   });
   doc.addEventListener("click", (e) => {
-    const on = holder(e);
+    const on = holder(e), to = e.target.closest?.("a[href^='#']");
     if (on) show(on);
     else if (!tip.contains(e.target)) hide();
+    const fold = to && $(to.hash.slice(1));
+    if (fold?.nodeName === "DETAILS") fold.open = true; // what a link leads to
   });
   doc.addEventListener("focusin", (e) => {
     const on = holder(e);
@@ -110,7 +112,8 @@
     else hide();
   });
   doc.addEventListener("focusout", hide);
-  addEventListener("scroll", () => {
+  addEventListener("scroll", (e) => {
+    if (e.target === tip) return;
     if (shown && shown === doc.activeElement) show(shown); // focus itself may have scrolled
     else hide();
   }, { passive: true, capture: true });
@@ -157,11 +160,17 @@
     while (at) drop();
   }
 
+  // A page of another version of the server needs the script of that version.
+  // What the visitor folded is handed on to it.
+  function restart() {
+    if (performance.now() < 60e3) return; // two servers may take turns
+    const open = {};
+    for (const d of all(doc, "details")) if (d.open !== folds.get(d)) open[d.id] = d.open;
+    history.replaceState({ open }, "");
+    location.reload();
+  }
+
   function swap(page) {
-    if (page.documentElement.dataset.build !== root.dataset.build) {
-      if (performance.now() > 60e3) location.reload();
-      return;
-    }
     prepare(page);
     for (const id of regions) {
       const a = $(id), b = page.getElementById(id);
@@ -177,7 +186,7 @@
 
   // Looking at the server: the browser asks with the ETag it has.
 
-  let tag = null, wait = every, timer, busy = false, fresh = performance.now(), behind;
+  let tag = null, wait = every, timer, busy = false, fresh = performance.now(), behind, sure;
 
   function took(stamp) { // ms by which the data was behind when it came
     return Math.max(0, stamp - Date.parse(all($("when"), "time")[0].dateTime));
@@ -190,6 +199,7 @@
   }
 
   function age() {
+    if (!sure) return;
     const s = Math.round((behind + performance.now() - fresh) / 1e3);
     const el = $("age");
     el.textContent = " (" + length(s) + " ago)";
@@ -208,8 +218,11 @@
       if (!now || now !== tag) {
         const page = new DOMParser().parseFromString(text, "text/html");
         if (!page.getElementById("banner")) throw new Error("not the page");
-        swap(page);
-        tag = now;
+        if (page.documentElement.dataset.build !== root.dataset.build) restart();
+        else {
+          swap(page);
+          tag = now;
+        }
       }
       fresh = performance.now();
       behind = took(stamp);
@@ -220,23 +233,31 @@
       const lost = $("lost");
       if (lost.hidden) {
         lost.hidden = false;
-        lost.textContent = "The server of this page cannot be reached. What you see may be out of date.";
+        lost.textContent = "The server of this page cannot be reached. What you see is of " + all($("when"), "time")[0].textContent + " and may be out of date.";
       }
     }
     busy = false;
+    sure = true;
     age();
     if (!doc.hidden) timer = setTimeout(look, wait);
   }
 
-  for (const d of all(doc, "details")) folds.set(d, d.open);
+  const kept = history.state?.open ?? {};
+  for (const d of all(doc, "details")) {
+    folds.set(d, d.open);
+    if (d.id in kept) d.open = kept[d.id];
+  }
   prepare(doc);
   rove();
+  // How old it is by the visitor's clock. If that is much, either the clock is
+  // wrong or the page was kept somewhere: the server knows.
   behind = took(Date.now());
-  if (behind > 864e5) behind = 0; // a wrong clock
+  sure = behind < 6e5;
   age();
   setInterval(age, 1e3);
-  timer = setTimeout(look, wait);
+  timer = setTimeout(look, sure ? wait : 1e3);
   doc.addEventListener("visibilitychange", () => (doc.hidden ? clearTimeout(timer) : look()));
+  addEventListener("pageshow", (e) => e.persisted && look()); // back in history
   addEventListener("online", look);
   addEventListener("offline", look);
 
