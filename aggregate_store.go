@@ -89,7 +89,12 @@ func openStore(conf Storage, log *slog.Logger) (*store, *restored, error) {
 		return newStore(nil, log), newRestored(), nil
 	}
 	remedy := ""
-	if unwritable(err) {
+	switch {
+	case errors.Is(err, errLocked):
+		remedy = "; stop that one, or set storage.path to another folder"
+	case errors.Is(err, errNewer):
+		remedy = "; run the newer program, or set storage.path to another folder"
+	case unwritable(err):
 		remedy = "; let the user that runs Vigil write there, or set storage.path to another folder"
 	}
 	return nil, nil, fmt.Errorf("storage folder %q: %w%s", conf.Path, err, remedy)

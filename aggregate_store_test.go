@@ -418,7 +418,7 @@ func TestOpenStore(t *testing.T) {
 		t.Errorf("a new folder: disk %v, %d replicas, log %s", s.disk, len(im.replicas), &log)
 	}
 	_, _, err = openStore(Storage{Path: folder}, logger)
-	want := fmt.Sprintf("storage folder %q: in use by process %d", folder, os.Getpid())
+	want := fmt.Sprintf("storage folder %q: in use by process %d; stop that one, or set storage.path to another folder", folder, os.Getpid())
 	if err == nil || err.Error() != want {
 		t.Errorf("twice: error %v\nwant %s", err, want)
 	}
@@ -435,6 +435,24 @@ func TestOpenStore(t *testing.T) {
 	if runtime.GOOS != "windows" {
 		if info, err := os.Stat(folder); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("folder %v, %v", info.Mode(), err)
+		}
+	}
+
+	newer := filepath.Join(here, "newer")
+	lines := newLineWriter()
+	if err := lines.add(&record{Head: &headRecord{"journal", storeFormat + 1, 1, time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(newer, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(newer, journalName(1)), lines.buf.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want = fmt.Sprintf("storage folder %q: journal-000001.jsonl: written by a newer program: format 2, this one knows up to 1; run the newer program, or set storage.path to another folder", newer)
+	for _, set := range []bool{true, false} {
+		if _, _, err := openStore(Storage{Path: newer, Set: set}, logger); err == nil || err.Error() != want {
+			t.Errorf("a newer folder: error %v\nwant %s", err, want)
 		}
 	}
 

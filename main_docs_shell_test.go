@@ -98,6 +98,7 @@ func TestShellOfDocuments(t *testing.T) {
 					buildSources(t, d, block)
 				case strings.Contains(text, "vigil report"):
 					reportToPage(t, d, f, block)
+				case strings.Contains(text, "vigil-backup"): // see TestBackupOfReadme
 				case strings.Contains(text, "/etc/vigil.cfg"):
 					d.write(t, "vigil.cfg", f.channels(t))
 					out := d.do(t, block, strings.ReplaceAll(text, "/etc/vigil.cfg", "vigil.cfg"))
