@@ -1,31 +1,12 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"encoding/json"
-	"net/http"
-	"sync/atomic"
+	"io"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 )
-
-// historyEvery is for how long an answer of /status/history is good.
-const historyEvery = 5 * time.Second
-
-// A historyReport is the past in the form of /status/history. It names things
-// as /status/report does. All lengths of time are in seconds, and days are
-// those of the server's zone, the one that Time is written in.
-type historyReport struct {
-	Page      reportPage        `json:"page"`
-	Time      string            `json:"time"` // of the report, RFC 3339
-	Probes    []historyProbe    `json:"probes"`
-	Incidents []historyIncident `json:"incidents"` // newest first, 90 days
-}
-
-type historyProbe struct {
-	Name  string        `json:"name"`
-	Nodes []historyNode `json:"nodes"`
-}
 
 type historyNode struct {
 	Name   string        `json:"name"`
@@ -64,69 +45,120 @@ type historyIncident struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// newHistoryReport returns the past of s as it is now. Its lists are never
-// nil.
-func newHistoryReport(s *snapshot, now time.Time) historyReport {
-	rep := historyReport{
-		Page:      reportPage{s.conf.Branding.PageTitle, s.conf.Branding.PageURL},
-		Time:      now.Format(time.RFC3339),
-		Probes:    make([]historyProbe, len(s.services)),
-		Incidents: make([]historyIncident, len(s.pastIncidents)),
-	}
+// A historyWriter writes the past in the form of /status/history, as far as
+// that is the whole of it:
+//
+//	{"page":{"name":"...","url":"..."},
+//	 "time":"...",                          of the report, RFC 3339
+//	 "probes":[{"name":"...","nodes":[...]}],
+//	 "incidents":[...]}                     newest first, 90 days
+//
+// It names things as /status/report does. All lengths of time are in seconds,
+// and days are those of the server's zone, the one that the time is written in.
+// With many nodes this is long, so it is never in memory as a whole.
+type historyWriter struct {
+	out  *bufio.Writer
+	json *json.Encoder // into out
+	node historyNode   // the one being written; its lists are used again
+	err  error         // of the first value that had no JSON
+}
+
+// writeHistory writes the past of s as it is now.
+func writeHistory(w io.Writer, s *snapshot, now time.Time) error {
+	out := bufio.NewWriterSize(w, 16<<10)
+	h := &historyWriter{out: out, json: json.NewEncoder(out)}
+	h.node.Days, h.node.Months = []historySum{}, []historySum{} // [] in JSON when empty
+	h.text(`{"page":`)
+	h.value(reportPage{s.conf.Branding.PageTitle, s.conf.Branding.PageURL})
+	h.text(`,"time":`)
+	h.value(now.Format(time.RFC3339))
+	h.text(`,"probes":[`)
 	c := newCalendar(now)
 	for i, sv := range s.services {
-		nodes := make([]historyNode, len(sv.nodes))
+		h.comma(i)
+		h.text(`{"name":`)
+		h.value(sv.conf.Label)
+		h.text(`,"nodes":[`)
 		for k, nv := range sv.nodes {
-			nodes[k] = newHistoryNode(nv, c)
+			h.comma(k)
+			h.node.fill(nv, c)
+			h.value(&h.node)
 		}
-		rep.Probes[i] = historyProbe{sv.conf.Label, nodes}
+		h.text(`]}`)
 	}
+	h.text(`],"incidents":[`)
 	for i := range s.pastIncidents {
-		rep.Incidents[i] = newHistoryIncident(&s.pastIncidents[i], now)
+		h.comma(i)
+		h.value(newHistoryIncident(&s.pastIncidents[i], now))
 	}
-	return rep
+	h.text(`]}`)
+	return cmp.Or(h.err, h.out.Flush())
+}
+
+// text writes what stands between values. The writer keeps its errors.
+func (h *historyWriter) text(s string) { h.out.WriteString(s) }
+
+// comma writes the one in front of every element of a list but the first.
+func (h *historyWriter) comma(i int) {
+	if i > 0 {
+		h.text(",")
+	}
+}
+
+func (h *historyWriter) value(v any) {
+	if err := h.json.Encode(v); h.err == nil {
+		h.err = err
+	}
 }
 
 // A calendar is what the days and months of all nodes have in common.
 type calendar struct {
 	now    time.Time
-	passed [keptDays]time.Duration // of the day so many days ago
-	months map[date]time.Duration  // how much of a month has passed
+	days   [keptDays]span // by how many days ago
+	months map[date]span  // by their first day
+}
+
+// A span is a day or a month.
+type span struct {
+	name   string        // 2026-03-01, of a month 2026-03
+	passed time.Duration // how much of it has
 }
 
 func newCalendar(now time.Time) *calendar {
-	c := &calendar{now: now, months: make(map[date]time.Duration)}
+	c := &calendar{now: now, months: make(map[date]span)}
 	end, today := now, dateOf(now)
-	for ago := range c.passed {
-		start := (today - date(ago)).start(now.Location())
-		c.passed[ago] = end.Sub(start)
+	for ago := range c.days {
+		d := today - date(ago)
+		start := d.start(now.Location())
+		c.days[ago] = span{d.noon().Format(time.DateOnly), end.Sub(start)}
 		end = start
 	}
 	return c
 }
 
-// month returns how much of the month from that date has passed.
-func (c *calendar) month(from date) time.Duration {
-	passed, ok := c.months[from]
+// month returns the month from that date.
+func (c *calendar) month(from date) span {
+	m, ok := c.months[from]
 	if !ok {
 		end, zone := (from + 31).month().start(c.now.Location()), c.now.Location()
 		if end.After(c.now) {
 			end = c.now
 		}
-		passed = end.Sub(from.start(zone))
-		c.months[from] = passed
+		m = span{from.noon().Format("2006-01"), end.Sub(from.start(zone))}
+		c.months[from] = m
 	}
-	return passed
+	return m
 }
 
-func newHistoryNode(nv *nodeView, c *calendar) historyNode {
+// fill makes it that of another node.
+func (node *historyNode) fill(nv *nodeView, c *calendar) {
 	h := nv.history.advance(c.now)
-	node := historyNode{
+	*node = historyNode{
 		Name:   nv.conf.Label,
 		Status: nv.status.String(),
 		Uptime: historyUptime{h.share(1, c.now), h.share(7, c.now), h.share(30, c.now), h.share(keptDays, c.now)},
-		Days:   make([]historySum, 0, len(h.days.closed)+1),
-		Months: []historySum{},
+		Days:   node.Days[:0],
+		Months: node.Months[:0],
 	}
 	today, first := dateOf(c.now), -1
 	var days [keptDays]sum // by how many days ago it was
@@ -134,16 +166,14 @@ func newHistoryNode(nv *nodeView, c *calendar) historyNode {
 		days[ago], first = s, max(first, ago)
 	}
 	for ago := first; ago >= 0; ago-- {
-		days[ago].from = today - date(ago)
-		node.Days = append(node.Days, newHistorySum(&days[ago], time.DateOnly, c.passed[ago]))
+		node.Days = append(node.Days, newHistorySum(&days[ago], c.days[ago]))
 	}
 	for s := range h.months.all() {
 		if s.from > today {
 			break // booked under a clock that was wrong
 		}
-		node.Months = append(node.Months, newHistorySum(&s, "2006-01", c.month(s.from)))
+		node.Months = append(node.Months, newHistorySum(&s, c.month(s.from)))
 	}
-	return node
 }
 
 // share returns the uptime over n days; nil where nothing is known.
@@ -156,14 +186,14 @@ func (h *nodeHistory) share(n int, now time.Time) *float64 {
 	return &share
 }
 
-// newHistorySum returns a sum of a day or month of which so much has passed.
-func newHistorySum(s *sum, form string, passed time.Duration) historySum {
+// newHistorySum returns a sum as that of the day or month.
+func newHistorySum(s *sum, of span) historySum {
 	return historySum{
-		Date:    s.from.noon().Format(form),
+		Date:    of.name,
 		Healthy: inSeconds(s.parts[healthy]),
 		Sick:    inSeconds(s.parts[sick]),
 		Dead:    inSeconds(s.parts[dead]),
-		Unknown: inSeconds(max(passed-s.total(), 0)),
+		Unknown: inSeconds(max(of.passed-s.total(), 0)),
 	}
 }
 
@@ -184,50 +214,3 @@ func newHistoryIncident(in *incident, now time.Time) historyIncident {
 
 // inSeconds returns d to the millisecond.
 func inSeconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
-
-// A historyAnswer is a report that is ready to serve.
-type historyAnswer struct {
-	serve http.HandlerFunc
-	stale time.Time // when it is to be made anew
-}
-
-// A historyCache keeps the answer for a while: it is large, and it is made
-// only when somebody asks, by one of those who do.
-type historyCache struct {
-	answer atomic.Pointer[historyAnswer]
-	making singleflight.Group
-}
-
-var historyFields = []field{
-	newField("Content-Type", "application/json"),
-	newField("Cache-Control", "public, max-age=5"),
-	newField("X-Content-Type-Options", "nosniff"),
-	newField("Access-Control-Allow-Origin", "*"),
-}
-
-func (p *page) serveHistory(w http.ResponseWriter, r *http.Request) {
-	answer := p.history.answer.Load()
-	if answer == nil || time.Now().After(answer.stale) {
-		made, err, _ := p.history.making.Do("", p.makeHistory)
-		if err != nil {
-			p.log.Error("history not served", "err", err)
-			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-			return
-		}
-		answer = made.(*historyAnswer)
-	}
-	answer.serve(w, r)
-}
-
-// makeHistory returns a fresh *historyAnswer.
-func (p *page) makeHistory() (any, error) {
-	now := time.Now()
-	body, err := json.Marshal(newHistoryReport(p.board.load(), now))
-	if err != nil {
-		return nil, err
-	}
-	answer := &historyAnswer{serve: newReply(body, historyFields).serve}
-	answer.stale = now.Add(max(historyEvery, renderShare*time.Since(now)))
-	p.history.answer.Store(answer)
-	return answer, nil
-}

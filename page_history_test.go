@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -29,8 +34,11 @@ func TestHistoryReport(t *testing.T) {
 	for i := range snap.pastIncidents {
 		snap.pastIncidents[i].id = string(rune('A' + i))
 	}
-	got, err := json.MarshalIndent(newHistoryReport(snap, p.now), "", " ")
-	if err != nil {
+	var text, got bytes.Buffer
+	if err := writeHistory(&text, snap, p.now); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Indent(&got, text.Bytes(), "", " "); err != nil {
 		t.Fatal(err)
 	}
 	want := `{
@@ -112,7 +120,7 @@ func TestHistoryReport(t *testing.T) {
   }
  ]
 }`
-	if got := cutShares(string(got)); got != want {
+	if got := cutShares(got.String()); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }
@@ -157,7 +165,7 @@ func TestHistoryRoute(t *testing.T) {
 	if err != nil || first.StatusCode != http.StatusOK || first.Header.Get("Content-Type") != "application/json" {
 		t.Fatalf("%v %s: %v", first.StatusCode, first.Header, err)
 	}
-	var rep historyReport
+	var rep struct{ Probes, Incidents []any }
 	if err := json.Unmarshal(body, &rep); err != nil || len(rep.Probes) != 1 || len(rep.Incidents) != 1 {
 		t.Errorf("%s: %v", body, err)
 	}
@@ -176,4 +184,132 @@ func TestHistoryRoute(t *testing.T) {
 	if refused := get("POST"); refused.StatusCode != http.StatusMethodNotAllowed || refused.Header.Get("Allow") == "" {
 		t.Errorf("POST: %d", refused.StatusCode)
 	}
+}
+
+// A long answer is kept in gzip alone. Who does not take that gets the same,
+// unpacked, but not too many do at a time.
+func TestLongHistory(t *testing.T) {
+	now := time.Now()
+	pg := newTestPage(t, bigState(300, now).snapshot(now))
+	handler := pg.handler(nil)
+	get := func(method string, fields ...string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, "/status/history", nil)
+		for i := 0; i < len(fields); i += 2 {
+			r.Header.Set(fields[i], fields[i+1])
+		}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w
+	}
+	if _, err := pg.makeHistory(); err != nil {
+		t.Fatal(err)
+	}
+	answer := pg.history.answer.Load()
+	answer.stale = now.Add(time.Hour)
+
+	plain, zipped, head := get("GET"), get("GET", "Accept-Encoding", "gzip"), get("HEAD")
+	zr, err := gzip.NewReader(zipped.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unzipped, err := io.ReadAll(zr)
+	if err != nil || !bytes.Equal(unzipped, plain.Body.Bytes()) || !json.Valid(unzipped) {
+		t.Errorf("%d bytes unpacked by the client, %d by the server: %v", len(unzipped), plain.Body.Len(), err)
+	}
+	if n := plain.Body.Len(); n <= historyPlain || len(answer.packed.body) > n/4 || answer.plain.body != nil {
+		t.Errorf("of %d bytes, %d are kept packed and %d plain", n, len(answer.packed.body), len(answer.plain.body))
+	}
+	if want := strconv.Itoa(len(unzipped)); plain.Header().Get("Content-Length") != want || head.Header().Get("Content-Length") != want || head.Body.Len() > 0 {
+		t.Errorf("lengths %q and %q, want %s; HEAD got %d bytes", plain.Header()["Content-Length"], head.Header()["Content-Length"], want, head.Body.Len())
+	}
+	for _, w := range []*httptest.ResponseRecorder{plain, zipped} {
+		if again := get("GET", "If-None-Match", w.Header().Get("ETag")); again.Code != http.StatusNotModified {
+			t.Errorf("asked again with %q: %d", w.Header().Get("ETag"), again.Code)
+		}
+	}
+
+	slow := &slowWriter{proceed: make(chan struct{})}
+	var waiting sync.WaitGroup
+	for range historyUnpacking {
+		slow.writing.Add(1)
+		waiting.Go(func() { handler.ServeHTTP(slow.answer(), httptest.NewRequest("GET", "/status/history", nil)) })
+	}
+	slow.writing.Wait()
+	if w := get("GET"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || w.Header().Get("ETag")+w.Header().Get("Cache-Control") != "" {
+		t.Errorf("one too many: %d %v", w.Code, w.Header())
+	}
+	if w := get("GET", "Accept-Encoding", "gzip"); w.Code != http.StatusOK {
+		t.Errorf("with gzip meanwhile: %d", w.Code)
+	}
+	close(slow.proceed)
+	waiting.Wait()
+	if w := get("GET"); w.Code != http.StatusOK || w.Body.Len() != len(unzipped) {
+		t.Errorf("afterwards: %d, %d bytes", w.Code, w.Body.Len())
+	}
+}
+
+// A slowWriter hands out answers that nobody reads until proceed is closed.
+type slowWriter struct {
+	writing sync.WaitGroup // ends when all are being written
+	proceed chan struct{}
+}
+
+func (s *slowWriter) answer() http.ResponseWriter {
+	return &slowAnswer{ResponseWriter: httptest.NewRecorder(), home: s}
+}
+
+type slowAnswer struct {
+	http.ResponseWriter
+	home  *slowWriter
+	begun bool
+}
+
+func (a *slowAnswer) Write(p []byte) (int, error) {
+	if !a.begun {
+		a.begun = true
+		a.home.writing.Done()
+	}
+	<-a.home.proceed
+	return a.ResponseWriter.Write(p)
+}
+
+// BenchmarkHistory makes the answer for 10,000 nodes with all the past that is
+// kept, and says how much of the heap that takes at its most.
+func BenchmarkHistory(b *testing.B) {
+	now := time.Now()
+	s := bigState(10_000, now).snapshot(now)
+	var cache historyCache
+	most := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	runtime.GC()
+	before, peak := most(), uint64(0)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+				peak = max(peak, most())
+			}
+		}
+	}()
+	var r *reply
+	for b.Loop() {
+		var err error
+		if r, err = cache.newReply(s, now); err != nil {
+			b.Fatal(err)
+		}
+	}
+	close(stop)
+	<-stopped
+	length, _ := strconv.Atoi(r.plain.length[0])
+	b.ReportMetric(float64(length)/(1<<20), "plain-MiB")
+	b.ReportMetric(float64(len(r.packed.body))/(1<<20), "packed-MiB")
+	b.ReportMetric(float64(before)/(1<<20), "before-MiB")
+	b.ReportMetric(float64(peak)/(1<<20), "peak-MiB")
 }

@@ -32,6 +32,9 @@ type reply struct {
 	packed variant // gzip; without a body where that would not be smaller
 	fields []field // of every answer
 	cache  []string
+
+	// unpack, where it is set, writes the plain variant, which has no body then.
+	unpack func(http.ResponseWriter)
 }
 
 // A variant is one encoding of a reply.
@@ -63,11 +66,7 @@ func newReply(body []byte, fields []field) *reply { return new(packer).reply(bod
 // RFC 9110 section 15.4.5 asks.
 func (p *packer) reply(body []byte, fields []field) *reply {
 	d := &reply{fields: fields}
-	for _, f := range fields {
-		if f.name == "Cache-Control" {
-			d.cache = f.value
-		}
-	}
+	d.cache = caching(fields)
 	var packed []byte
 	whole := body
 	if len(body) > packAbove {
@@ -76,13 +75,28 @@ func (p *packer) reply(body []byte, fields []field) *reply {
 			whole = p // it says the same and is sooner hashed
 		}
 	}
-	sum := sha256.Sum256(whole)
-	tag := base64.RawURLEncoding.EncodeToString(sum[:15])
+	tag := tagOf(whole)
 	d.plain = newVariant(body, tag)
 	if packed != nil {
 		d.packed = newVariant(packed, tag+".gz")
 	}
 	return d
+}
+
+// tagOf returns what makes an entity tag of a body.
+func tagOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return base64.RawURLEncoding.EncodeToString(sum[:15])
+}
+
+// caching returns the value of the Cache-Control field among them.
+func caching(fields []field) []string {
+	for _, f := range fields {
+		if f.name == "Cache-Control" {
+			return f.value
+		}
+	}
+	return nil
 }
 
 func newVariant(body []byte, tag string) variant {
@@ -134,6 +148,10 @@ func (d *reply) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	h["Content-Length"] = v.length
 	if r.Method == http.MethodHead {
+		return
+	}
+	if v == &d.plain && d.unpack != nil {
+		d.unpack(w)
 		return
 	}
 	if len(v.body) > connBuffer {
