@@ -141,6 +141,7 @@ type Node struct {
 	HTTPMatch   *regexp.Regexp // nil: any body will do
 
 	RevealReplicaName bool
+	ReportPrefix      string // of an agent's node: before its replicas' ids, with a colon
 
 	RabbitMQQueue    string
 	NackHealthyBelow *int64 // overrides the plugin's

@@ -100,6 +100,7 @@ func (c *LocalConfig) readProbe(t *table) {
 			n := &Node{ID: node.id("node", " of this service", nodes)}
 			node.get("label")
 			node.checks(n, localModes)
+			n.ReportPrefix = node.text("report_prefix", "")
 			node.rest()
 			s.Nodes = append(s.Nodes, n)
 			count += len(n.Targets) + len(n.Scripts)

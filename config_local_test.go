@@ -51,7 +51,7 @@ func TestLocalConfig(t *testing.T) {
 		"internal gateway poll icmp://127.0.0.1",
 		"internal gateway poll tcp://[::1]:22",
 		"internal wiki poll http://wiki.lan/",
-		"internal capacity script 0",
+		"internal capacity script host-1:0",
 	}; !reflect.DeepEqual(got, want) {
 		t.Errorf("replicas %q, want %q", got, want)
 	}

@@ -95,19 +95,36 @@ func (t *table) addAddress(to []string, key, s string) []string {
 func (t *table) remindersOnly() bool { return t.yes("reminders_only", false) }
 
 func readTwilio(c *notify.Config, t *table) {
-	w := &notify.Twilio{}
-	t.recipients("to", `a list of phone numbers, like ["+33600000000"]`, func(item, s string) {
-		if !isPhone(s) {
-			t.fault(item, "%s is not a phone number; allowed: a + and up to 15 digits, like +33600000000", t.show(item, s))
-		}
-		w.To = append(w.To, s)
-	})
-	w.ServiceSID = t.required("service_sid", anyText)
+	w := &notify.Twilio{From: t.text("from", "")}
+	const allowed = `a list of phone numbers, like ["+33600000000"]`
+	if to, ok := t.vals["to"].(string); ok { // as up to 1.8 of the Rust Vigil
+		t.required("to", allowed)
+		t.checkPhone("to", to)
+		w.To = []string{to}
+	} else {
+		t.recipients("to", allowed, func(item, s string) {
+			t.checkPhone(item, s)
+			w.To = append(w.To, s)
+		})
+	}
+	if w.From == "" || t.has("service_sid") {
+		w.ServiceSID = t.required("service_sid", "the SID of a messaging service; or from, with a phone number, in its place")
+	} else {
+		t.checkPhone("from", w.From)
+	}
 	w.AccountSID = t.required("account_sid", anyText)
 	w.AuthToken = t.secret("auth_token", anyText)
 	w.APIURL = t.base("api_url", "https://api.twilio.com")
 	w.RemindersOnly = t.remindersOnly()
 	c.Twilio = w
+}
+
+// checkPhone warns of what no message can be sent to. The samples of the Rust
+// Vigil hold such numbers, so that they are not worth a refusal.
+func (t *table) checkPhone(key, s string) {
+	if s != "" && !isPhone(s) {
+		t.warn(key, "%s is not a phone number; allowed: a + and up to 15 digits, like +33600000000", t.show(key, s))
+	}
 }
 
 // isPhone reports whether s may be a phone number, as people write them, or a
@@ -226,6 +243,12 @@ func (t *table) jid(key string) string {
 }
 
 func readMatrix(c *notify.Config, t *table) {
+	// 1.20 of the Rust Vigil logged in.
+	for _, key := range []string{"username", "password", "device_id"} {
+		if _, ok := t.get(key); ok {
+			t.warn(key, "is without effect: access_token takes its place")
+		}
+	}
 	c.Matrix = &notify.Matrix{
 		HomeserverURL: t.endpoint("homeserver_url", "https://matrix.org"),
 		AccessToken:   t.headerSecret("access_token"),

@@ -101,7 +101,7 @@ func TestHostilePaths(t *testing.T) {
 		"/x/../manager/announcements/":          404,
 		"/%6danager/announcements/":             404,
 		"/manager/announcements/":               401,
-		"/manager//announcements/":              404,
+		"/manager//announcements/":              401,
 		"/manager/./announcements/":             404,
 		"/manager/x/../announcements/":          404,
 		"/manager/prober%2falerts/":             401,

@@ -27,7 +27,7 @@ var (
 
 func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := rt.page.now.Load()
-	path := r.URL.EscapedPath()
+	path := oneSlash(r.URL.EscapedPath())
 	if prefix := now.site.prefix; prefix != "" {
 		rest, ok := strings.CutPrefix(path, prefix)
 		if !ok || rest != "" && rest[0] != '/' {
@@ -52,15 +52,25 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// oneSlash returns path with one slash where several stand together. Reporters
+// that put "/reporter/..." after the page's URL send two when that ends in one.
+func oneSlash(path string) string {
+	for strings.Contains(path, "//") {
+		path = strings.ReplaceAll(path, "//", "/")
+	}
+	return path
+}
+
 // serveRest serves what is not hot. Each segment of the path is decoded on
 // its own, so that ids may contain slashes; a slash at the end is ignored.
 func (rt *router) serveRest(w http.ResponseWriter, r *http.Request, now *rendering, path string) {
 	first, _, _ := strings.Cut(path[1:], "/")
 	rt.page.routes[routeOf(first)].Add(1)
 	if room := rt.rooms[first]; room != nil {
-		if prefix := now.site.conf.Server.PathPrefix; prefix != "" {
+		if path != r.URL.EscapedPath() {
 			u := *r.URL
-			u.Path, u.RawPath = strings.TrimPrefix(u.Path, prefix), path
+			u.RawPath = path
+			u.Path, _ = url.PathUnescape(path) // valid, as it came through package url
 			inner := *r
 			inner.URL = &u
 			r = &inner

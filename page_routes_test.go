@@ -34,7 +34,8 @@ func TestRoutes(t *testing.T) {
 		{"HEAD /", 200, "Content-Type: text/html; charset=utf-8", "="},
 		{"POST /", 405, "Allow: GET, HEAD", "method not allowed"},
 		{"GET /?x=1", 200, "", "<!DOCTYPE html>"},
-		{"GET //", 404, "", "=not found\n"},
+		{"GET //", 200, "Content-Type: text/html; charset=utf-8", "<!DOCTYPE html>"},
+		{"GET //status//text/", 200, "Content-Type: text/plain; charset=utf-8", "=sick"},
 		{"GET /status/text", 200, "Content-Type: text/plain; charset=utf-8", "=sick"},
 		{"GET /status/text/", 200, "Cache-Control: no-cache", "=sick"},
 		{"HEAD /status/text", 200, "", ""},
@@ -82,6 +83,7 @@ func TestRoutes(t *testing.T) {
 		{"GET /nothing\nAccept: text/html,*/*", 404, "Content-Type: text/html; charset=utf-8", "<!DOCTYPE html>"},
 		{"POST /nothing", 404, "", "=not found\n"},
 		{"GET /reporter/x/y", 200, "", "=room /reporter/x/y"},
+		{"GET //reporter///x%2F%2Fz//y//", 200, "", "=room /reporter/x%2F%2Fz/y/"},
 		{"POST /manager", 200, "", "=room /manager"},
 	} {
 		h := newTestPage(t, routeSample()).handler(testRooms())

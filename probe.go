@@ -42,11 +42,15 @@ func (r *replica) script() string { return r.node.Scripts[r.index] }
 func replicas(services []*Service) (all []*replica) {
 	for _, s := range services {
 		for _, n := range s.Nodes {
+			prefix := ""
+			if n.ReportPrefix != "" {
+				prefix = n.ReportPrefix + ":"
+			}
 			for i := range n.Targets {
-				all = append(all, &replica{s, n, i, n.Targets[i].Raw, len(all)})
+				all = append(all, &replica{s, n, i, prefix + n.Targets[i].Raw, len(all)})
 			}
 			for i := range n.Scripts {
-				all = append(all, &replica{s, n, i, strconv.Itoa(i), len(all)})
+				all = append(all, &replica{s, n, i, prefix + strconv.Itoa(i), len(all)})
 			}
 		}
 	}

@@ -94,6 +94,22 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// Without a messaging service, a number sends.
+func TestTwilioFrom(t *testing.T) {
+	c := *webConfig("https://service.example").Twilio
+	c.ServiceSID, c.From = "", "+33700000009"
+	req, err := c.notifier(c.To[0]).request(deadAlert(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := req.ParseForm(); err != nil {
+		t.Fatal(err)
+	}
+	if form := req.PostForm; form.Get("From") != c.From || form.Has("MessagingServiceSid") || form.Get("To") != c.To[0] {
+		t.Errorf("form %v", form)
+	}
+}
+
 // text is the message that a request carries, as its receiver unpacks it.
 func text(t *testing.T, target Target, a Alert, now time.Time) string {
 	t.Helper()

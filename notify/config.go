@@ -32,7 +32,8 @@ type Email struct {
 // Twilio is one text message per number.
 type Twilio struct {
 	To            []string
-	ServiceSID    string
+	ServiceSID    string // of the messaging service that sends, or ""
+	From          string // the number that sends, where no service does
 	AccountSID    string
 	AuthToken     Secret
 	APIURL        string // default "https://api.twilio.com"

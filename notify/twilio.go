@@ -29,11 +29,16 @@ func (t *Twilio) notifier(to string) httpNotifier {
 
 func (t *Twilio) request(to string, a Alert, now time.Time) (*http.Request, error) {
 	path := "2010-04-01/Accounts/" + url.PathEscape(t.AccountSID) + "/Messages.json"
-	req, err := formRequest(join(cmp.Or(t.APIURL, twilioURL), path), url.Values{
-		"MessagingServiceSid": {t.ServiceSID},
-		"To":                  {to},
-		"Body":                {plainStyle(twilioLimit, utf8.RuneCountInString).message(a, now)},
-	})
+	form := url.Values{
+		"To":   {to},
+		"Body": {plainStyle(twilioLimit, utf8.RuneCountInString).message(a, now)},
+	}
+	if t.ServiceSID != "" {
+		form.Set("MessagingServiceSid", t.ServiceSID)
+	} else {
+		form.Set("From", t.From)
+	}
+	req, err := formRequest(join(cmp.Or(t.APIURL, twilioURL), path), form)
 	if err != nil {
 		return nil, err
 	}
