@@ -1,0 +1,142 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// madeElsewhere are troubles that take another user, a disk that fails, an hour
+// or a server of another kind: other tests make them and read the log.
+var madeElsewhere = map[string]string{
+	"ICMP not permitted":              "main_first_peer_test.go",
+	"storage fails, going on without": "aggregate_store_test.go",
+	"delivery given up":               "notify/dispatch_test.go",
+	"rabbitmq queue not known":        "probe_push_rabbitmq_test.go",
+	"no connection accepted":          "page_guard_test.go",
+	"master refuses reports":          "probe_local_outbox_test.go",
+	"master does not take this node":  "probe_local_outbox_test.go",
+	"report not taken, trying again":  "main_report_test.go",
+}
+
+// What the README tells to look for in the log is what the log says when there
+// is that trouble.
+func TestTroubleOfReadme(t *testing.T) {
+	refusal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer refusal.Close()
+	stranger := httptest.NewTLSServer(nil)
+	defer stranger.Close()
+	config := strings.NewReplacer("REFUSAL", refusal.URL, "STRANGER", stranger.URL, "SHUT", closedPort(t)).Replace(`
+[server]
+log_level = "info"
+inet = "127.0.0.1:0"
+manager_token = "secret"
+reporter_token = "${A_VARIABLE_THAT_IS_NOT_SET}"
+[branding]
+page_url = "https://status.example.com/"
+page_titel = "Acme Status"
+[metrics]
+script_interval = 1
+script_parallelism = 1
+[notify.webhook]
+hook_url = "REFUSAL"
+[notify.gotify]
+app_url = "STRANGER"
+app_token = "x"
+[probe]
+connectivity = ["tcp://SHUT"]
+[[probe.service]]
+id = "web"
+label = "Web"
+[[probe.service.node]]
+id = "slow"
+label = "Slow"
+mode = "script"
+scripts = ["sleep 0.8", "sleep 0.8; exit 2"]
+`)
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "data", journalName(1)), []byte("what the power left of it\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := startIn(t, dir, config, `serving the status page.*url=(\S+)`)
+	for range wrongTokens + 1 {
+		req, err := http.NewRequest("GET", r.url+"manager/announcements/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth("", "wrong")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.cfg"), []byte(config+"="), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.cmd.Process.Signal(syscall.SIGHUP)
+
+	// Beside it, what does not start, and what starts without its folder.
+	elsewhere := t.TempDir()
+	if err := os.WriteFile(filepath.Join(elsewhere, "data"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	without := startIn(t, elsewhere, strings.Replace(config, `"info"`, `"warn"`, 1), `(storage folder cannot be used)`)
+	said := without.logged()
+	taken := strings.Replace(config, "127.0.0.1:0", hostOf(r.url), 1)
+	for name, text := range map[string]string{"taken.cfg": strings.Replace(taken, "[probe]", "[storage]\npath = \"\"\n[probe]", 1), "second.cfg": config} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	vigil, err := buildVigil()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"taken.cfg", "second.cfg", "none.cfg"} {
+		cmd := exec.Command(vigil, "-c", file)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			t.Errorf("%s: it runs", file)
+		}
+		said += string(out)
+	}
+
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(readme), "\n## Troubleshooting\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(table, -1)
+	if len(rows) < 20 {
+		t.Errorf("%d log lines in the table", len(rows))
+	}
+	for _, row := range rows {
+		if file := madeElsewhere[row[1]]; file != "" {
+			if test, err := os.ReadFile(file); err != nil || !strings.Contains(string(test), row[1]) {
+				t.Errorf("%s does not read %q in the log (%v)", file, row[1], err)
+			}
+			continue
+		}
+		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(said+r.logged(), row[1]); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Errorf("the log never says %q:\n%s%s", row[1], said, r.logged())
+				break
+			}
+		}
+	}
+}
