@@ -7,15 +7,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// Nobody, without rights, in an own network that has no IPv6 and lets nobody
-// ping, is told in one line each what is missing and what to do.
-func TestPeerFirstHourOfNobody(t *testing.T) {
+// nobody is the user without rights.
+const nobody = 65534
+
+// nobodysFolder is a folder with the program in it that everybody may enter,
+// unlike those of tests.
+func nobodysFolder(t *testing.T) string {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("it takes root to become nobody")
 	}
@@ -27,35 +32,26 @@ func TestPeerFirstHourOfNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Test folders are closed to others, and /tmp is not.
 	dir, err := os.MkdirTemp("/tmp", "vigil")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	const nobody = 65534
-	write := func(name, text string, mode os.FileMode) {
-		t.Helper()
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
-			t.Fatal(err)
-		}
-	}
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(filepath.Join(dir, "closed"), 0o700); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "vigil"), program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	const page = "[branding]\npage_url = \"https://status.example.com/\"\n"
-	write("vigil", string(program), 0o755)
-	write("secret.cfg", page, 0o600)
-	write("closed/config.cfg", page, 0o644)
-	write("plain.cfg", page, 0o644)
-	write("six.cfg", "[server]\ninet = \"[::1]:8080\"\n"+page, 0o644)
-	write("low.cfg", "[server]\ninet = \"127.0.0.1:80\"\n"+page, 0o644)
-	write("storage.cfg", page+"[storage]\npath = \"closed/data\"\n", 0o644)
-	write("warn.cfg", "[server]\nlog_level = \"warn\"\n"+page, 0o644)
-	write("ping.cfg", page+`[[probe.service]]
+	return dir
+}
+
+const pingConfig = `
+[server]
+inet = "127.0.0.1:8080"
+[branding]
+page_url = "https://status.example.com/"
+[[probe.service]]
 id = "a"
 label = "A"
 [[probe.service.node]]
@@ -63,7 +59,30 @@ id = "b"
 label = "B"
 mode = "poll"
 replicas = ["icmp://127.0.0.1"]
-`, 0o644)
+`
+
+// Nobody, without rights, in an own network that has no IPv6 and lets nobody
+// ping, is told in one line each what is missing and what to do.
+func TestPeerFirstHourOfNobody(t *testing.T) {
+	dir := nobodysFolder(t)
+	write := func(name, text string, mode os.FileMode) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "closed"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	const page = "[branding]\npage_url = \"https://status.example.com/\"\n"
+	write("secret.cfg", page, 0o600)
+	write("closed/config.cfg", page, 0o644)
+	write("plain.cfg", page, 0o644)
+	write("six.cfg", "[server]\ninet = \"[::1]:8080\"\n"+page, 0o644)
+	write("low.cfg", "[server]\ninet = \"127.0.0.1:80\"\n"+page, 0o644)
+	write("storage.cfg", page+"[storage]\npath = \"closed/data\"\n", 0o644)
+	write("warn.cfg", "[server]\nlog_level = \"warn\"\n"+page, 0o644)
+	write("ping.cfg", pingConfig, 0o644)
 
 	const unreadable = ": cannot be read: permission denied; let the user that runs Vigil read it and enter its folder"
 	for _, tt := range []struct {
@@ -108,6 +127,42 @@ replicas = ["icmp://127.0.0.1"]
 			got := out.String()
 			if tt.code >= 0 && got != tt.want+"\n" || !strings.Contains(got, tt.want+"\n") {
 				t.Errorf("got\n%swant\n%s", got, tt.want)
+			}
+		})
+	}
+}
+
+// Each of the README's remedies lets nobody ping.
+func TestPeerPingsOfReadme(t *testing.T) {
+	installPeer(t, "iproute2", "libcap2-bin", "procps")
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, row, _ := strings.Cut(string(readme), "| `ICMP not permitted` |")
+	row, _, _ = strings.Cut(row, "\n")
+	remedies := regexp.MustCompile("`((?:sysctl|setcap) [^`]*)`").FindAllStringSubmatch(row, -1)
+	if len(remedies) != 2 {
+		t.Fatalf("remedies %q in %s", remedies, row)
+	}
+	for remedy, want := range map[string]string{":": "dead", remedies[0][1]: "healthy", remedies[1][1]: "healthy"} {
+		t.Run(remedy, func(t *testing.T) {
+			dir := nobodysFolder(t)
+			if err := os.WriteFile(filepath.Join(dir, "ping.cfg"), []byte(pingConfig), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, "unshare", "-n", "sh", "-ec", `
+				ip link set lo up
+				`+strings.ReplaceAll(remedy, "/usr/bin/vigil", "./vigil")+`
+				setpriv --reuid 65534 --regid 65534 --clear-groups ./vigil -c ping.cfg &
+				until ./vigil health -c ping.cfg | tee /dev/stderr | grep -q `+want+`; do sleep 0.1; done
+				kill $!
+				wait $!`)
+			cmd.Dir = dir
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
 			}
 		})
 	}
