@@ -91,7 +91,7 @@ func TestInconclusive(t *testing.T) {
 		t.Errorf("line down since %v, want for 10 min after %v", down.lineDown, p.begin)
 	}
 	for i, want := range []bool{true, true, false} {
-		if r := down.services[0].nodes[i].replicas[0]; r.doubt != want {
+		if r := down.services[0].nodes[i].replicas.at(0); r.doubt != want {
 			t.Errorf("replica %d in doubt: %v, want %v", i, r.doubt, want)
 		}
 	}
@@ -104,7 +104,7 @@ func TestInconclusive(t *testing.T) {
 	if got, want := statuses(up), "healthy healthy[healthy(healthy) healthy(healthy) healthy(healthy)]"; got != want || !up.checked || !up.lineDown.IsZero() {
 		t.Errorf("statuses %s (checked %v, line down %v)\nwant %s", got, up.checked, up.lineDown, want)
 	}
-	if r := up.services[0].nodes[0].replicas[0]; r.doubt {
+	if r := up.services[0].nodes[0].replicas.at(0); r.doubt {
 		t.Error("in doubt in spite of a good check")
 	}
 	wantPast(0, 20*m, 20*m)
@@ -127,7 +127,7 @@ func TestLineReload(t *testing.T) {
 
 	with := *conf
 	p.st.adopt(&with, p.now)
-	if snap := p.st.snapshot(p.now); snap.lineDown.IsZero() || !snap.services[0].nodes[0].replicas[0].doubt {
+	if snap := p.st.snapshot(p.now); snap.lineDown.IsZero() || !snap.services[0].nodes[0].replicas.at(0).doubt {
 		t.Errorf("forgot that the line is down (since %v)", snap.lineDown)
 	}
 	without := with

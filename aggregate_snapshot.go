@@ -1,6 +1,8 @@
 package main
 
 import (
+	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -33,8 +35,65 @@ type serviceView struct {
 type nodeView struct {
 	conf     *Node
 	status   status
-	replicas []*replicaView
+	replicas viewList
 	history  *nodeHistory // never nil in what the state publishes
+}
+
+// A viewList is the replicas of a node, in pages that are full but for the last
+// one: so a snapshot in which one of very many changed has a new page of its
+// own, and shares the others.
+type viewList [][]*replicaView
+
+const viewPage = 256
+
+// listViews returns the list of these.
+func listViews(views iter.Seq[*replicaView]) (l viewList) {
+	for v := range views {
+		if len(l) == 0 || len(l[len(l)-1]) == viewPage {
+			l = append(l, make([]*replicaView, 0, viewPage))
+		}
+		last := &l[len(l)-1]
+		*last = append(*last, v)
+	}
+	return l
+}
+
+func (l viewList) len() int {
+	if len(l) == 0 {
+		return 0
+	}
+	return (len(l)-1)*viewPage + len(l[len(l)-1])
+}
+
+func (l viewList) at(i int) *replicaView { return l[i/viewPage][i%viewPage] }
+
+// all yields the replicas with their places.
+func (l viewList) all() iter.Seq2[int, *replicaView] {
+	return func(yield func(int, *replicaView) bool) {
+		for k, page := range l {
+			for i, v := range page {
+				if !yield(k*viewPage+i, v) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// has reports whether some replica is as asked.
+func (l viewList) has(is func(*replicaView) bool) bool {
+	return slices.ContainsFunc(l, func(page []*replicaView) bool { return slices.ContainsFunc(page, is) })
+}
+
+// without returns the list without the replica at a place.
+func (l viewList) without(gone int) viewList {
+	return listViews(func(yield func(*replicaView) bool) {
+		for i, v := range l.all() {
+			if i != gone && !yield(v) {
+				return
+			}
+		}
+	})
 }
 
 // A replicaView is one replica of a snapshot.

@@ -25,9 +25,11 @@ type state struct {
 	announcements []announcement
 	history       history
 
-	dirty      bool         // there is something to publish
-	dirtyNodes []*nodeState // those that changed since the last snapshot
-	last       *snapshot
+	dirty         bool            // there is something to publish
+	dirtyServices []*serviceState // those that changed since the last snapshot
+	dirtyNodes    []*nodeState
+	views         []*serviceView // as last published; never changed in place
+	last          *snapshot
 
 	ledger *ledger // what is to survive; nil: nothing is
 }
@@ -36,7 +38,7 @@ type serviceState struct {
 	conf  *Service
 	nodes []*nodeState
 	tally tally
-	view  *serviceView
+	index int // in state.services
 	dirty bool
 }
 
@@ -52,7 +54,7 @@ type nodeState struct {
 
 	view    *nodeView
 	dirty   bool
-	views   []*replicaView  // by index, as last published; never changed in place
+	views   viewList        // by index, as last published; never changed in place
 	changed []*replicaState // since then
 }
 
@@ -124,14 +126,16 @@ func (st *state) take(conf *Config, now time.Time) {
 		old[ns.key()] = ns
 	}
 	st.conf = conf
-	st.services, st.own, st.dirtyNodes = nil, nil, nil
+	st.services, st.own = nil, nil
+	st.dirtyServices, st.dirtyNodes, st.views = nil, nil, nil
 	st.nodes = make(map[*Node]*nodeState)
 	st.tally, st.waiting = tally{}, 0
 	st.alerter.conf, st.alerter.page = conf.Alerting, notifyPage(conf)
-	for _, service := range conf.Services {
-		ss := &serviceState{conf: service, dirty: true}
-		for i, node := range service.Nodes {
-			ns := &nodeState{conf: node, service: ss, index: i}
+	for i, service := range conf.Services {
+		ss := &serviceState{conf: service, index: i, dirty: true}
+		st.dirtyServices = append(st.dirtyServices, ss)
+		for k, node := range service.Nodes {
+			ns := &nodeState{conf: node, service: ss, index: k}
 			ss.nodes = append(ss.nodes, ns)
 			st.nodes[node] = ns
 			st.touch(ns)
@@ -220,8 +224,8 @@ func (st *state) dropReplica(r *replicaState, now time.Time) {
 	for i, later := range ns.replicas[r.index:] {
 		later.index = r.index + i
 	}
-	if r.index < len(ns.views) {
-		ns.views = slices.Concat(ns.views[:r.index], ns.views[r.index+1:])
+	if r.index < ns.views.len() {
+		ns.views = ns.views.without(r.index)
 	}
 	if r.changed {
 		ns.changed = slices.DeleteFunc(ns.changed, func(other *replicaState) bool { return other == r })
@@ -290,8 +294,12 @@ func (st *state) allNodes() iter.Seq[*nodeState] {
 func (st *state) touch(ns *nodeState) {
 	st.dirty = true
 	if !ns.dirty {
-		ns.dirty, ns.service.dirty = true, true
+		ns.dirty = true
 		st.dirtyNodes = append(st.dirtyNodes, ns)
+		if ss := ns.service; !ss.dirty {
+			ss.dirty = true
+			st.dirtyServices = append(st.dirtyServices, ss)
+		}
 	}
 }
 
@@ -372,13 +380,12 @@ func (st *state) snapshot(now time.Time) *snapshot {
 	}
 	st.dirtyNodes = st.dirtyNodes[:0]
 	services := make([]*serviceView, len(st.services))
-	for i, ss := range st.services {
-		if ss.dirty {
-			ss.view = ss.show()
-			ss.dirty = false
-		}
-		services[i] = ss.view
+	copy(services, st.views)
+	for _, ss := range st.dirtyServices {
+		services[ss.index] = ss.show()
+		ss.dirty = false
 	}
+	st.dirtyServices, st.views = st.dirtyServices[:0], services
 	snap := &snapshot{
 		conf:          st.conf,
 		at:            now,
@@ -410,10 +417,18 @@ func (ss *serviceState) show() *serviceView {
 // does among few.
 func (ns *nodeState) show() *nodeView {
 	if len(ns.changed) > 0 {
-		views := make([]*replicaView, len(ns.replicas))
+		count := len(ns.replicas)
+		views := make(viewList, (count+viewPage-1)/viewPage)
 		copy(views, ns.views)
+		fresh := make([]bool, len(views)) // pages that nobody else has
 		for _, r := range ns.changed {
-			views[r.index] = r.show()
+			k := r.index / viewPage
+			if !fresh[k] {
+				page := make([]*replicaView, min(viewPage, count-k*viewPage))
+				copy(page, views[k])
+				views[k], fresh[k] = page, true
+			}
+			views[k][r.index%viewPage] = r.show()
 			r.changed = false
 		}
 		clear(ns.changed)

@@ -74,7 +74,7 @@ func (s *snapshot) records() iter.Seq[record] {
 		}
 		for _, service := range s.services {
 			for _, node := range service.nodes {
-				for _, r := range node.replicas {
+				for _, r := range node.replicas.all() {
 					if r.checked && !yield(r.record(replicaName{service.conf.ID, node.conf.ID, r.id})) {
 						return
 					}

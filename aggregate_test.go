@@ -26,7 +26,7 @@ func statuses(s *snapshot) string {
 				out += " "
 			}
 			out += node.status.String() + "("
-			for k, r := range node.replicas {
+			for k, r := range node.replicas.all() {
 				if k > 0 {
 					out += " "
 				}
@@ -67,12 +67,12 @@ func TestSnapshot(t *testing.T) {
 	if third.services[0].nodes[0] != second.services[0].nodes[0] {
 		t.Error("a node that did not change was copied")
 	}
-	if r := third.services[0].nodes[2].replicas[0]; !r.since.Equal(p.now) {
+	if r := third.services[0].nodes[2].replicas.at(0); !r.since.Equal(p.now) {
 		t.Errorf("since %v, want %v", r.since, p.now)
 	}
 	p.at(time.Minute, "c=dead")
 	fourth := p.st.snapshot(p.now)
-	if r := fourth.services[0].nodes[2].replicas[0]; !r.since.Equal(p.begin.Add(2 * time.Second)) {
+	if r := fourth.services[0].nodes[2].replicas.at(0); !r.since.Equal(p.begin.Add(2 * time.Second)) {
 		t.Errorf("since %v, want when it died", r.since)
 	}
 }
@@ -96,7 +96,7 @@ func TestSnapshotShares(t *testing.T) {
 	shown := func(s *snapshot) string {
 		out := ""
 		for _, nv := range s.services[0].nodes {
-			for _, r := range nv.replicas {
+			for _, r := range nv.replicas.all() {
 				out += fmt.Sprintln(nv.conf.ID, *r)
 			}
 		}
@@ -389,4 +389,57 @@ func crowd(n int, m mode) *Config {
 		s.Nodes = append(s.Nodes, node)
 	}
 	return conf
+}
+
+// A node of several pages shows each replica in its place, whatever changes,
+// and leaves what was published before as it was.
+func TestSnapshotPages(t *testing.T) {
+	node := &Node{ID: "node", Mode: modePush}
+	now := time.Now()
+	st := newState(&Config{Services: []*Service{{ID: "service", Nodes: []*Node{node}}, {ID: "empty"}}}, now)
+	ns := st.services[0].nodes[0]
+	rnd := rand.New(rand.NewPCG(3, 4))
+	text := func(v *snapshot) string {
+		var b strings.Builder
+		for i, r := range v.services[0].nodes[0].replicas.all() {
+			fmt.Fprintf(&b, "%d %s %s\n", i, r.id, r.status)
+		}
+		return b.String()
+	}
+	last := st.snapshot(now)
+	shown := text(last)
+	for step := range 400 {
+		switch n := len(ns.replicas); {
+		case step < 100 || n == 0:
+			for i := range rnd.IntN(30) {
+				st.addReplica(ns, fmt.Sprintf("%d-%d", step, i))
+			}
+		case step%3 == 0:
+			st.dropReplica(ns.replicas[rnd.IntN(n)], now)
+		case step%50 == 1:
+			for _, r := range slices.Backward(slices.Clone(ns.replicas[n/4:])) {
+				st.dropReplica(r, now)
+			}
+		default:
+			for range rnd.IntN(5) {
+				st.set(ns.replicas[rnd.IntN(n)], status(rnd.IntN(3)), "", now)
+			}
+		}
+		next := st.snapshot(now)
+		var want strings.Builder
+		for i, r := range ns.replicas {
+			fmt.Fprintf(&want, "%d %s %s\n", i, r.id, r.status)
+			if at := next.services[0].nodes[0].replicas.at(i); at.id != r.id {
+				t.Fatalf("step %d: %s at %d, want %s", step, at.id, i, r.id)
+			}
+		}
+		views := next.services[0].nodes[0].replicas
+		if got := text(next); got != want.String() || views.len() != len(ns.replicas) || next.services[1] == nil {
+			t.Fatalf("step %d: %d replicas shown, there are %d", step, views.len(), len(ns.replicas))
+		}
+		if text(last) != shown {
+			t.Fatalf("step %d changed an older snapshot", step)
+		}
+		last, shown = next, text(next)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/pprof"
 	"strconv"
 	"time"
@@ -90,12 +91,15 @@ func (d *debugServer) profile(w http.ResponseWriter, r *http.Request) {
 }
 
 // lookup answers with any other profile: that of the heap, of goroutines, ...
-// With debug=1 it is text for people.
+// With debug=1 it is text for people, with gc=1 the heap is collected first.
 func (d *debugServer) lookup(w http.ResponseWriter, r *http.Request) {
 	p := pprof.Lookup(r.PathValue("name"))
 	if p == nil {
 		http.NotFound(w, r)
 		return
+	}
+	if gc, _ := strconv.Atoi(r.FormValue("gc")); gc > 0 && p.Name() == "heap" {
+		runtime.GC()
 	}
 	debug, _ := strconv.Atoi(r.FormValue("debug"))
 	if debug == 0 {

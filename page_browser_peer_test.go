@@ -132,12 +132,15 @@ func laterSample(s *snapshot) *snapshot {
 		for _, nv := range sv.nodes {
 			n := *nv
 			n.status = changed.status
-			n.replicas = nil
-			for _, r := range nv.replicas {
-				better := *r
-				better.status = min(r.status, n.status)
-				n.replicas = append(n.replicas, &better)
-			}
+			n.replicas = listViews(func(yield func(*replicaView) bool) {
+				for _, r := range nv.replicas.all() {
+					better := *r
+					better.status = min(r.status, n.status)
+					if !yield(&better) {
+						return
+					}
+				}
+			})
 			changed.nodes = append(changed.nodes, &n)
 		}
 		next.services[i] = &changed

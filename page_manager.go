@@ -181,7 +181,7 @@ func (m *manager) alerts(http.ResponseWriter, *http.Request) (any, error) {
 			if node.status == healthy {
 				continue
 			}
-			for _, r := range node.replicas {
+			for _, r := range node.replicas.all() {
 				if r.status == healthy {
 					continue
 				}

@@ -100,7 +100,7 @@ func (x *metricText) monitored(snap *snapshot) {
 		for _, nv := range sv.nodes {
 			var n tally
 			unchecked := 0
-			for _, r := range nv.replicas {
+			for _, r := range nv.replicas.all() {
 				if r.state() == statePending {
 					unchecked++
 				} else {

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"html"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +17,7 @@ const (
 // state is what the page shows for the node.
 func (nv *nodeView) state() string {
 	known := func(r *replicaView) bool { return r.state() != statePending }
-	if nv.status != healthy || slices.ContainsFunc(nv.replicas, known) {
+	if nv.status != healthy || nv.replicas.has(known) {
 		return nv.status.String()
 	}
 	return statePending
@@ -43,16 +42,16 @@ func (v view) setNode(sv *serviceView, nv *nodeView, past view, zone *time.Locat
 	state := nv.state()
 	word, note, counts := stateWord(state), "", ""
 	switch {
-	case len(nv.replicas) > maxSquares:
+	case nv.replicas.len() > maxSquares:
 		counts = countStates(nv.replicas)
-	case len(nv.replicas) > 0:
+	case nv.replicas.len() > 0:
 	case nv.conf.Mode == modePush || nv.conf.Mode == modeLocal:
 		word, note = "no reports yet", "Waiting for the first report."
 	default:
 		word, note = "nothing to check", "There is nothing to check."
 	}
 	shown := 0
-	for i, r := range nv.replicas {
+	for i, r := range nv.replicas.all() {
 		if counts != "" && (r.state() == stateHealthy || shown == maxSquares) {
 			continue
 		}
@@ -73,9 +72,9 @@ func (v view) setNode(sv *serviceView, nv *nodeView, past view, zone *time.Locat
 }
 
 // countStates returns "1,204 healthy, 3 dead".
-func countStates(replicas []*replicaView) string {
+func countStates(replicas viewList) string {
 	n := make(map[string]int)
-	for _, r := range replicas {
+	for _, r := range replicas.all() {
 		n[r.state()]++
 	}
 	var parts []string

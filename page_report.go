@@ -40,9 +40,9 @@ func newReport(s *snapshot) report {
 	for i, sv := range s.services {
 		nodes := make([]reportNode, len(sv.nodes))
 		for j, nv := range sv.nodes {
-			replicas := make([]string, len(nv.replicas))
-			for k := range nv.replicas {
-				replicas[k] = nv.replicas[k].status.String()
+			replicas := make([]string, nv.replicas.len())
+			for k, r := range nv.replicas.all() {
+				replicas[k] = r.status.String()
 			}
 			nodes[j] = reportNode{nv.conf.Label, nv.status.String(), replicas}
 		}

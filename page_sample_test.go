@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 )
@@ -45,7 +46,7 @@ func (s sampler) service(label string, nodes ...*nodeView) sampler {
 
 // node builds a node whose status follows from its replicas'.
 func node(label string, m mode, replicas ...*replicaView) *nodeView {
-	nv := &nodeView{conf: &Node{ID: "id-" + label, Label: label, Mode: m}, replicas: replicas}
+	nv := &nodeView{conf: &Node{ID: "id-" + label, Label: label, Mode: m}, replicas: listViews(slices.Values(replicas))}
 	for _, r := range replicas {
 		nv.status = max(nv.status, r.status)
 	}
@@ -239,7 +240,7 @@ func mixedCrowdSample() *snapshot {
 	ill := func(service, node int, to status, ago time.Duration) {
 		sv := s.services[service]
 		nv := sv.nodes[node]
-		r := nv.replicas[len(nv.replicas)-1]
+		r := nv.replicas.at(nv.replicas.len() - 1)
 		r.status, r.since = to, sampleTime.Add(-ago)
 		nv.status = max(nv.status, to)
 		sv.status = max(sv.status, to)

@@ -83,7 +83,7 @@ func newPageView(st *site, s *snapshot) view {
 	for _, sv := range s.services {
 		for _, nv := range sv.nodes {
 			watched = watched || nv.history.started()
-			stale = stale || slices.ContainsFunc(nv.replicas, func(r *replicaView) bool { return r.stale })
+			stale = stale || nv.replicas.has(func(r *replicaView) bool { return r.stale })
 		}
 	}
 	v["Announcements"] = news // newest first
@@ -205,7 +205,7 @@ func newAffectedView(sv *serviceView, s *snapshot) view {
 		if bad++; bad <= maxNamedOf && len(sv.nodes) > 1 {
 			nodes = append(nodes, view{"Comma": bad > 1, "Label": steady(nv.conf.Label)})
 		}
-		for _, r := range nv.replicas {
+		for _, r := range nv.replicas.all() {
 			if r.status == sv.status {
 				earlier(r.since)
 			}
@@ -260,7 +260,7 @@ func (sv *serviceView) state() string {
 // waits reports whether some replica waits for its first check.
 func (sv *serviceView) waits() bool {
 	return slices.ContainsFunc(sv.nodes, func(nv *nodeView) bool {
-		return slices.ContainsFunc(nv.replicas, func(r *replicaView) bool { return r.state() == statePending })
+		return nv.replicas.has(func(r *replicaView) bool { return r.state() == statePending })
 	})
 }
 

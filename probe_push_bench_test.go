@@ -111,7 +111,7 @@ func TestReportedMemory(t *testing.T) {
 	brd := newBoard(st.snapshot(now))
 	used := (live() - before) >> 20
 	t.Logf("%d MiB", used)
-	if n := len(brd.load().services[0].nodes[1].replicas); n != count || used > 65 {
+	if n := brd.load().services[0].nodes[1].replicas.len(); n != count || used > 65 {
 		t.Errorf("%d replicas take %d MiB", n, used)
 	}
 	runtime.KeepAlive(st)

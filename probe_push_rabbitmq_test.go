@@ -156,9 +156,9 @@ func TestQueueAnswers(t *testing.T) {
 		}
 		shown := ""
 		rig.until(t, step.answer[:min(60, len(step.answer))], func(s *snapshot) bool {
-			r := s.services[1].nodes[0].replicas
-			if len(r) == 1 {
-				shown = fmt.Sprintf("%s %+v %s", r[0].status, *r[0].load, r[0].reason)
+			if all := s.services[1].nodes[0].replicas; all.len() == 1 {
+				r := all.at(0)
+				shown = fmt.Sprintf("%s %+v %s", r.status, *r.load, r.reason)
 			}
 			return !at.asking.Load() && shown == step.want
 		})
@@ -210,7 +210,7 @@ func TestQueueAskedOnceAtATime(t *testing.T) {
 	}
 	close(release)
 	s := rig.until(t, "the queue", func(s *snapshot) bool { return s.services[1].nodes[0].status == sick })
-	for _, r := range s.services[1].nodes[0].replicas {
+	for _, r := range s.services[1].nodes[0].replicas.all() {
 		if r.status != sick || r.load.unacked != 3 {
 			t.Fatalf("%s is %s with %+v", r.id, r.status, r.load)
 		}

@@ -65,10 +65,10 @@ func TestReporterAPI(t *testing.T) {
 	// What was accepted is where it belongs.
 	s := rig.until(t, "replicas of both c d and c+d", func(s *snapshot) bool {
 		nodes := s.services[1].nodes
-		return len(nodes[2].replicas) == 1 && len(nodes[3].replicas) == 1
+		return nodes[2].replicas.len() == 1 && nodes[3].replicas.len() == 1
 	})
 	for i, want := range []string{"r1", "r1", "plus", "space"} {
-		if got := s.services[1].nodes[i].replicas; len(got) != 1 || got[0].id != want {
+		if got := s.services[1].nodes[i].replicas; got.len() != 1 || got.at(0).id != want {
 			t.Errorf("node %d: %v, want %s", i, got, want)
 		}
 	}
@@ -253,7 +253,7 @@ func TestReportedReplicas(t *testing.T) {
 	p := newPlay(conf)
 	show := func(node int) string {
 		var out []string
-		for _, r := range p.st.snapshot(p.now).services[0].nodes[node].replicas {
+		for _, r := range p.st.snapshot(p.now).services[0].nodes[node].replicas.all() {
 			out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s", r.id, r.status, r.reason)))
 		}
 		return strings.Join(out, ", ")
@@ -331,7 +331,7 @@ func TestReportedReplicas(t *testing.T) {
 		t.Errorf("with another queue: %s %s", got.status, got.reason)
 	}
 	at(300*time.Second, &queueReport{push, drained})
-	view := p.st.snapshot(p.now).services[0].nodes[1].replicas[3]
+	view := p.st.snapshot(p.now).services[0].nodes[1].replicas.at(3)
 	if want := (replicaLoad{queue: true}); *view.load != want {
 		t.Errorf("load %+v, want %+v", *view.load, want)
 	}
@@ -344,7 +344,7 @@ func TestTooManyReplicas(t *testing.T) {
 	for i := range maxReported {
 		rig.events <- &loadReport{push, parsedReport{replica: fmt.Sprint(i), interval: time.Minute, load: &replicaLoad{}}, nil}
 	}
-	rig.until(t, "all have arrived", func(s *snapshot) bool { return len(s.services[0].nodes[1].replicas) == maxReported })
+	rig.until(t, "all have arrived", func(s *snapshot) bool { return s.services[0].nodes[1].replicas.len() == maxReported })
 	const tok = "tok/en+secret"
 	full := fault("150000 replicas report already, no more are taken: flush some")
 	rig.table(t, []apiRow{
@@ -380,10 +380,10 @@ func TestReporterConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 	want := clients * (each - 10)
-	s := rig.until(t, "all reports arrived", func(s *snapshot) bool { return len(s.services[0].nodes[1].replicas) == want })
+	s := rig.until(t, "all reports arrived", func(s *snapshot) bool { return s.services[0].nodes[1].replicas.len() == want })
 	ill := 0
 	var ids []string
-	for _, r := range s.services[0].nodes[1].replicas {
+	for _, r := range s.services[0].nodes[1].replicas.all() {
 		if r.status == sick {
 			ill++
 		}
