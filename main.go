@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 )
 
 // Exit codes.
@@ -107,4 +109,18 @@ func configFlag(fs *flag.FlagSet) *string {
 	path := fs.String("c", "", "")
 	fs.StringVar(path, "config", "", "")
 	return path
+}
+
+// heedSignals returns a context that ends with the first SIGINT or SIGTERM; a
+// second one kills. Each SIGHUP, but for those that come while one waits, is
+// in hangup. Whoever calls it calls stop.
+func heedSignals(parent context.Context) (ctx context.Context, hangup <-chan os.Signal, stop func()) {
+	ctx, end := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, end)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	return ctx, hangups, func() {
+		signal.Stop(hangups)
+		end()
+	}
 }

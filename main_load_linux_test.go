@@ -59,35 +59,12 @@ func newUnderLoad(t *testing.T) *underLoad {
 		}
 	}()
 	t.Cleanup(func() { target.Close() })
-	u.running = startVigil(t, fmt.Sprintf(`
-[server]
-log_level = "info"
-inet = "127.0.0.1:0"
-reporter_token = "right"
-[branding]
-page_url = "http://127.0.0.1/"
-[metrics]
-poll_interval = 1
-poll_retry = 1
-poll_retry_wait = 100
-push_delay_dead = 300
-[notify.webhook]
-hook_url = "%s/"
-[storage]
-path = ""
-[[probe.service]]
-id = "web"
-label = "Web"
-[[probe.service.node]]
-id = "target"
-label = "Target"
-mode = "poll"
-replicas = ["tcp://%s"]
-[[probe.service.node]]
-id = "jobs"
-label = "Jobs"
-mode = "push"
-`, u.hook.URL, target.Addr()))
+	u.running = startVigil(t, testPlan{
+		hook: u.hook, inMemory: true,
+		server:  "reporter_token = \"right\"",
+		metrics: "poll_retry_wait = 100\npush_delay_dead = 300",
+		nodes:   polledNode("target", "Target", "tcp://"+target.Addr().String()) + pushedNode("jobs", "Jobs"),
+	}.String())
 	page, err := url.Parse(u.url)
 	if err != nil {
 		t.Fatal(err)

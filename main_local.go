@@ -7,9 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -72,12 +70,8 @@ const resultBuffer = 64
 // run checks and reports until SIGINT or SIGTERM comes or ctx ends, which is
 // no error. A second signal kills.
 func (l *localHost) run(ctx context.Context) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, hangup, stop := heedSignals(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop)
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 
 	conf, err := l.load()
 	if err != nil {

@@ -30,47 +30,18 @@ func reloadRounds(t *testing.T, rounds int) {
 	go accept(target, func(conn net.Conn) { conn.Close() })
 	address := freeAddress(t)
 	config := func(round int) string {
-		more := ""
+		nodes := polledNode("up", "Up", "tcp://"+target.Addr().String()) +
+			polledNode("down", "Down", "tcp://127.0.0.1:9") + pushedNode("app", "App")
 		if round%2 == 1 {
-			more = fmt.Sprintf("[[probe.service.node]]\nid = \"more\"\nlabel = \"More\"\nmode = \"poll\"\nreplicas = [\"tcp://%s\"]\n", target.Addr())
+			nodes += polledNode("more", "More", "tcp://"+target.Addr().String())
 		}
-		return fmt.Sprintf(`
-[server]
-log_level = "info"
-inet = %q
-manager_token = "manager"
-reporter_token = "reporter"
-[branding]
-page_title = "Round %d"
-page_url = "https://status.example.com/"
-[metrics]
-poll_interval = 1
-poll_retry = 1
-poll_retry_wait = 20
-poll_parallelism = %d
-[notify]
-startup_notification = false
-[notify.webhook]
-hook_url = %q
-[probe]
-[[probe.service]]
-id = "web"
-label = "Web"
-[[probe.service.node]]
-id = "up"
-label = "Up"
-mode = "poll"
-replicas = ["tcp://%s"]
-[[probe.service.node]]
-id = "down"
-label = "Down"
-mode = "poll"
-replicas = ["tcp://127.0.0.1:9"]
-[[probe.service.node]]
-id = "app"
-label = "App"
-mode = "push"
-%s`, address, round, 4+round%3, hook.URL, target.Addr(), more)
+		return testPlan{
+			inet: address, title: fmt.Sprintf("Round %d", round), hook: hook,
+			server:  "manager_token = \"manager\"\nreporter_token = \"reporter\"",
+			metrics: fmt.Sprintf("poll_retry_wait = 20\npoll_parallelism = %d", 4+round%3),
+			notify:  "startup_notification = false",
+			nodes:   nodes,
+		}.String()
 	}
 	r := startVigil(t, config(0))
 	hook.next(t, "changed", "dead")

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"bufio"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -32,35 +32,13 @@ func (r *running) reload(config, text string) {
 func TestReload(t *testing.T) {
 	hook := newHook(t)
 	config := func(inet, label, nodes string) string {
-		return fmt.Sprintf(`
-[server]
-log_level = "info"
-inet = %q
-reporter_token = "secret"
-[branding]
-page_url = "https://status.example.com/"
-[metrics]
-poll_interval = 1
-poll_retry = 1
-poll_retry_wait = 50
-[notify]
-startup_notification = false
-[notify.webhook]
-hook_url = %q
-[probe]
-[[probe.service]]
-id = "web"
-label = %q
-[[probe.service.node]]
-id = "gone"
-label = "Nobody there"
-mode = "poll"
-replicas = ["tcp://%s"]
-[[probe.service.node]]
-id = "app"
-label = "App"
-mode = "push"
-%s`, inet, hook.URL, label, "127.0.0.1:9", nodes)
+		return testPlan{
+			inet: inet, label: label, hook: hook,
+			server:  "manager_token = \"manager\"\nreporter_token = \"secret\"",
+			metrics: "poll_retry_wait = 50",
+			notify:  "startup_notification = false",
+			nodes:   polledNode("gone", "Nobody there", "tcp://127.0.0.1:9") + pushedNode("app", "App") + nodes,
+		}.String()
 	}
 	address := freeAddress(t)
 	r := startVigil(t, config(address, "Before", ""))
@@ -82,17 +60,28 @@ mode = "push"
 		t.Fatalf("report answered %d", code)
 	}
 
+	const told = `vigil_deliveries_total{channel="webhook",result="delivered"} 1`
+	for deadline := time.Now().Add(10 * time.Second); deliveries(t, r.url) != told; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("deliveries: %s, want %s", deliveries(t, r.url), told)
+		}
+	}
+
 	r.reload(config(address, "Broken", "[[probe.service.node]]\nid = \"app\"\n"), "config not reloaded")
 	if s := r.get(""); !strings.Contains(s, "Before") {
 		t.Error("a config with faults changed the page")
 	}
-	r.reload(config(address, "After", "[[probe.service.node]]\nid = \"more\"\nlabel = \"More\"\nmode = \"push\"\n"), "added=web:more")
+	r.reload(config(address, "After", pushedNode("more", "More")), "added=web:more")
 	r.waitFor("", "the new page", func(s string) bool { return strings.Contains(s, "After") && strings.Contains(s, "More") })
 	if code := report("more"); code != 200 {
 		t.Errorf("report for the new node answered %d", code)
 	}
 	if s := r.get("status/report"); !strings.Contains(s, `"name":"Nobody there","status":"dead"`) || !strings.Contains(s, `"replicas":["healthy"]`) {
 		t.Errorf("statuses were forgotten: %s", s)
+	}
+
+	if got := deliveries(t, r.url); got != told {
+		t.Errorf("deliveries after a reload: %s, before it: %s", got, told)
 	}
 
 	// A busy address is refused, another one is taken over to.
@@ -117,6 +106,27 @@ mode = "push"
 	default:
 	}
 	r.stop(syscall.SIGTERM)
+}
+
+// deliveries is how many notifications the hook has, as the metrics tell it.
+func deliveries(t *testing.T, base string) string {
+	t.Helper()
+	req, err := http.NewRequest("GET", base+"metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth("", "manager")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), `vigil_deliveries_total{channel="webhook",result="delivered"}`) {
+			return lines.Text()
+		}
+	}
+	return ""
 }
 
 func TestChanges(t *testing.T) {

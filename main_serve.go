@@ -10,8 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -59,12 +57,8 @@ type host struct {
 // run loads the config, opens the listener and serves until SIGINT or SIGTERM
 // comes or ctx ends, which is no error. A second signal kills.
 func (h *host) run(ctx context.Context) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, hangup, stop := heedSignals(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop)
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 
 	conf, err := h.load()
 	if err != nil {

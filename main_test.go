@@ -237,64 +237,16 @@ func TestEndToEnd(t *testing.T) {
 	// then it is left out here (the probe's own tests cover that case).
 	icmp := ""
 	if icmpPermitted(t) {
-		icmp = `
-[[probe.service.node]]
-id = "icmp"
-label = "Loopback"
-mode = "poll"
-replicas = ["icmp://127.0.0.1"]
-`
+		icmp = polledNode("icmp", "Loopback", "icmp://127.0.0.1")
 	}
-	config := fmt.Sprintf(`
-[server]
-log_level = "info"
-inet = "127.0.0.1:0"
-
-[branding]
-page_title = "Example Status"
-page_url = "https://status.example.com/"
-
-[metrics]
-poll_interval = 1
-poll_retry = 1
-poll_retry_wait = 200
-script_interval = 1
-
-[storage]
-path = ""
-
-[notify]
-reminder_interval = 2
-
-[notify.webhook]
-hook_url = "%s"
-
-[probe]
-[[probe.service]]
-id = "web"
-label = "Web"
-
-[[probe.service.node]]
-id = "http"
-label = "Front end"
-mode = "poll"
-replicas = ["%s/"]
-
-[[probe.service.node]]
-id = "tcp"
-label = "Socket"
-mode = "poll"
-replicas = ["tcp://%s"]
-
-[[probe.service.node]]
-id = "script"
-label = "Disk"
-mode = "script"
-scripts = ['''
-exit 0
-''']
-%s`, hook.URL, target.URL, tcp.Addr(), icmp)
-	r := startVigil(t, config)
+	r := startVigil(t, testPlan{
+		hook: hook, inMemory: true,
+		metrics: "poll_retry_wait = 200\nscript_interval = 1",
+		notify:  "reminder_interval = 2",
+		nodes: polledNode("http", "Front end", target.URL+"/") +
+			polledNode("tcp", "Socket", "tcp://"+tcp.Addr().String()) +
+			planNode("script", "Disk", "script", `scripts = ["exit 0"]`) + icmp,
+	}.String())
 
 	call := hook.next(t, "startup", "healthy")
 	if len(call.Replicas) != 0 || call.Page.Title != "Example Status" || call.Page.URL != "https://status.example.com/" {
