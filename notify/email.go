@@ -18,6 +18,18 @@ import (
 	"unicode/utf8"
 )
 
+// Email is one message per recipient over SMTP.
+type Email struct {
+	To            []string
+	From          string
+	Host          string
+	Port          int
+	Username      string
+	Password      Secret
+	Encrypt       bool // STARTTLS is required, not only used when offered
+	RemindersOnly bool
+}
+
 // An emailNotifier sends one message to one address over SMTP.
 type emailNotifier struct {
 	cfg  Email

@@ -6,6 +6,13 @@ import (
 	"unicode/utf8"
 )
 
+// Gotify is a self-hosted push server.
+type Gotify struct {
+	AppURL        string
+	AppToken      Secret
+	RemindersOnly bool
+}
+
 // Gotify takes messages of any size; its apps on phones do not show them well.
 // Priorities from 8 on ring loud, those from 4 on make a sound.
 const (

@@ -8,6 +8,14 @@ import (
 	"time"
 )
 
+// Matrix is a message to a room.
+type Matrix struct {
+	HomeserverURL string
+	AccessToken   Secret
+	RoomID        string
+	RemindersOnly bool
+}
+
 // matrixLimit is how many bytes plain and formatted body have each, so that
 // both together stay under the 65,536 of an event.
 // https://spec.matrix.org/latest/client-server-api/#size-limits

@@ -10,6 +10,14 @@ import (
 	"unicode/utf8"
 )
 
+// Pushover is one push message per user key.
+type Pushover struct {
+	AppToken      Secret
+	UserKeys      []Secret
+	APIURL        string // default "https://api.pushover.net"
+	RemindersOnly bool
+}
+
 // Limits in characters and manners: https://pushover.net/api#limits and
 // https://pushover.net/api#friendly.
 const (

@@ -8,6 +8,13 @@ import (
 	"unicode/utf8"
 )
 
+// Slack is an incoming webhook.
+type Slack struct {
+	HookURL        Secret
+	MentionChannel bool
+	RemindersOnly  bool
+}
+
 // slackFieldLimit is how many characters one field holds; Slack cuts whole
 // messages at 40,000.
 const slackFieldLimit = 3000

@@ -11,6 +11,15 @@ import (
 	"unicode/utf16"
 )
 
+// Telegram is a bot that posts to a chat.
+type Telegram struct {
+	BotToken        Secret
+	ChatID          string // a number, negative for groups, or "@name"
+	MessageThreadID int64  // 0: none
+	APIURL          string // default "https://api.telegram.org"
+	RemindersOnly   bool
+}
+
 const (
 	telegramURL = "https://api.telegram.org"
 

@@ -9,6 +9,17 @@ import (
 	"unicode/utf8"
 )
 
+// Twilio is one text message per number.
+type Twilio struct {
+	To            []string
+	ServiceSID    string // of the messaging service that sends, or ""
+	From          string // the number that sends, where no service does
+	AccountSID    string
+	AuthToken     Secret
+	APIURL        string // default "https://api.twilio.com"
+	RemindersOnly bool
+}
+
 const (
 	twilioURL = "https://api.twilio.com"
 

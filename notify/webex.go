@@ -6,6 +6,14 @@ import (
 	"time"
 )
 
+// Webex is a bot that posts to a room.
+type Webex struct {
+	EndpointURL   string
+	Token         Secret
+	RoomID        string
+	RemindersOnly bool
+}
+
 // webexLimit is how many bytes a text has.
 // https://developer.webex.com/docs/api/v1/messages/create-a-message
 const webexLimit = 7439

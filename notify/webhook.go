@@ -5,6 +5,12 @@ import (
 	"time"
 )
 
+// Webhook is the alert as JSON, for everything else.
+type Webhook struct {
+	HookURL       Secret
+	RemindersOnly bool
+}
+
 // webhookPayload is the alert as JSON. The fields up to Page are the seed's
 // and never change; the others may grow in number.
 type webhookPayload struct {

@@ -13,6 +13,14 @@ import (
 	"time"
 )
 
+// XMPP is a chat message from one account to another.
+type XMPP struct {
+	To            string
+	From          string
+	Password      Secret
+	RemindersOnly bool
+}
+
 // maxXMPPBody is how many bytes of text one message carries. Servers close the
 // stream at 256 KiB and slow down long before.
 const maxXMPPBody = 10_000

@@ -10,6 +10,15 @@ import (
 	"unicode/utf8"
 )
 
+// Zulip is a bot that posts to a channel.
+type Zulip struct {
+	BotEmail      string
+	BotAPIKey     Secret
+	Channel       string
+	APIURL        string // with or without the trailing slash
+	RemindersOnly bool
+}
+
 // zulipLimit is how many characters a message has; the server cuts what is
 // longer, and with it the link. https://zulip.com/api/send-message
 const zulipLimit = 10000
