@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -199,17 +200,89 @@ func matches(got, want string) bool {
 	return regexp.MustCompile(`(?s)^` + pattern + `$`).MatchString(got)
 }
 
-// What the documents point to is there.
+// What the documents point to is there: files, headings, commands with their
+// flags, and keys of the config.
 func TestDocumentsPointToWhatIsThere(t *testing.T) {
-	for _, document := range documents {
-		text, err := os.ReadFile(document)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`).FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(document), link[1])); err != nil {
-				t.Errorf("%s: %v", document, err)
+	full, err := readDocument(strings.NewReader(read(t, "testdata/config/full.cfg")), "full.cfg", fullEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent, err := readDocument(strings.NewReader(read(t, "testdata/config/local.cfg")), "local.cfg", fullEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	usage := make(map[string]string)
+	for _, u := range usages {
+		usage[u.name] = u.text
+	}
+	links := regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`)
+	commands := regexp.MustCompile("`vigil((?: [^`]*)?)`")
+	keys := regexp.MustCompile("`((?:server|assets|branding|metrics|plugins|notify|storage|probe|report)\\.[a-z_.]+)( = [^`]*)?`")
+	found := 0
+	for _, document := range append([]string{"PROTOCOL.md"}, documents...) {
+		text := read(t, document)
+		for _, link := range links.FindAllStringSubmatch(text, -1) {
+			to := document
+			if link[1] != "" {
+				to = filepath.Join(filepath.Dir(document), link[1])
 			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s: %v", document, err)
+			} else if link[2] != "" && !slices.Contains(anchors(read(t, to)), link[2]) {
+				t.Errorf("%s: no heading #%s in %s", document, link[2], to)
+			}
+			found++
+		}
+		for _, command := range commands.FindAllStringSubmatch(text, -1) {
+			words := strings.Fields(command[1])
+			name := ""
+			if len(words) > 0 && !strings.HasPrefix(words[0], "-") {
+				name, words = words[0], words[1:]
+			}
+			if usage[name] == "" && name != "COMMAND" {
+				t.Errorf("%s: no command %q", document, name)
+			}
+			for _, word := range words {
+				if strings.HasPrefix(word, "-") && word != "-h" && !regexp.MustCompile(`[ \[]`+word+`\b`).MatchString(usage[name]) {
+					t.Errorf("%s: vigil %s knows no %s", document, name, word)
+				}
+			}
+			found++
+		}
+		for _, key := range keys.FindAllStringSubmatch(text, -1) {
+			if !hasKey(full.root.vals, key[1]) && !hasKey(agent.root.vals, key[1]) {
+				t.Errorf("%s: no config has the key %s", document, key[1])
+			}
+			found++
 		}
 	}
+	if found < 60 {
+		t.Errorf("only %d things are pointed to", found)
+	}
+}
+
+// anchors are the names by which a document's headings are linked to.
+func anchors(text string) (names []string) {
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^a-z0-9 _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
+
+// hasKey reports whether a key with dots is in a config, or in the first of
+// its tables.
+func hasKey(vals map[string]any, key string) bool {
+	first, rest, nested := strings.Cut(key, ".")
+	val, ok := vals[first]
+	if !ok || !nested {
+		return ok
+	}
+	switch val := val.(type) {
+	case map[string]any:
+		return hasKey(val, rest)
+	case []map[string]any:
+		return len(val) > 0 && hasKey(val[0], rest)
+	}
+	return false
 }
