@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,19 +14,22 @@ import (
 // 1.29.
 const movingVersions = 30
 
-// movingConfig returns the sample of the minor version 1.N of the Rust Vigil:
-// the lines of the newest one that are not marked as of a later version.
-func movingConfig(t *testing.T, minor int) string {
+// movingConfig returns the sample of the minor version 1.N of the Rust Vigil, as
+// it would be for us: the lines of the newest one that are not marked as of
+// other versions. The real ones are looked at by TestPeerMovingSamples.
+func movingConfig(t *testing.T, name string, minor int) string {
 	t.Helper()
-	text, err := os.ReadFile("testdata/moving/server.cfg")
+	text, err := os.ReadFile("testdata/moving/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	mark := regexp.MustCompile(` #(\d+)$`)
+	mark := regexp.MustCompile(` #(\d+)(?:-(\d+))?$`)
 	var b strings.Builder
 	for line := range strings.SplitSeq(string(text), "\n") {
 		if m := mark.FindStringSubmatch(line); m != nil {
-			if since, _ := strconv.Atoi(m[1]); since > minor {
+			since, _ := strconv.Atoi(m[1])
+			until, err := strconv.Atoi(m[2])
+			if since > minor || err == nil && until < minor {
 				continue
 			}
 			line = strings.TrimSuffix(line, m[0])
@@ -35,39 +39,90 @@ func movingConfig(t *testing.T, minor int) string {
 	return b.String()
 }
 
-// Every config of a Rust Vigil is taken as it is. The one thing said of the
-// samples is that their tokens are known to everybody.
+// parseMoving parses a config without an environment.
+func parseMoving(text string) (*Config, []problem, error) {
+	return parseConfig(strings.NewReader(text), "config.cfg", func(string) (string, bool) { return "", false })
+}
+
+// movingTable returns the rows of the table under a heading of docs/moving.md,
+// with their cells.
+func movingTable(t *testing.T, heading string) (rows [][]string) {
+	t.Helper()
+	text, err := os.ReadFile("docs/moving.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(text), "\n## "+heading+"\n")
+	if !ok {
+		t.Fatalf("no heading %q", heading)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	_, section, _ = strings.Cut(section, "\n|---")
+	_, section, _ = strings.Cut(section, "\n")
+	for line := range strings.SplitSeq(section, "\n") {
+		if !strings.HasPrefix(line, "| ") {
+			break
+		}
+		rows = append(rows, strings.Split(strings.TrimSuffix(strings.TrimPrefix(line, "| "), " |"), " | "))
+	}
+	return rows
+}
+
+// movingSays returns what docs/moving.md tells that vigil check says of the
+// sample of 1.N, sorted, with what becomes of the file before each problem.
+func movingSays(t *testing.T, minor int) (all []string) {
+	t.Helper()
+	for _, row := range movingTable(t, "What `vigil check` says of the other Vigil's samples") {
+		var since, until int
+		if n, _ := fmt.Sscanf(row[0], "1.%d to 1.%d", &since, &until); n == 1 {
+			until = since
+		}
+		if since <= minor && minor <= until {
+			all = append(all, row[1]+" "+strings.Trim(row[2], "`"))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Every config of a Rust Vigil is taken as it is, but for that of 1.20, which
+// logged in to Matrix. What is said of them is in docs/moving.md.
 func TestMovingFromEachVersion(t *testing.T) {
-	before := ""
 	for minor := range movingVersions {
 		t.Run(fmt.Sprintf("1.%d", minor), func(t *testing.T) {
-			text := movingConfig(t, minor)
-			c, problems, err := parseConfig(strings.NewReader(text), "config.cfg", func(string) (string, bool) { return "", false })
+			told := movingSays(t, minor)
+			c, problems, err := parseMoving(movingConfig(t, "server.cfg", minor))
+			if minor == 20 {
+				const fault = "notify.matrix.access_token: is missing; allowed: any non-empty text"
+				if err == nil || !strings.HasSuffix(err.Error(), fault) || !slices.Contains(told, "refused "+fault) {
+					t.Errorf("got %v, want %s, and docs/moving.md to tell it", err, fault)
+				}
+				return
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, p := range problems {
-				if !p.note && !strings.HasSuffix(p.key, "_token") {
-					t.Error(p)
+				if said := "taken " + p.key + ": " + p.text; !p.note && !slices.Contains(told, said) {
+					t.Errorf("docs/moving.md does not tell of %s", said)
 				}
 			}
 			if c.Branding.CompanyName != "Acme Inc." || c.Notify.Email == nil || c.Notify.Slack == nil || len(c.Services) != 2 {
 				t.Errorf("read as %+v", c)
 			}
-			if (c.RabbitMQ != nil) != (minor >= 2) || (c.Notify.Webhook != nil) != (minor >= 6) {
+			if (c.RabbitMQ != nil) != (minor >= 1) || (c.Notify.Webhook != nil) != (minor >= 10) {
 				t.Errorf("rabbitmq %v, webhook %v", c.RabbitMQ != nil, c.Notify.Webhook != nil)
 			}
-			if len(text) < len(before) {
-				t.Error("a version lost something")
+			if w := c.Notify.Twilio; (w != nil) != (minor >= 4) || w != nil && (w.From != "") != (minor < 9) {
+				t.Errorf("twilio %+v", w)
 			}
-			before = text
 		})
 	}
 }
 
 // The newest one has every key that there is, so that none is forgotten.
 func TestMovingKnowsAllKeys(t *testing.T) {
-	c, _, err := parseConfig(strings.NewReader(movingConfig(t, movingVersions-1)), "config.cfg", func(string) (string, bool) { return "", false })
+	c, _, err := parseMoving(movingConfig(t, "server.cfg", movingVersions-1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,51 +141,39 @@ func TestMovingKnowsAllKeys(t *testing.T) {
 	}
 }
 
-// Without its delays in the file, an old Vigil waited longer: docs/moving.md
-// says so.
-func TestMovingDefaults(t *testing.T) {
-	text := regexp.MustCompile(`(?m)^poll_delay_.*\n`).ReplaceAllString(movingConfig(t, 0), "")
-	c, _, err := parseConfig(strings.NewReader(text), "config.cfg", func(string) (string, bool) { return "", false })
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := fmt.Sprint(c.Metrics.PollDelayDead, c.Metrics.PollDelaySick), "10s 5s"; got != want {
-		t.Errorf("delays %s, want %s", got, want)
-	}
-}
-
 func TestMovingVigilLocal(t *testing.T) {
-	text, err := os.ReadFile("testdata/moving/local.cfg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, problems, err := parseLocal(strings.NewReader(string(text)), "local.cfg", func(string) (string, bool) { return "", false })
-	if err != nil || len(problems) > 0 {
-		t.Fatal(err, problems)
-	}
-	if len(c.Services) != 1 || len(c.Services[0].Nodes) != 2 || c.Endpoint != "https://status.example.com" {
-		t.Errorf("read as %+v", c)
+	for minor, id := range []string{"0", "0", "0", "server-1:0"} {
+		c, problems, err := parseLocal(strings.NewReader(movingConfig(t, "local.cfg", minor)), "local.cfg", func(string) (string, bool) { return "", false })
+		if err != nil || len(problems) > 0 {
+			t.Fatal(err, problems)
+		}
+		all := replicas(c.Services)
+		if len(all) != 3 || all[2].id != id || c.Endpoint != "https://status.example.com" {
+			t.Errorf("1.%d: read as %+v", minor, c)
+		}
 	}
 }
 
-// What cannot be taken over says what to change to what.
+// What cannot be taken over says what to change to what, as docs/moving.md has
+// it: the change is in the first cell of the row, what is said in the second.
 func TestMovingSaysWhatToChange(t *testing.T) {
-	for _, tt := range []struct{ name, from, to, want string }{
-		{"empty token", `manager_token = "REPLACE_THIS_WITH_A_VERY_SECRET_KEY"`, `manager_token = ""`,
-			"server.manager_token: is empty; allowed: any non-empty text, or no manager_token at all to switch the Manager API off"},
-		{"other assets", `path = "./res/assets/"`, `path = "/usr/share/no-vigil/assets"`,
-			`assets.path: "/usr/share/no-vigil/assets" cannot be read (no such file or directory); allowed: a folder that exists`},
-		{"sick after dead", "poll_delay_sick = 10", "poll_delay_sick = 40",
-			"metrics.poll_delay_sick: 40 is over poll_delay_dead, which is 30; allowed: up to that"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			text := movingConfig(t, movingVersions-1)
-			if !strings.Contains(text, tt.from) {
-				t.Fatalf("%q is not in the sample", tt.from)
+	rows := movingTable(t, "What is a mistake here and was none there")
+	if len(rows) != 8 {
+		t.Errorf("%d rows", len(rows))
+	}
+	text := movingConfig(t, "server.cfg", movingVersions-1)
+	for _, row := range rows {
+		line := strings.Trim(row[0], "`")
+		key, _, _ := strings.Cut(line, " = ")
+		t.Run(line, func(t *testing.T) {
+			there := regexp.MustCompile(`(?m)^` + key + ` = .*$`)
+			if n := len(there.FindAllString(text, -1)); n != 1 {
+				t.Fatalf("%s is in the sample %d times", key, n)
 			}
-			_, _, err := parseConfig(strings.NewReader(strings.Replace(text, tt.from, tt.to, 1)), "config.cfg", func(string) (string, bool) { return "", false })
-			if err == nil || !strings.HasSuffix(err.Error(), tt.want) {
-				t.Errorf("got %v, want at its end %s", err, tt.want)
+			want := strings.Trim(row[1], "`")
+			_, _, err := parseMoving(there.ReplaceAllLiteralString(text, line))
+			if err == nil || !regexp.MustCompile(`^config\.cfg:\d+: `+regexp.QuoteMeta(want)+`$`).MatchString(err.Error()) {
+				t.Errorf("got %v, want %s", err, want)
 			}
 		})
 	}

@@ -50,7 +50,15 @@ func loadFiles(folder string, log *slog.Logger) (map[string][]byte, error) {
 			log.Warn("asset left out", "file", name, "err", err)
 			return nil
 		}
-		if !strings.HasPrefix(name, "templates/") {
+		switch {
+		case strings.HasPrefix(name, "templates/"):
+			if path.Ext(name) != ".html" { // like the index.tera of the Rust Vigil
+				log.Warn("asset left out", "file", name, "err", "templates are the .html files")
+				return nil
+			}
+		case name == "public/robots.txt": // where the Rust Vigil has it
+			name = "assets/robots.txt"
+		default:
 			name = "assets/" + strings.TrimPrefix(name, "assets/")
 		}
 		files[name] = body

@@ -271,6 +271,7 @@ func TestOverlay(t *testing.T) {
 		"fonts/brand.woff2":      "font",
 		"assets/extra.css":       "a{}",
 		"templates/missing.html": "gone: {{.Title}}",
+		"templates/index.tera":   "{{ config.page_title | escape }}",
 		".hidden":                "secret",
 		".git/config":            "secret",
 	} {
@@ -320,7 +321,7 @@ func TestOverlay(t *testing.T) {
 	if got := body(t, get(h, "GET", "/assets/app.css")); !strings.Contains(got, ":root") {
 		t.Error("the embedded style sheet is gone")
 	}
-	for _, name := range []string{"link", "huge.bin"} {
+	for _, name := range []string{"link", "huge.bin", "templates/index.tera"} {
 		if !strings.Contains(log.String(), "file="+name) {
 			t.Errorf("no log line about %s in\n%s", name, log.String())
 		}
