@@ -65,22 +65,15 @@ func (p *pipeline) watch(ctx context.Context, a *aggregator, alerts chan<- notif
 	return g.Wait()
 }
 
-// deliver takes over what the pipeline before left undelivered, once that one
-// has ended its deliveries, and delivers until alerts is closed. What is left
-// then goes to after.
-func (p *pipeline) deliver(ctx context.Context, alerts <-chan notify.Alert, before <-chan backlog, after chan<- backlog) error {
-	for target, alerts := range <-before {
-		p.dispatcher.Restore(target, alerts)
-	}
+// deliver delivers until alerts is closed.
+func (p *pipeline) deliver(ctx context.Context, alerts <-chan notify.Alert) error {
 	p.meters.deliveries.begin(p.dispatcher)
-	err := p.dispatcher.Run(ctx, alerts)
-	p.meters.deliveries.end(p.dispatcher)
-	after <- p.dispatcher.Undelivered()
-	return err
+	defer p.meters.deliveries.end(p.dispatcher)
+	return p.dispatcher.Run(ctx, alerts)
 }
 
-// alertBuffer is how many alerts may wait for the dispatcher: after a reload
-// it starts when the one before has ended, which takes seconds at most.
+// alertBuffer is how many alerts may wait for the dispatcher, which takes them
+// as soon as it gets to run.
 const alertBuffer = 64
 
 // runPipelines runs p and then, with each good config that a hangup brings,
@@ -88,25 +81,27 @@ const alertBuffer = 64
 // is what an earlier program left.
 func (h *host) runPipelines(ctx context.Context, p *pipeline, a *aggregator, undelivered backlog, hangup <-chan os.Signal) error {
 	g, ctx := errgroup.WithContext(ctx)
-	left := make(chan backlog, 1)
-	left <- undelivered
+	for target, alerts := range undelivered {
+		p.dispatcher.Restore(target, alerts)
+	}
 	for p != nil {
 		alerts := make(chan notify.Alert, alertBuffer)
-		deliver, before, after := p.deliver, left, make(chan backlog, 1)
+		deliver := p.deliver
 		g.Go(func() error {
 			// The last alerts go out after the end of ctx; that of their
 			// channel ends the deliveries.
-			return deliver(context.WithoutCancel(ctx), alerts, before, after)
+			return deliver(context.WithoutCancel(ctx), alerts)
 		})
 		next, err := h.untilReload(ctx, p, a, alerts, hangup)
 		if err != nil {
 			g.Go(func() error { return err })
 		}
 		if next != nil {
+			next.dispatcher.Follow(p.dispatcher)
 			h.adopt(next, a)
 			h.supervisor.ready("serving " + h.front.address())
 		}
-		p, left = next, after
+		p = next
 	}
 	return g.Wait()
 }
@@ -130,6 +125,7 @@ func (h *host) untilReload(ctx context.Context, p *pipeline, a *aggregator, aler
 				}
 			}
 		}
+		p.dispatcher.HandOver()
 		stop()
 		return nil
 	})

@@ -33,6 +33,8 @@ func (noJournal) Done(string, string)  {}
 // queue and a goroutine of its own.
 type Dispatcher struct {
 	queues  []*queue
+	gone    []*queue // of the dispatcher before, of targets that there are no more
+	handing atomic.Bool
 	journal Journal
 	log     *slog.Logger
 }
@@ -45,7 +47,7 @@ func NewDispatcher(targets []Target, journal Journal, log *slog.Logger) *Dispatc
 	}
 	d := &Dispatcher{journal: journal, log: log}
 	for _, t := range targets {
-		d.queues = append(d.queues, newQueue(t, journal, log.With("target", t.Name)))
+		d.queues = append(d.queues, newQueue(t, journal, &d.handing, log.With("target", t.Name)))
 	}
 	return d
 }
@@ -54,18 +56,48 @@ func NewDispatcher(targets []Target, journal Journal, log *slog.Logger) *Dispatc
 // run. Alerts of a target that there is no more are given up. It must not be
 // called once Run was.
 func (d *Dispatcher) Restore(target string, alerts []Alert) {
+	if q := d.queue(target); q != nil {
+		q.restore(alerts)
+		return
+	}
+	d.giveUp(target, alerts)
+}
+
+func (d *Dispatcher) queue(target string) *queue {
 	for _, q := range d.queues {
 		if q.target.Name == target {
-			q.restore(alerts)
-			return
+			return q
 		}
 	}
+	return nil
+}
+
+// giveUp drops the alerts of a target that there is no more.
+func (d *Dispatcher) giveUp(target string, alerts []Alert) {
 	for _, a := range alerts {
 		d.journal.Done(target, a.ID)
 	}
 	if len(alerts) > 0 {
 		d.log.Warn("gave up alerts of a target that is no longer configured",
 			"target", target, "alerts", len(alerts))
+	}
+}
+
+// HandOver says that another dispatcher follows this one, whose alerts are
+// about to end: then only deliveries under way go on, and the other one has
+// the rest.
+func (d *Dispatcher) HandOver() { d.handing.Store(true) }
+
+// Follow makes d go on with what the dispatcher before does not deliver, each
+// target as soon as its own queue there has ended, so that no target waits for
+// another. It must be called before Run; that of the other one ends the wait.
+func (d *Dispatcher) Follow(before *Dispatcher) {
+	for _, old := range before.queues {
+		if q := d.queue(old.target.Name); q != nil {
+			q.before = old.left
+		} else {
+			d.gone = append(d.gone, old)
+		}
 	}
 }
 
@@ -78,6 +110,11 @@ func (d *Dispatcher) Run(ctx context.Context, alerts <-chan Alert) error {
 	var wg sync.WaitGroup
 	for _, q := range d.queues {
 		wg.Go(func() { q.run(deliveries) })
+	}
+	gone := d.gone
+	d.gone = nil // it would keep all dispatchers before
+	for _, old := range gone {
+		wg.Go(func() { d.giveUp(old.target.Name, (<-old.left).alerts) })
 	}
 	d.fanOut(ctx, alerts)
 	for _, q := range d.queues {

@@ -109,6 +109,20 @@ func newBench(parts map[string]func(context.Context, int, Alert) error) *bench {
 	return b
 }
 
+// follow runs a dispatcher over fakes of these parts, to which b hands over.
+func (b *bench) follow(parts map[string]func(context.Context, int, Alert) error) *bench {
+	next := newBench(parts)
+	next.journal = b.journal
+	next.Dispatcher.journal = b.journal
+	for _, q := range next.queues {
+		q.journal = b.journal
+	}
+	b.HandOver()
+	next.Follow(b.Dispatcher)
+	b.stop()
+	return next.run()
+}
+
 func (b *bench) run() *bench {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.stop = cancel

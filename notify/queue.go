@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,8 +26,12 @@ type queue struct {
 	target  Target
 	journal Journal
 	log     *slog.Logger
-	in      chan Alert // closed by the dispatcher, which alone sends
+	in      chan Alert   // closed by the dispatcher, which alone sends
+	handing *atomic.Bool // another queue goes on with what is left
+	left    chan leftover
 	count   counters
+
+	before <-chan leftover // what the queue before this one leaves; nil: no more
 
 	backlog []Alert    // oldest first; the first one is being tried
 	trying  chan error // the result of the try that is under way; else nil
@@ -34,8 +39,14 @@ type queue struct {
 	hold    time.Time  // until when the service wants to be left alone
 }
 
-func newQueue(t Target, journal Journal, log *slog.Logger) *queue {
-	return &queue{target: t, journal: journal, log: log, in: make(chan Alert)}
+func newQueue(t Target, journal Journal, handing *atomic.Bool, log *slog.Logger) *queue {
+	return &queue{target: t, journal: journal, log: log, handing: handing, in: make(chan Alert), left: make(chan leftover, 1)}
+}
+
+// A leftover is what a queue did not deliver.
+type leftover struct {
+	alerts []Alert
+	hold   time.Time
 }
 
 // restore queues what the journal already knows. What the target no longer
@@ -50,18 +61,33 @@ func (q *queue) restore(alerts []Alert) {
 	}
 }
 
-// run delivers until the queue is closed, then makes a last round. ctx ends
-// the deliveries.
+// inherit puts what the queue before left in front of what came since.
+func (q *queue) inherit(l leftover) {
+	newer := q.backlog
+	q.backlog, q.before, q.hold = nil, nil, l.hold
+	q.count.queued.Add(-int64(len(newer)))
+	q.restore(l.alerts)
+	for _, a := range newer {
+		q.add(a)
+	}
+}
+
+// run delivers until the queue is closed, then makes a last round or leaves
+// that to another queue. ctx ends the deliveries.
 func (q *queue) run(ctx context.Context) {
+	defer func() { q.left <- leftover{q.backlog, q.hold} }()
 	var wait <-chan time.Time // until the next try; nil when it is due
 	for {
-		if len(q.backlog) > 0 && q.trying == nil && wait == nil {
+		if len(q.backlog) > 0 && q.trying == nil && wait == nil && q.before == nil {
 			q.try(ctx)
 		}
 		select {
+		case l := <-q.before:
+			q.inherit(l)
+			wait = after(time.Until(q.hold))
 		case a, open := <-q.in:
 			if !open {
-				q.drain(ctx)
+				q.finish(ctx)
 				return
 			}
 			q.journal.Queued(q.target.Name, a)
@@ -151,39 +177,62 @@ func (q *queue) settle(err error) time.Duration {
 	return wait
 }
 
+// finish lets the try that is under way end. With another queue to follow,
+// that is all; else what is left is tried once more.
+func (q *queue) finish(ctx context.Context) {
+	if q.before != nil {
+		q.inherit(<-q.before) // that one is at its end, too
+	}
+	if q.handing.Load() {
+		if q.trying != nil {
+			q.conclude(ctx)
+		}
+		q.count.queued.Add(-int64(len(q.backlog)))
+		return
+	}
+	q.drain(ctx)
+	if n := len(q.backlog); n > 0 {
+		q.log.Warn("alerts are left to be delivered", "alerts", n)
+	}
+}
+
 // drain lets the try that is under way finish and tries each of the others
 // once, as long as that goes well: an alert must not overtake another.
 func (q *queue) drain(ctx context.Context) {
 	for len(q.backlog) > 0 {
 		if q.trying == nil {
 			if time.Now().Before(q.hold) {
-				break
+				return
 			}
 			q.try(ctx)
 		}
-		var err error
+		if !q.conclude(ctx) {
+			return
+		}
+	}
+}
+
+// conclude waits for the try that is under way and reports whether the alert
+// is done with. One that was cut short by the end of ctx says nothing.
+func (q *queue) conclude(ctx context.Context) bool {
+	var err error
+	select {
+	case err = <-q.trying:
+	case <-ctx.Done():
+		// A notifier honours ctx, so this is all but immediate.
 		select {
 		case err = <-q.trying:
-		case <-ctx.Done():
-			// A notifier honours ctx, so this is all but immediate.
-			select {
-			case err = <-q.trying:
-			case <-time.After(time.Second):
-				err = ctx.Err()
-			}
-		}
-		q.trying = nil
-		if err != nil && ctx.Err() != nil {
-			break
-		}
-		left := len(q.backlog)
-		if q.settle(err); len(q.backlog) == left {
-			break
+		case <-time.After(time.Second):
+			err = ctx.Err()
 		}
 	}
-	if n := len(q.backlog); n > 0 {
-		q.log.Warn("alerts are left to be delivered", "alerts", n)
+	q.trying = nil
+	if err != nil && ctx.Err() != nil {
+		return false
 	}
+	left := len(q.backlog)
+	q.settle(err)
+	return len(q.backlog) < left
 }
 
 // add appends an alert and keeps the queue within its bound. It reports
