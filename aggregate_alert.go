@@ -187,9 +187,15 @@ func (a *alerter) tell(st *state, kind notify.Kind, now time.Time) notify.Alert 
 	clear(a.told)
 	clear(a.fresh)
 	clear(a.back)
+	var ns *nodeState
+	node := ""
 	for r := range st.dead() {
+		if r.node != ns { // all of a node share the text
+			ns = r.node
+			node = ns.service.conf.ID + ":" + ns.conf.ID
+		}
 		a.told[r] = true
-		alert.Dead = append(alert.Dead, notify.Replica{Path: r.path(), Reason: r.reason})
+		alert.Dead = append(alert.Dead, notify.Replica{Path: r.path(), Reason: r.reason, Node: node})
 	}
 
 	died := len(alert.Dead) > 0

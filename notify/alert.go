@@ -58,6 +58,7 @@ type Alert struct {
 type Replica struct {
 	Path   string `json:"path"`             // service:node:replica
 	Reason string `json:"reason,omitempty"` // one short line; may be empty
+	Node   string `json:"-"`                // service:node, for the log: a path may hold a password
 }
 
 // Page is the status page that alerts link to.

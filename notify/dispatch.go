@@ -2,7 +2,9 @@ package notify
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -136,6 +138,7 @@ func (d *Dispatcher) fanOut(ctx context.Context, alerts <-chan Alert) {
 				d.journal.Done(q.target.Name, a.ID)
 			}
 		}
+		d.note(a)
 	}
 	for {
 		select {
@@ -158,6 +161,43 @@ func (d *Dispatcher) fanOut(ctx context.Context, alerts <-chan Alert) {
 			}
 		}
 	}
+}
+
+// note logs what people are told, which may be all that tells of it when no
+// target can be reached.
+func (d *Dispatcher) note(a Alert) {
+	level := slog.LevelInfo
+	attrs := []any{"alert", a.ID, "kind", a.Kind, "status", a.Status}
+	if len(a.Dead) > 0 {
+		level = slog.LevelWarn
+		attrs = append(attrs, "dead", len(a.Dead), "nodes", nodesOf(a.Dead))
+	}
+	if len(a.Recovered) > 0 {
+		attrs = append(attrs, "recovered", len(a.Recovered))
+	}
+	d.log.Log(context.Background(), level, "notification", attrs...)
+}
+
+// nodesOf names a few of the nodes and counts the others.
+func nodesOf(dead []Replica) string {
+	const most = 5
+	var names []string
+	more, last := 0, ""
+	for _, r := range dead { // those of a node stand together
+		switch {
+		case r.Node == last:
+		case len(names) < most:
+			names = append(names, r.Node)
+		default:
+			more++
+		}
+		last = r.Node
+	}
+	s := strings.Join(names, ", ")
+	if more > 0 {
+		s += fmt.Sprintf(" and %d more", more)
+	}
+	return s
 }
 
 // Undelivered returns, by target, the alerts that are still to be delivered,

@@ -70,7 +70,7 @@ func TestChannelsAreIndependent(t *testing.T) {
 		}
 		b.end()
 
-		lines := strings.Split(strings.TrimSpace(b.log.String()), "\n")
+		lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(b.log.String()), "\n"), func(s string) bool { return !strings.Contains(s, "target=") })
 		slices.SortFunc(lines, func(a, b string) int {
 			return cmp.Compare(a[strings.Index(a, "target="):], b[strings.Index(b, "target="):])
 		})
@@ -97,6 +97,33 @@ func TestChannelsAreIndependent(t *testing.T) {
 		}
 		if want := map[string][]string{"hanging": {"dead1", "healthy1"}}; !reflect.DeepEqual(b.journal.left, want) {
 			t.Errorf("the journal has %v, want %v", b.journal.left, want)
+		}
+	})
+}
+
+// TestNotificationsAreLogged: the log tells of an outage once, by its nodes,
+// whoever can be reached.
+func TestNotificationsAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(map[string]func(context.Context, int, Alert) error{"a": nil, "b": nil}).run()
+		small := alert(Changed, "dead1")
+		small.Recovered = []string{"web:x:1"}
+		for _, node := range []string{"web:a", "web:a", "web:b"} {
+			small.Dead = append(small.Dead, Replica{Path: node + ":http://me:secret@host/", Node: node})
+		}
+		big := alert(Reminder, "dead2")
+		for i := range 20 {
+			node := fmt.Sprintf("web:%d", i/2)
+			big.Dead = append(big.Dead, Replica{Path: fmt.Sprintf("%s:%d", node, i), Node: node})
+		}
+		b.send(t, small, big, alert(Changed, "healthy1"))
+		b.end()
+		want := `level=WARN msg=notification alert=dead1 kind=changed status=dead dead=3 nodes="web:a, web:b" recovered=1
+level=WARN msg=notification alert=dead2 kind=reminder status=dead dead=20 nodes="web:0, web:1, web:2, web:3, web:4 and 5 more"
+level=INFO msg=notification alert=healthy1 kind=changed status=healthy
+`
+		if got := b.log.String(); got != want {
+			t.Errorf("log:\n%swant:\n%s", got, want)
 		}
 	})
 }
@@ -363,7 +390,7 @@ func TestSurvives(t *testing.T) {
 		parts := map[string]func(context.Context, int, Alert) error{"a": failing(9, errDown), "gone": failing(9, errDown)}
 		b := newBench(parts).run()
 		first := alert(Changed, "dead1")
-		first.Dead = []Replica{{"web:core:a", "HTTP 503"}}
+		first.Dead = []Replica{{Path: "web:core:a", Reason: "HTTP 503"}}
 		first.Recovered, first.Note, first.Page = []string{"web:core:b"}, "note", Page{"Title", "https://x/"}
 		b.send(t, first, alert(Reminder, "reminder1"))
 		b.end()

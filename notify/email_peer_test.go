@@ -92,7 +92,7 @@ func TestEmailPeer(t *testing.T) {
 			}
 			alert := Alert{
 				ID: fmt.Sprint("peer", i), Kind: Changed, Status: Dead, Time: time.Now(), Page: page,
-				Dead: []Replica{{"größe:ß:0", "."}, {".", "..x " + strings.Repeat("long ", 30)}},
+				Dead: []Replica{{Path: "größe:ß:0", Reason: "."}, {Path: ".", Reason: "..x " + strings.Repeat("long ", 30)}},
 			}
 			err := n.Notify(t.Context(), alert)
 			if tt.err != "" {

@@ -41,7 +41,7 @@ func TestEmailMessage(t *testing.T) {
 	}, {
 		name:    "reminder",
 		title:   "Zażółć gęślą jaźń, der Zustand aller unserer Dienste in allen unseren Ländern",
-		alert:   Alert{ID: "3", Kind: Reminder, Status: Dead, Time: at, Reminders: 1, Dead: []Replica{{"größe:ß:☃ = .", "kein Anschluß\r\n.\r\nunter dieser Nummer"}}},
+		alert:   Alert{ID: "3", Kind: Reminder, Status: Dead, Time: at, Reminders: 1, Dead: []Replica{{Path: "größe:ß:☃ = .", Reason: "kein Anschluß\r\n.\r\nunter dieser Nummer"}}},
 		from:    `=?utf-8?b?WmHFvMOzxYLEhyBnxJnFm2zEhSBqYcW6xYQsIGRlciBadXN0YW5kIGFsbGVyIHVuc2VyZXIgRGllbnN0ZSBpbiBhbGxlbiB1bnNlcmVuIEzDpG5kZXJu?= <vigil@example.com>`,
 		subject: "DEAD | größe:ß:☃ = .",
 	}, {
@@ -53,7 +53,7 @@ func TestEmailMessage(t *testing.T) {
 	}, {
 		name:    "injection",
 		title:   "Acme\r\nBcc: <all@example.com>\x00",
-		alert:   Alert{ID: "5\r\nBcc: x", Kind: Changed, Status: Dead, Time: at, Dead: []Replica{{"a\r\nBcc: <all@example.com>\x00:b:" + strings.Repeat("c", 300), ""}}},
+		alert:   Alert{ID: "5\r\nBcc: x", Kind: Changed, Status: Dead, Time: at, Dead: []Replica{{Path: "a\r\nBcc: <all@example.com>\x00:b:" + strings.Repeat("c", 300)}}},
 		from:    `"Acme  Bcc: <all@example.com>" <vigil@example.com>`,
 		subject: "DEAD | a  Bcc: <all@example.com> :b:" + strings.Repeat("c", 111) + "...",
 	}, {

@@ -74,7 +74,7 @@ func FuzzLabels(f *testing.F) {
 		a := deadAlert()
 		a.Page.Title, a.Note, a.Dead = title, reason, nil
 		for range min(max(n, 0), 500) {
-			a.Dead = append(a.Dead, Replica{path, reason})
+			a.Dead = append(a.Dead, Replica{Path: path, Reason: reason})
 			a.Recovered = append(a.Recovered, path)
 		}
 		for _, target := range targets {

@@ -17,7 +17,7 @@ func mailAlert() Alert {
 		Kind:   Changed,
 		Status: Dead,
 		Time:   bubbleTime,
-		Dead:   []Replica{{"web:core:tcp://edge-3.example.net:80", "connection refused"}},
+		Dead:   []Replica{{Path: "web:core:tcp://edge-3.example.net:80", Reason: "connection refused"}},
 		Page:   Page{Title: "Acme Status", URL: "https://status.example.com/"},
 	}
 }

@@ -364,7 +364,7 @@ func TestXMPPStalls(t *testing.T) {
 func TestXMPPBody(t *testing.T) {
 	a := mailAlert()
 	for range 500 {
-		a.Dead = append(a.Dead, Replica{"a</body>]]>&\x01\x1b:" + strings.Repeat("☃", 100), "\x00\xff"})
+		a.Dead = append(a.Dead, Replica{Path: "a</body>]]>&\x01\x1b:" + strings.Repeat("☃", 100), Reason: "\x00\xff"})
 	}
 	body := plainStyle(maxXMPPBody, byteCount).message(a, a.Time)
 	if len(body) > maxXMPPBody || len(body) < maxXMPPBody*9/10 || !utf8.ValidString(body) {
