@@ -28,7 +28,7 @@ import (
 //
 // The channels of the README are used, not only parsed. PROTOCOL.md has a test
 // of its own, with curl: its commands need its config.
-var documents = []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/moving.md"}
+var documents = []string{"README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/moving.md", "docs/scaling.md"}
 
 // A fence is a fenced block of a document.
 type fence struct {
@@ -80,7 +80,7 @@ func TestDocuments(t *testing.T) {
 					if out, err := exec.Command("sh", "-n", "-c", f.text).CombinedOutput(); err != nil {
 						t.Errorf("%v: %v\n%s", f, err, out)
 					}
-				case "nginx", "caddyfile", "text":
+				case "nginx", "caddyfile", "yaml", "text":
 				default:
 					t.Errorf("%v: nobody checks the language %q", f, f.language)
 				}

@@ -28,7 +28,7 @@ func TestRoutes(t *testing.T) {
 		body    string // what the body starts with; "=" in front for all of it
 	}{
 		{"GET /", 200, "Content-Type: text/html; charset=utf-8", "<!DOCTYPE html>"},
-		{"GET /", 200, "Cache-Control: public, max-age=1, must-revalidate", ""},
+		{"GET /", 200, "Cache-Control: public, max-age=1, stale-while-revalidate=5, stale-if-error=300", ""},
 		{"GET /", 200, "Vary: Accept-Encoding", ""},
 		{"GET /", 200, "X-Content-Type-Options: nosniff", ""},
 		{"HEAD /", 200, "Content-Type: text/html; charset=utf-8", "="},

@@ -52,12 +52,12 @@ func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 	policy.allowURL("img-src", conf.Branding.IconURL)
 	policy.allow("style-src", hashSource(st.style))
 	policy.allowHTML(conf.Branding.CustomHTML)
-	st.pageFields = newFields(policy.String("'none'"), "public, max-age=1, must-revalidate")
+	st.pageFields = newFields(policy.String("'none'"), pageCache)
 
 	bare := newPolicy()
 	bare.allow("img-src", "data:")
 	bare.allow("style-src", hashSource(st.style))
-	st.embedFields = newFields(bare.String("*"), "public, max-age=1, must-revalidate")
+	st.embedFields = newFields(bare.String("*"), pageCache)
 	st.htmlFields = newFields(bare.String("'none'"), "no-cache")
 	// The others are executed before anything is served; this one is not.
 	if err := st.templates["missing.html"].execute(new(bytes.Buffer), newShell(st, st.base)); err != nil {
@@ -65,6 +65,11 @@ func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 	}
 	return st, nil
 }
+
+// pageCache lets a cache between Vigil and its visitors, like a CDN, ask once a
+// second for all of them, answer from what it has while it asks, and for
+// a while when Vigil is out of reach: the page says of when it is. RFC 5861.
+const pageCache = "public, max-age=1, stale-while-revalidate=5, stale-if-error=300"
 
 // newFields returns the header fields of HTML under a content security policy.
 func newFields(policy, cache string) []field {

@@ -225,7 +225,7 @@
         }
       }
       fresh = performance.now();
-      behind = took(stamp);
+      behind = took(stamp) + 1e3 * (parseInt(res.headers.get("Age")) || 0); // in a cache on the way
       wait = every;
       $("lost").hidden = true;
     } catch {
