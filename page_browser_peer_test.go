@@ -95,7 +95,6 @@ func browserStates(t *testing.T) http.Handler {
 	})
 	serve("crowd", crowdSample(100))
 	serve("mixedcrowd", mixedCrowdSample())
-	serve("wordy", wordySample())
 	serve("branded", brandedSample())
 
 	mux.HandleFunc("GET /frame", func(w http.ResponseWriter, r *http.Request) {

@@ -278,7 +278,7 @@ func wordySample() *snapshot {
 	s := newSampler().
 		service(long,
 			node(word, modePoll, row...).revealed().linked("https://acme.example/gateways", "Where the regional gateways are and who runs them").past(90, map[int]time.Duration{0: time.Hour, 1: time.Hour, 2: time.Hour, 3: time.Hour, 4: time.Hour, 5: time.Hour, 6: time.Hour, 7: time.Hour, 8: time.Hour, 9: time.Hour, 10: time.Hour, 11: time.Hour}, map[int]time.Duration{5: time.Hour}),
-			node(arabic, modePoll, polled("https://a.internal/", dead, 23)).revealed().past(30, nil, nil)).
+			node(arabic, modePoll, polled("https://mail.example/", dead, 23)).revealed().past(30, nil, nil)).
 		service(hebrew,
 			node(hebrew, modePoll, polled("https://"+hebrew+"/", sick, 900)).revealed(),
 			node(long, modePush)).
@@ -305,6 +305,7 @@ var samples = map[string]func() *snapshot{
 	"starting": startingSample,
 	"offline":  offlineSample,
 	"hostile":  hostileSample,
+	"wordy":    wordySample,
 }
 
 // newTestPage returns a page of one snapshot. What it logs fails the test.

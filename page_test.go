@@ -222,9 +222,13 @@ func TestPageRun(t *testing.T) {
 
 // A first view of a big page must stay within 40 KiB and 4 requests.
 func TestPageBudget(t *testing.T) {
+	t.Run("healthy", func(t *testing.T) { testPageBudget(t, crowdSample(100)) })
+	t.Run("mixed", func(t *testing.T) { testPageBudget(t, mixedCrowdSample()) })
+}
+
+func testPageBudget(t *testing.T, s *snapshot) {
 	const limit = 40 << 10
-	p := newTestPage(t, crowdSample(100))
-	h := p.handler(nil)
+	h := newTestPage(t, s).handler(nil)
 	total, requests := 0, 0
 	for _, target := range append([]string{"/"}, links(t, body(t, get(h, "GET", "/")))...) {
 		res := get(h, "GET", target, "Accept-Encoding: gzip")
