@@ -4,8 +4,10 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -22,7 +24,7 @@ import (
 // installs what it needs.
 func TestPeerBrowser(t *testing.T) {
 	work := t.TempDir()
-	for _, name := range []string{"package.json", "look.mjs"} {
+	for _, name := range []string{"package.json", "look.mjs", "visits.mjs"} {
 		text, err := os.ReadFile(filepath.Join("testdata", "browser", name))
 		if err != nil {
 			t.Fatal(err)
@@ -97,6 +99,8 @@ func browserStates(t *testing.T) http.Handler {
 	serve("mixedcrowd", mixedCrowdSample())
 	serve("branded", brandedSample())
 
+	serveBrands(mux, serve)
+
 	mux.HandleFunc("GET /frame", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprintf(w, "<!DOCTYPE html><iframe src=%q width=400 height=60></iframe>", r.FormValue("src"))
@@ -114,6 +118,29 @@ func browserStates(t *testing.T) http.Handler {
 		}
 	})
 	return mux
+}
+
+// serveBrands serves a page for each of many colours, the hard ones and some by
+// chance, and at /brands their names.
+func serveBrands(mux *http.ServeMux, serve func(string, *snapshot) *page) {
+	colours := []string{
+		"#ffffff", "#000000", "#ffff00", "#808080", "#777777", "#767676", "#949494", "#959595",
+		"#ff0000", "#00ff00", "#0000ff", "#00ffff", "#ff00ff", "#ff8800", "#1972f5", "#15803d",
+	}
+	chance := rand.New(rand.NewPCG(1, 2))
+	for range 16 {
+		colours = append(colours, fmt.Sprintf("#%06x", chance.IntN(1<<24)))
+	}
+	var names []string
+	for _, c := range colours {
+		s := healthySample()
+		s.conf.Branding.LogoColor, s.conf.Branding.IconColor = c, c
+		names = append(names, "brand-"+c[1:])
+		serve(names[len(names)-1], s)
+	}
+	mux.HandleFunc("GET /brands", func(w http.ResponseWriter, r *http.Request) {
+		json.NewEncoder(w).Encode(names)
+	})
 }
 
 // laterSample is what a snapshot became: one service works again, another is

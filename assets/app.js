@@ -97,7 +97,7 @@
     clearTimeout(leaving);
     const on = holder(e);
     if (on) show(on);
-    else if (shown && !tip.contains(e.target)) leaving = setTimeout(hide, 150); // time to reach it
+    else if (shown && !shown.matches(":focus-visible") && !tip.contains(e.target)) leaving = setTimeout(hide, 150); // time to reach it
   });
   doc.addEventListener("click", (e) => {
     const on = holder(e), to = e.target.closest?.("a[href^='#']");
@@ -114,7 +114,8 @@
   doc.addEventListener("focusout", hide);
   addEventListener("scroll", (e) => {
     if (e.target === tip) return;
-    if (shown && shown === doc.activeElement) show(shown); // focus itself may have scrolled
+    const on = doc.activeElement;
+    if (shown && on.dataset.tip && on.matches(":focus-visible")) show(on); // focus itself may have scrolled
     else hide();
   }, { passive: true, capture: true });
   addEventListener("resize", hide);

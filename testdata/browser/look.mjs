@@ -9,6 +9,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 import { HtmlValidate } from "html-validate";
+import * as visits from "./visits.mjs";
 
 const [base, other, out] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -19,9 +20,12 @@ const views = {
   dark: { viewport: { width: 1280, height: 900 }, colorScheme: "dark" },
   phone: { viewport: { width: 390, height: 844 }, colorScheme: "light", isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
   small: { viewport: { width: 320, height: 640 }, colorScheme: "dark" },
-  zoomed: { viewport: { width: 320, height: 225 }, deviceScaleFactor: 4, colorScheme: "light" }, // 1280 x 900 at 400 %
   wide: { viewport: { width: 1920, height: 1080 }, colorScheme: "light" },
   print: { viewport: { width: 718, height: 1000 }, colorScheme: "dark" }, // A4 less the margins
+};
+// What few visitors have, looked at in fewer states.
+const rarer = {
+  zoomed: { viewport: { width: 320, height: 225 }, deviceScaleFactor: 4, colorScheme: "light" }, // 1280 x 900 at 400 %
   contrast: { viewport: { width: 1280, height: 900 }, colorScheme: "dark", contrast: "more", reducedMotion: "reduce" },
   forced: { viewport: { width: 1280, height: 900 }, colorScheme: "dark", forcedColors: "active" },
 };
@@ -38,18 +42,21 @@ const browser = await chromium.launch({
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
 });
 
-// open opens a page that reports what it should not do.
-async function open(path, options, quiet = false) {
+// open opens a page that reports what it should not do. The visitor looks at
+// it two seconds after the sample was taken, or late hours later. With stopped,
+// time passes only as the test says.
+async function open(path, options, { quiet = false, late = 0, stopped = false } = {}) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
-  // The visitor's clock goes two seconds after the sample was taken.
-  await page.addInitScript((at) => {
-    const Real = Date, skew = Real.parse(at) + 2e3 + (window.clockError ?? 0) - Real.now();
+  const now = Date.parse(taken) + 2e3 + late * 3600e3;
+  if (stopped) await page.clock.install({ time: now });
+  else await page.addInitScript((now) => {
+    const Real = Date, skew = now - Real.now();
     window.Date = class extends Real {
       constructor(...from) { from.length ? super(...from) : super(Real.now() + skew); }
       static now() { return Real.now() + skew; }
     };
-  }, taken);
+  }, now);
   page.requests = [];
   page.on("request", (r) => page.requests.push(r.url()));
   if (!quiet) {
@@ -78,7 +85,8 @@ const tip = (page) => page.evaluate(() => {
 
 async function everyState() {
   for (const state of states) {
-    for (const [view, options] of Object.entries(views)) {
+    const all = ["mixed", "sick", "wordy", "starting"].includes(state) ? { ...views, ...rarer } : views;
+    for (const [view, options] of Object.entries(all)) {
       const page = await open(`/${state}/`, options);
       const name = `${state}/${view}`;
       if (view === "print") await page.emulateMedia({ media: "print" });
@@ -111,7 +119,11 @@ async function validate() {
 }
 
 async function budget() {
-  const page = await open("/crowd/", views.phone);
+  for (const state of ["crowd", "mixedcrowd"]) await firstView(state);
+}
+
+async function firstView(state) {
+  const page = await open(`/${state}/`, views.phone);
   const cdp = await page.context().newCDPSession(page);
   await cdp.send("Network.enable");
   await cdp.send("Network.setCacheDisabled", { cacheDisabled: true });
@@ -123,7 +135,7 @@ async function budget() {
   check(bytes > 0 && bytes <= 40 * 1024, `first view: ${bytes} bytes`);
   check(seen.size <= 4, `first view: ${seen.size} requests: ${[...seen].join(" ")}`);
   for (const url of page.requests) check(url.startsWith(base) || url.startsWith("data:"), `another host: ${url}`);
-  console.log(`first view of 100 services: ${bytes} bytes, ${seen.size} requests`);
+  console.log(`first view of 100 services, ${state}: ${bytes} bytes, ${seen.size} requests`);
   await page.context().close();
 }
 
@@ -186,57 +198,15 @@ async function keyboard() {
   check(t && /Replica 3: dead/.test(t.text), `focus shows ${JSON.stringify(t)}`);
   await page.keyboard.press("Escape");
   check(!(await tip(page)), "Escape does not close what focus opened");
+  await page.keyboard.press("Enter");
+  check(await tip(page), "Enter on a square does not show its details");
   await page.locator("summary").first().focus();
   await page.keyboard.press("Enter");
-  check(!(await page.locator("details").first().evaluate((d) => d.open)), "Enter does not fold a service");
-  await page.context().close();
-}
-
-const publish = (state) => fetch(`${base}/publish?state=${state}`, { method: "POST" });
-
-async function live() {
-  await publish("mixed");
-  const page = await open("/live/", { ...views.light, viewport: { width: 1280, height: 500 } }, true);
-  await page.locator("summary").nth(1).click(); // fold one
-  const square = page.locator("details").first().locator(".rs button").first();
-  await square.focus();
-  await page.keyboard.press("ArrowRight");
-  await page.evaluate(() => {
-    scrollTo(0, 300);
-    window.marked = document.activeElement;
-    document.querySelector("details").dataset.mine = "1";
-  });
-  const before = await page.evaluate(() => scrollY);
-  await publish("later");
-  await page.waitForFunction(() => document.title.startsWith("Some systems are slow"), null, { timeout: 15e3 });
-  const after = await page.evaluate(() => ({
-    focus: document.activeElement === window.marked && window.marked.isConnected,
-    label: document.activeElement.ariaLabel,
-    scroll: scrollY,
-    folds: [...document.querySelectorAll("details")].map((d) => d.open),
-    body: document.body.className,
-    announcements: document.querySelectorAll(".news").length,
-    h2: document.querySelector(".general h2").textContent,
-    time: document.querySelector("#when time").textContent,
-  }));
-  check(after.focus, "an update loses the focus");
-  check(/Replica 2: healthy/.test(after.label), `the focused square says ${after.label}`);
-  check(Math.abs(after.scroll - before) < 400, `an update scrolls from ${before} to ${after.scroll}`);
-  check(after.folds[1] === false && after.folds[0] === true, `folds ${after.folds}`);
-  check(after.body === "sick", `body class ${after.body}`);
-  check(after.announcements === 1, `${after.announcements} announcements after one was taken back`);
-  check(!/UTC/.test(after.time), `time not in the visitor's form: ${after.time}`);
-
-  await page.context().setOffline(true);
-  await page.waitForFunction(() => !document.getElementById("lost").hidden, null, { timeout: 20e3 });
-  await page.screenshot({ path: `${out}/lost.png` });
-  await page.context().setOffline(false);
-  await page.waitForFunction(() => document.getElementById("lost").hidden, null, { timeout: 20e3 });
-
-  // A server that has nothing new says so in a few bytes.
-  const [res] = await Promise.all([page.waitForResponse((r) => r.url().endsWith("/live/"), { timeout: 20e3 }), page.waitForTimeout(6e3)]);
-  const sizes = await res.request().sizes();
-  check(sizes.responseBodySize === 0, `an unchanged page takes ${sizes.responseBodySize} bytes`);
+  const folded = () => page.locator("details").first().evaluate((d) => !d.open);
+  check(await folded(), "Enter does not fold a service");
+  await page.locator(".hit a").first().focus();
+  await page.keyboard.press("Enter");
+  check(!(await folded()), "a link to a folded service does not open it");
   await page.context().close();
 }
 
@@ -248,6 +218,78 @@ async function noScript() {
   await page.locator("summary").first().click();
   check((await page.locator("details[open]").count()) === 2, "a service does not fold without scripts");
   await page.screenshot({ path: `${out}/noscript.png`, fullPage: true });
+  await page.context().close();
+}
+
+// Whatever square or bar is focused, its details can be seen as a whole.
+async function edges() {
+  for (const [state, view] of [["wordy", "phone"], ["wordy", "small"], ["wordy", "zoomed"], ["mixed", "zoomed"], ["wordy", "light"]]) {
+    const page = await open(`/${state}/`, views[view] ?? rarer[view]);
+    await page.keyboard.press("Tab");
+    const cut = await page.evaluate(async () => {
+      const cut = [], t = document.getElementById("tip");
+      for (const b of document.querySelectorAll("[data-tip]")) {
+        b.focus();
+        await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        const r = t.getBoundingClientRect();
+        const whole = t.scrollWidth <= t.clientWidth && (t.scrollHeight <= t.clientHeight || getComputedStyle(t).overflowY === "auto");
+        if (!t.matches(":popover-open") || r.left < 0 || r.top < 0 || r.right > innerWidth || r.bottom > innerHeight || !whole) {
+          cut.push(`${b.ariaLabel.slice(0, 40)}: ${JSON.stringify(r)}`);
+        }
+      }
+      return cut;
+    });
+    check(cut.length === 0, `details cut off, ${state}/${view}: ${cut.length}: ${cut[0]}`);
+    await page.screenshot({ path: `${out}/edge-${state}-${view}.png` });
+    await page.context().close();
+  }
+}
+
+// Whatever colour is configured, what is written in it and on it can be read.
+async function brands() {
+  const all = await (await fetch(`${base}/brands`)).json();
+  check(all.length > 20, `${all.length} colours`);
+  for (const view of ["light", "dark"]) {
+    const page = await open("/healthy/", views[view]);
+    for (const brand of all) {
+      await page.goto(`${base}/${brand}/`);
+      const found = await page.evaluate(() => {
+        const parse = (text) => text.match(/[\d.]+/g).slice(0, 3).map(Number);
+        const light = (c) => c.map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+        const ratio = (a, b) => {
+          const [x, y] = [light(parse(a)), light(parse(b))];
+          return (Math.max(x, y) + 0.05) / (Math.min(x, y) + 0.05);
+        };
+        const of = (what) => getComputedStyle(document.querySelector(what));
+        const card = of(".top").backgroundColor;
+        return {
+          "the name": [ratio(of(".name").color, card), 4.5],
+          "a link": [ratio(of("#lead a").color, card), 4.5],
+          "the button's text": [ratio(of(".help").color, of(".help").backgroundColor), 4.5],
+          "the button's edge": [ratio(of(".help").borderTopColor, card), 3],
+        };
+      });
+      for (const [what, [is, least]] of Object.entries(found)) check(is >= least, `${brand}/${view}: ${what} has a contrast of ${is.toFixed(2)}`);
+    }
+    await page.context().close();
+  }
+}
+
+// What a screen reader is told, in its order.
+async function spoken() {
+  const page = await open("/mixed/", views.light);
+  const tree = (await page.locator("body").ariaSnapshot()).split("\n").map((line) => line.trim().replace(/^- /, ""));
+  let at = -1;
+  for (const line of [
+    'link "Skip to the state of the services":', "banner:", 'heading "Acme Status" [level=1]', "status: Some systems are down", "text: Refreshed", "main:",
+    'heading "An outage affects 2 of 3 services" [level=2]', 'link "Website":', "text: for 2 d 2 h, since", 'article "Front pages are down for some":', 'region "Services":',
+    'heading "Website" [level=2]', "text: 2 of 3 dead", 'heading "Front pages" [level=3]', "paragraph: dead", `'button "Replica 3: dead, Mode: poll, Latency: 10000 ms, Since: Nov 19, 2026, 1:05 PM"': 3 dead`,
+    "paragraph: 98.41 % uptime, last 90 days", 'heading "Incidents of the last 14 days" [level=2]', "contentinfo:", 'link "Atom feed":',
+  ]) {
+    const next = tree.indexOf(line, at + 1);
+    check(next > at, `a screen reader is not told ${line} after ${tree[at]}`);
+    at = Math.max(at, next);
+  }
   await page.context().close();
 }
 
@@ -296,7 +338,7 @@ async function paper() {
   const opened = await page.evaluate(() => {
     dispatchEvent(new Event("beforeprint"));
     const open = document.querySelectorAll("details[open]").length;
-    return { open, all: document.querySelectorAll("details").length, ground: getComputedStyle(document.querySelector(".card")).backgroundColor };
+    return { open, all: document.querySelectorAll("details").length, ground: getComputedStyle(document.querySelector(".service")).backgroundColor };
   });
   check(opened.open === opened.all, `${opened.open} of ${opened.all} services on paper`);
   check(opened.ground === "rgb(255, 255, 255)", `cards on paper are ${opened.ground}`);
@@ -306,10 +348,11 @@ async function paper() {
   await page.context().close();
 }
 
-const parts = { everyState, validate, budget, details, keyboard, live, noScript, operatorsOwn, frames, badges, paper };
-for (const [name, part] of Object.entries(parts)) {
+const parts = { everyState, validate, budget, details, keyboard, edges, brands, spoken, ...visits, noScript, operatorsOwn, frames, badges, paper };
+const chosen = process.env.PARTS?.split(",") ?? Object.keys(parts);
+for (const name of chosen) {
   const start = Date.now();
-  await part().catch((e) => check(false, `${name}: ${e.stack}`));
+  await parts[name]({ base, out, open, check, views, taken }).catch((e) => check(false, `${name}: ${e.stack}`));
   console.log(`${name}: ${Date.now() - start} ms`);
 }
 await browser.close();

@@ -1,0 +1,246 @@
+// Visits that last: what the page does while it stays open. Each takes what
+// look.mjs has: base, out, open, check, views and taken.
+
+const later = (ms) => new Promise((done) => setTimeout(done, ms));
+const mine = (base) => `${base}/live/`;
+const lost = (page) => page.evaluate(() => { const l = document.getElementById("lost"); return l.hidden ? "" : l.textContent; });
+const banner = (page) => page.evaluate(() => document.getElementById("say").innerText);
+
+// pass lets seconds pass on a page whose clock is stopped, and returns at
+// which of them it looked at the server.
+async function pass(page, base, seconds) {
+  const looks = [];
+  let second = 0;
+  const note = (r) => r.url() === mine(base) && looks.push(second);
+  page.on("request", note);
+  for (second = 1; second <= seconds; second++) {
+    await page.clock.runFor(1000);
+    await later(15); // for what the network brings
+  }
+  page.off("request", note);
+  return looks;
+}
+
+const publish = (base, state) => fetch(`${base}/publish?state=${state}`, { method: "POST" });
+
+// A change comes without a reload and leaves the visitor where they are.
+export async function live({ base, out, open, check, views }) {
+  await publish(base, "mixed");
+  const page = await open("/live/", { ...views.light, viewport: { width: 1280, height: 500 } }, { quiet: true });
+  let loads = 0;
+  page.on("load", () => loads++);
+  await page.locator("summary").nth(1).click(); // fold one
+  await page.mouse.move(2, 2);
+  const square = page.locator("details").first().locator(".rs button").first();
+  await square.focus();
+  await page.keyboard.press("ArrowRight");
+  await page.evaluate(() => {
+    scrollBy(0, 40);
+    window.marked = document.activeElement;
+    document.querySelector("details").dataset.mine = "1";
+  });
+  await page.waitForTimeout(100);
+  const top = () => page.evaluate(() => document.activeElement.getBoundingClientRect().top);
+  const before = await top();
+  await publish(base, "later");
+  await page.waitForFunction(() => document.title.startsWith("Some systems are slow"), null, { timeout: 15e3 });
+  await page.waitForTimeout(100);
+  const after = await page.evaluate(() => ({
+    focus: document.activeElement === window.marked && window.marked.isConnected,
+    label: document.activeElement.ariaLabel,
+    tip: document.getElementById("tip").innerText,
+    folds: [...document.querySelectorAll("details")].map((d) => d.open),
+    body: document.body.className,
+    announcements: document.querySelectorAll(".news").length,
+    h2: document.querySelector(".general h2").textContent,
+    time: document.querySelector("#when time").textContent,
+  }));
+  check(after.focus, "an update loses the focus");
+  check(/Replica 2: healthy/.test(after.label), `the focused square says ${after.label}`);
+  check(/Replica 2: healthy/.test(after.tip), `the open details say ${after.tip}`);
+  const moved = await top() - before;
+  check(Math.abs(moved) < 2, `an update moves what the visitor reads by ${moved} px`);
+  check(after.folds[1] === false && after.folds[0] === true, `folds ${after.folds}`);
+  check(after.body === "sick", `body class ${after.body}`);
+  check(after.h2 === "1 of 3 services is slow or under high load", `headline ${after.h2}`);
+  check(after.announcements === 1, `${after.announcements} announcements after one was taken back`);
+  check(!/UTC/.test(after.time), `time not in the visitor's form: ${after.time}`);
+
+  await page.context().setOffline(true);
+  await page.waitForFunction(() => !document.getElementById("lost").hidden, null, { timeout: 20e3 });
+  await page.screenshot({ path: `${out}/lost.png` });
+  await page.context().setOffline(false);
+  await page.waitForFunction(() => document.getElementById("lost").hidden, null, { timeout: 20e3 });
+
+  // A server that has nothing new says so in a few bytes.
+  const [res] = await Promise.all([page.waitForResponse((r) => r.url().endsWith("/live/"), { timeout: 20e3 }), page.waitForTimeout(6e3)]);
+  const sizes = await res.request().sizes();
+  check(sizes.responseBodySize === 0, `an unchanged page takes ${sizes.responseBodySize} bytes`);
+  check(loads === 0, `the page was loaded ${loads} times more`);
+  const kept = await page.evaluate(() => [document.cookie, localStorage.length, sessionStorage.length].join());
+  check(kept === ",0,0" && (await page.context().cookies()).length === 0, `kept at the visitor's: ${kept}`);
+  await page.context().close();
+}
+
+// With nobody to look at it the page does not look at the server.
+export async function hidden({ base, open, check, views }) {
+  await publish(base, "mixed");
+  const page = await open("/live/", views.light, { stopped: true });
+  const looks = await pass(page, base, 21);
+  check(looks.length === 4, `looks at the server in 21 s: ${looks}`);
+  const hide = (is) => page.evaluate((is) => {
+    Object.defineProperty(document, "hidden", { value: is, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, is);
+  await hide(true);
+  const none = await pass(page, base, 60);
+  check(none.length === 0, `a hidden page looks at the server ${none.length} times in a minute`);
+  const [asked] = await Promise.all([page.waitForRequest(mine(base), { timeout: 5e3 }).catch(() => null), hide(false)]);
+  check(asked, "a page that is seen again does not look at the server at once");
+  await asked?.response();
+  const back = page.waitForRequest(mine(base), { timeout: 5e3 }).catch(() => null);
+  for (let i = 0; i < 10; i++) {
+    await later(50); // the answer may be being worked in
+    await page.evaluate(() => dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true })));
+  }
+  check(await back, "a page that comes back from history does not look at the server");
+  await page.context().close();
+}
+
+// A server that is gone is asked less and less, and the page says that it is
+// gone, of when it is, and how old it is.
+export async function gone({ base, open, check, views }) {
+  await publish(base, "mixed");
+  const page = await open("/live/", views.light, { stopped: true, quiet: true });
+  await page.route(mine(base), (route) => route.abort());
+  const looks = await pass(page, base, 260);
+  const gaps = looks.map((at, i) => at - (looks[i - 1] ?? 0));
+  check(gaps.join() === "5,10,20,40,60,60,60", `seconds between looks at a server that is gone: ${gaps}`);
+  const said = await lost(page);
+  check(/cannot be reached\. What you see is of 3:05:12\sPM and may be out of date/.test(said), `a server that is gone: ${said}`);
+  const age = await page.locator("#age").innerText();
+  check(/\(4 min ago\)/.test(age), `age of the data: ${age}`);
+  check(await banner(page) === "Some systems are down", "the last known state is gone too");
+
+  await page.unroute(mine(base));
+  await pass(page, base, 61);
+  check(await lost(page) === "", "the page does not see that the server is back");
+  const after = await pass(page, base, 21);
+  check(after.length === 4, `looks in 21 s at a server that is back: ${after}`);
+  await page.context().close();
+}
+
+// What proxies say in place of the server is no page, and a slow answer is
+// waited for, once.
+export async function proxied({ base, open, check, views }) {
+  await publish(base, "mixed");
+  const page = await open("/live/", views.light, { stopped: true, quiet: true });
+  const was = await page.evaluate(() => document.getElementById("main").innerText);
+  for (const answer of [
+    { status: 500, contentType: "text/html", body: "<h1>Internal error</h1>" },
+    { status: 502, contentType: "text/html", body: "<main id=banner>Bad gateway</main>" },
+    { status: 200, contentType: "text/html", body: "<title>Sign in</title><h1>Welcome to the hotel</h1>" },
+    { status: 200, contentType: "text/html", body: "" },
+  ]) {
+    await page.route(mine(base), (route) => route.fulfill(answer));
+    await pass(page, base, 61);
+    const what = `${answer.status} ${answer.body}`;
+    check(/cannot be reached/.test(await lost(page)), `not called unreachable: ${what}`);
+    check(await page.evaluate(() => document.getElementById("main").innerText) === was, `the page shows something else after ${what}`);
+    await page.unroute(mine(base));
+    await pass(page, base, 61);
+    check(await lost(page) === "", `still called unreachable after ${what}`);
+  }
+  let asked = 0;
+  await page.route(mine(base), async (route) => {
+    asked++;
+    await later(2500);
+    await route.continue();
+  });
+  await pass(page, base, 15); // at 20 it would be given up
+  const early = asked;
+  await later(3000);
+  check(early === 1, `${early} looks while the first was not answered`);
+  check(await banner(page) === "Some systems are down" && await lost(page) === "", "a slow answer is taken for none");
+  await page.unroute(mine(base), { behavior: "ignoreErrors" });
+  await page.context().close();
+}
+
+// A server that comes back as another version gets its page loaded again,
+// with the folds as they are, once.
+export async function restarted({ base, open, check, views }) {
+  await publish(base, "mixed");
+  const page = await open("/live/", views.light, { stopped: true });
+  await page.locator("summary").nth(2).click();
+  let loads = 0;
+  page.on("load", () => loads++);
+  await page.route(mine(base), async (route) => {
+    const res = await route.fetch();
+    const text = await res.text();
+    await route.fulfill({ response: res, headers: { ...res.headers(), etag: '"newer"' }, body: text.replace('data-build="', 'data-build="newer ') });
+  });
+  await pass(page, base, 50);
+  check(loads === 0, "loaded again within a minute");
+  await pass(page, base, 20);
+  check(loads === 1, `loaded ${loads} times for a newer version`);
+  check(/^newer /.test(await page.evaluate(() => document.documentElement.dataset.build)), "the older version is still there");
+  const folds = await page.evaluate(() => [...document.querySelectorAll("details")].map((d) => d.open));
+  check(folds.join() === "true,true,false", `folds after a load: ${folds}`);
+  await pass(page, base, 130);
+  check(loads === 1, `loaded ${loads} times in the end`);
+  await page.context().close();
+}
+
+// The visitor's clock may be wrong by hours: the age is by the server's.
+export async function wrongClock({ base, open, check, views, taken }) {
+  await publish(base, "mixed");
+  for (const late of [5, -5, 30]) {
+    const page = await open("/live/", views.light, { stopped: true, late });
+    await page.route(mine(base), async (route) => {
+      const res = await route.fetch();
+      await route.fulfill({ response: res, headers: { ...res.headers(), date: new Date(Date.parse(taken) + 7e3).toUTCString() } });
+    });
+    const age = () => page.locator("#age").innerText();
+    const first = await page.evaluate(() => document.getElementById("age").hidden ? "" : document.getElementById("age").textContent);
+    check(first === "" || first === " (0 s ago)", `a clock ${late} h wrong, at first: ${first}`);
+    await pass(page, base, 8);
+    check(/\((7|8|9|1\d) s ago\)/.test(await age()), `a clock ${late} h wrong: ${await age()}`);
+    await page.context().close();
+  }
+}
+
+// Times are in the visitor's zone and form; the server's is at hand.
+export async function zones({ open, check, views }) {
+  for (const [timezoneId, locale, when, since] of [
+    ["Asia/Tokyo", "ja-JP", "23:05:12", "2026/11/19 21:05"],
+    ["America/New_York", "en-US", "9:05:12 AM", "Nov 19, 2026, 7:05 AM"],
+    ["Europe/Budapest", "de-DE", "15:05:12", "19.11.2026, 13:05"],
+    ["Pacific/Kiritimati", "en-GB", "04:05:12", "20 Nov 2026, 02:05"],
+  ]) {
+    const page = await open("/mixed/", { ...views.light, timezoneId, locale });
+    const got = await page.evaluate(() => {
+      const t = document.querySelector("#when time");
+      return { text: t.textContent, title: t.title, label: document.querySelector(".r.dead").ariaLabel };
+    });
+    for (const key in got) got[key] = got[key].replace(/\s/g, " ");
+    check(got.text === when && got.label.endsWith(since), `${timezoneId}: ${got.text}, ${got.label}`);
+    check(got.title === "20 Nov 2026, 14:05:12 UTC", `the server's time: ${got.title}`);
+    await page.context().close();
+  }
+  const page = await open("/mixed/", { ...views.light, timezoneId: "Asia/Tokyo", javaScriptEnabled: false });
+  const text = await page.locator("#when time").innerText();
+  check(text === "20 Nov 2026, 14:05:12 UTC", `without scripts: ${text}`);
+  await page.context().close();
+}
+
+// Leaving and coming back shows what is, and not what was.
+export async function back({ base, open, check, views }) {
+  await publish(base, "mixed");
+  const page = await open("/live/", views.light, { quiet: true });
+  await page.goto(`${base}/badges`);
+  await publish(base, "later");
+  await page.goBack();
+  const now = await page.waitForFunction(() => document.title.startsWith("Some systems are slow"), null, { timeout: 8e3 }).then(() => true, () => false);
+  check(now, `back in history: ${await page.title()}`);
+  await page.context().close();
+}
