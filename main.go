@@ -29,7 +29,7 @@ tells people when something dies and when it is back.
 
   -c, --config file    the config; without it ./config.cfg or, where there is
                        none, the sample that is built in
-  -log-format format   text (the default) or json; the log goes to standard error
+  -log-format format   text (the default) or json, for the log on standard error
   -debug-addr address  where to serve profiles of the program, like
                        127.0.0.1:6060; off by default
 

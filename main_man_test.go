@@ -127,7 +127,7 @@ func roff(s string) string {
 }
 
 // Every command has a usage text, which -h prints and the general one lists. It
-// tells each of the command's flags, and no other one.
+// tells each of the command's flags, and no other one, and fits a terminal.
 func TestUsages(t *testing.T) {
 	made := regexp.MustCompile(`\b(?:fs|fset)\.\w+\((?:&[\w.]+, )?"([\w-]+)"`)
 	for _, u := range usages {
@@ -145,6 +145,9 @@ func TestUsages(t *testing.T) {
 
 		var told, taken []string
 		for line := range strings.Lines(u.text) {
+			if n := len(line) - 1; n > 80 {
+				t.Errorf("%d columns are more than a terminal has: %q", n, line)
+			}
 			if !strings.HasPrefix(line, "  -") {
 				continue
 			}

@@ -23,7 +23,7 @@ twice. A running Vigil is not concerned.
 
   -c, --config file   read this config; without it ./config.cfg
   -channel name       only this channel or recipient, like slack or pushover#2
-  -status status      what the messages tell: healthy (the default), sick or dead
+  -status status      what the messages tell: healthy (default), sick or dead
 
 Exit status: 0 when all messages were accepted, 1 when one was not or the
 config has an error, 2 for wrong usage.
