@@ -98,6 +98,7 @@ func browserStates(t *testing.T) http.Handler {
 	serve("crowd", crowdSample(100))
 	serve("mixedcrowd", mixedCrowdSample())
 	serve("branded", brandedSample())
+	serve("readme", readmeSample())
 
 	serveBrands(mux, serve)
 
@@ -181,5 +182,27 @@ func brandedSample() *snapshot {
 	b.LogoURL = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 150 48'%3E%3Crect width='48' height='48' rx='10' fill='%231b2a4a'/%3E%3Ctext x='60' y='34' font-size='30' fill='%231b2a4a' font-family='sans-serif'%3EAcme%3C/text%3E%3C/svg%3E"
 	b.LogoColor, b.IconColor = "#ffe14d", "#1b2a4a"
 	b.CustomHTML = "<style>body { --custom: set }</style>\n<script>\r\nwindow.customScript = 'ran'\r\n</script>"
+	return s
+}
+
+// readmeSample is the page of the README's picture.
+func readmeSample() *snapshot {
+	hour := func(n float64) time.Duration { return time.Duration(n * float64(time.Hour)) }
+	broken := polled("https://api-2.internal/", dead, 10000)
+	broken.since = sampleTime.Add(-hour(0.3))
+	s := newSampler().
+		service("Web",
+			node("Website", modePoll, polled("https://www.internal/", healthy, 23), polled("https://www-2.internal/", healthy, 31), polled("https://www-3.internal/", healthy, 27)).past(90, map[int]time.Duration{9: hour(0.4), 51: hour(2)}, map[int]time.Duration{23: hour(3)}),
+			node("API", modePoll, polled("https://api.internal/", healthy, 48), broken).past(90, map[int]time.Duration{0: hour(0.3)}, map[int]time.Duration{0: hour(1), 1: hour(6), 37: hour(2)}).linked("https://docs.acme.example/", "Docs")).
+		service("Mail",
+			node("Outgoing mail", modePoll, polled("tcp://mx.internal:25", healthy, 2)).past(90, nil, map[int]time.Duration{60: hour(5)}),
+			node("Delivery workers", modePush, pushed("worker-1", healthy, 0.2, 0.4), pushed("worker-2", healthy, 0.3, 0.4), pushed("worker-3", healthy, 0.2, 0.5)).past(90, nil, nil)).
+		snapshot
+	s.announcements = []announcement{{id: "a", title: "The API is slow", text: "One of its machines has failed; the other one carries all. We are replacing it.", at: sampleTime.Add(-hour(0.2))}}
+	web := s.services[0].conf
+	s.incidents = []incident{
+		{id: "i2", service: web, node: web.Nodes[1], start: broken.since},
+		{id: "i1", service: web, node: web.Nodes[0], start: sampleTime.Add(-9 * hour(24)), end: sampleTime.Add(-9*hour(24) + hour(0.4))},
+	}
 	return s
 }

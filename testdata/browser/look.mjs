@@ -348,7 +348,14 @@ async function paper() {
   await page.context().close();
 }
 
-const parts = { everyState, validate, budget, details, keyboard, edges, brands, spoken, ...visits, noScript, operatorsOwn, frames, badges, paper };
+// picture takes docs/page.png.
+async function picture() {
+  const page = await open("/readme/", { ...views.light, viewport: { width: 1100, height: 900 } });
+  await page.screenshot({ path: `${out}/readme.png`, fullPage: true });
+  await page.context().close();
+}
+
+const parts = { everyState, validate, budget, details, keyboard, edges, brands, spoken, ...visits, noScript, operatorsOwn, frames, badges, paper, picture };
 const chosen = process.env.PARTS?.split(",") ?? Object.keys(parts);
 for (const name of chosen) {
   const start = Date.now();
