@@ -20,6 +20,7 @@ type load struct {
 	conns   int
 	request func(n int) []byte    // the n-th of all
 	pause   time.Duration         // between an answer and the next request, on average
+	every   time.Duration         // between the beginnings of two requests, over all connections
 	took    func(d time.Duration) // of each answer; may be nil; called from many goroutines
 }
 
@@ -28,11 +29,12 @@ type load struct {
 func (l load) run(address string, d time.Duration, total int) (int, error) {
 	var next, done atomic.Int64
 	var fault atomic.Pointer[error]
-	end := time.Now().Add(d)
+	begin := time.Now()
+	end := begin.Add(d)
 	var wg sync.WaitGroup
 	for range l.conns {
 		wg.Go(func() {
-			if err := l.talk(address, end, int64(total), &next, &done); err != nil {
+			if err := l.talk(address, begin, end, int64(total), &next, &done); err != nil {
 				fault.Store(&err)
 			}
 		})
@@ -45,7 +47,7 @@ func (l load) run(address string, d time.Duration, total int) (int, error) {
 }
 
 // talk sends requests over one connection.
-func (l load) talk(address string, end time.Time, total int64, next, done *atomic.Int64) error {
+func (l load) talk(address string, begin, end time.Time, total int64, next, done *atomic.Int64) error {
 	c, err := net.DialTimeout("tcp", address, 10*time.Second)
 	if err != nil {
 		return err
@@ -60,8 +62,11 @@ func (l load) talk(address string, end time.Time, total int64, next, done *atomi
 		if total > 0 && n >= total || total == 0 && time.Now().After(end) {
 			return nil
 		}
+		if l.every > 0 {
+			time.Sleep(time.Until(begin.Add(time.Duration(n) * l.every)))
+		}
 		c.SetDeadline(time.Now().Add(30 * time.Second))
-		begin := time.Now()
+		sent := time.Now()
 		if _, err := c.Write(l.request(int(n))); err != nil {
 			return err
 		}
@@ -69,7 +74,7 @@ func (l load) talk(address string, end time.Time, total int64, next, done *atomi
 			return err
 		}
 		if l.took != nil {
-			l.took(time.Since(begin))
+			l.took(time.Since(sent))
 		}
 		done.Add(1)
 		if l.pause > 0 {
@@ -112,12 +117,17 @@ func getRequest(path string, header ...string) func(int) []byte {
 }
 
 // reportRequests are reports of so many replicas with that load, spread over
-// the nodes that path names.
+// the nodes that path names. They come every five minutes at least.
 func reportRequests(replicas int, cpu float64, path func(n int) string) func(int) []byte {
+	return reportsEvery(5*time.Minute, replicas, cpu, path)
+}
+
+// reportsEvery are reportRequests that promise the next report within a time.
+func reportsEvery(interval time.Duration, replicas int, cpu float64, path func(n int) string) func(int) []byte {
 	secret := base64.StdEncoding.EncodeToString([]byte(":" + token))
 	all := make([][]byte, replicas)
 	for n := range all {
-		body := fmt.Sprintf(`{"replica":"host-%d.example.net","interval":300,"load":{"cpu":%v,"ram":0.4}}`, n, cpu)
+		body := fmt.Sprintf(`{"replica":"host-%d.example.net","interval":%v,"load":{"cpu":%v,"ram":0.4}}`, n, interval.Seconds(), cpu)
 		all[n] = fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic %s\r\n"+
 			"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path(n), secret, len(body), body)
 	}

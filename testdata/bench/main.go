@@ -3,7 +3,7 @@
 // beside its limit, a bare program of package net or net/http that does the
 // same and nothing else, in the same run. All of it stays on loopback.
 //
-//	go run ./testdata/bench          # all figures, some five minutes
+//	go run ./testdata/bench          # all figures, some seven minutes
 //	go run ./testdata/bench -short   # shorter runs and half of each figure
 //	go run ./testdata/bench -run 'page|alert'
 //
@@ -47,11 +47,13 @@ var measures = []measure{
 	{"page", (*bench).page, false},
 	{"render", (*bench).render, false},
 	{"report", (*bench).report, false},
-	{"push", (*bench).push, false},
+	{"growth", (*bench).growth, false},
+	{"memory", (*bench).memory, false},
 	{"tcp", (*bench).tcp, false},
 	{"http", (*bench).http, false},
 	{"scale", (*bench).scale, false},
 	{"stampede", (*bench).stampede, false},
+	{"push", (*bench).push, true},
 	{"fair", (*bench).fair, true},
 	{"icmp", (*bench).icmp, true},
 	{"alert", (*bench).alert, true},

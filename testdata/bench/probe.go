@@ -46,9 +46,9 @@ func (b *bench) probeAt(scheme, port string, width int) error {
 	}
 	defer p.stop()
 	const name = "vigil_probe_duration_seconds_count"
-	turn := b.length(2*time.Second, time.Second)
+	turn := b.length(1500*time.Millisecond, time.Second)
 	var ours, bare, ratios []float64
-	for i := range b.count(10, 5) + 1 {
+	for i := range b.count(5, 4) + 1 {
 		hold(p.cmd.Process, true)
 		var done checked
 		err := loop.ask(order{Do: "run", Seconds: turn.Seconds()}, &done)
@@ -111,7 +111,7 @@ func (b *bench) scale() error {
 		return err
 	}
 	defer p.stop()
-	time.Sleep(b.length(64*time.Second, 34*time.Second))
+	time.Sleep(b.length(54*time.Second, 27*time.Second))
 	var g gaps
 	if err := farm.ask(order{}, &g); err != nil {
 		return err

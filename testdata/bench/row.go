@@ -32,7 +32,8 @@ func atLeast(v float64) bound { return bound{value: v, least: true} }
 func atMost(v float64) bound  { return bound{value: v} }
 
 // but says how much more is let pass in a short run where twice the figure
-// says nothing, as with a figure of 0.
+// says nothing: a figure of 0, or a time that others on the machine stretch
+// more than they do the rest.
 func (b bound) but(slack float64) bound { b.slack = slack; return b }
 
 // informal is no bound at all.
@@ -81,6 +82,9 @@ func printTable(w io.Writer, rows []row) {
 		ratio := ""
 		if r.ratio {
 			ratio = fmt.Sprintf("%.2f", r.got)
+			if r.got < 0.01 {
+				ratio = fmt.Sprintf("%.4f", r.got)
+			}
 		}
 		table = append(table, []string{r.what, r.figure, r.limit, ratio, r.wanted.String(), r.verdict()})
 	}

@@ -18,7 +18,7 @@ func (b *bench) page() error {
 	if _, err := reports.run(p.address, 0, 300); err != nil {
 		return err
 	}
-	if err := p.settled(300, 5*time.Second); err != nil {
+	if err := p.settled(300, 20*time.Second); err != nil {
 		return err
 	}
 	time.Sleep(2 * time.Second) // the last rendering
@@ -53,7 +53,7 @@ func (b *bench) page() error {
 			return err
 		}
 		l := load{conns: 64, request: getRequest(c.path, header...)}
-		ours, bare, ratio, err := l.beside(p.address, limit.ready.HTTP, b.count(21, 7), b.length(400*time.Millisecond, 200*time.Millisecond))
+		ours, bare, ratio, err := l.beside(p.address, limit.ready.HTTP, b.count(15, 7), b.length(300*time.Millisecond, 200*time.Millisecond))
 		limit.stop()
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.what, err)
@@ -85,42 +85,11 @@ func (b *bench) report() error {
 	if _, err := l.run(p.address, 0, 10_000); err != nil {
 		return err
 	}
-	ours, bare, ratio, err := l.beside(p.address, limit.ready.HTTP, b.count(21, 7), b.length(500*time.Millisecond, 300*time.Millisecond))
+	ours, bare, ratio, err := l.beside(p.address, limit.ready.HTTP, b.count(15, 7), b.length(400*time.Millisecond, 300*time.Millisecond))
 	if err != nil {
 		return err
 	}
 	b.add(row{measure: "report", what: "reports, 64 connections, 10,000 replicas", figure: perSecond(ours), limit: perSecond(bare), got: ratio, ratio: true, wanted: atLeast(0.8)})
-	return nil
-}
-
-// push measures the memory with 100,000 push replicas that report twice.
-func (b *bench) push() error {
-	p, err := b.run(nodes(10, 1, 0, "push", nil))
-	if err != nil {
-		return err
-	}
-	defer p.stop()
-	const replicas = 100_000
-	l := load{conns: 64, request: reportRequests(replicas, 0.2, func(n int) string { return fmt.Sprintf("/reporter/s%d/n0/", n%10) })}
-	begin := time.Now()
-	if _, err := l.run(p.address, 0, 2*replicas); err != nil {
-		return err
-	}
-	took := time.Since(begin)
-	if err := p.settled(replicas, 5*time.Second); err != nil {
-		return err
-	}
-	time.Sleep(b.length(30*time.Second, 10*time.Second)) // renderings, journal, collections
-	resident, err := p.memory("VmRSS")
-	if err != nil {
-		return err
-	}
-	most, err := p.memory("VmHWM")
-	if err != nil {
-		return err
-	}
-	b.add(row{measure: "push", what: "memory with 100,000 push replicas", figure: fmt.Sprintf("%.0f MiB (%.0f at most, at %s)", resident, most, perSecond(2*replicas/took.Seconds())),
-		got: most, wanted: atMost(150)})
 	return nil
 }
 
@@ -153,20 +122,24 @@ func (b *bench) renderPage(services int, most float64) error {
 	if err != nil {
 		return err
 	}
-	for end := time.Now().Add(b.length(12*time.Second, 5*time.Second)); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+	var took []float64 // of each rendering, in milliseconds
+	for end := time.Now().Add(b.length(10*time.Second, 6*time.Second)); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
 		if _, err := l.run(p.address, 0, count); err != nil {
 			return err
 		}
+		after, err := p.metrics()
+		if err != nil {
+			return err
+		}
+		if n := after[name+"_count"] - before[name+"_count"]; n > 0 {
+			took = append(took, 1000*(after[name+"_sum"]-before[name+"_sum"])/n)
+			before = after
+		}
 	}
-	after, err := p.metrics()
-	if err != nil {
-		return err
+	if len(took) < 2 {
+		return fmt.Errorf("%d renderings", len(took))
 	}
-	times := after[name+"_count"] - before[name+"_count"]
-	if times < 2 {
-		return fmt.Errorf("%v renderings", times)
-	}
-	ms := 1000 * (after[name+"_sum"] - before[name+"_sum"]) / times
-	b.add(row{measure: "render", what: fmt.Sprintf("rendering of %d changed nodes, with gzip", count), figure: fmt.Sprintf("%.1f ms", ms), got: ms, wanted: atMost(most)})
+	ms := median(took)
+	b.add(row{measure: "render", what: fmt.Sprintf("rendering of %d changed nodes, with gzip", count), figure: fmt.Sprintf("%.1f ms", ms), got: ms, wanted: atMost(most).but(5 * most)})
 	return nil
 }

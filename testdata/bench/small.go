@@ -44,7 +44,7 @@ func (b *bench) small() error {
 		}
 		first = append(first, p.first.Seconds()*1000)
 		if i == 0 {
-			time.Sleep(b.length(20*time.Second, 6*time.Second)) // several checks of each
+			time.Sleep(b.length(12*time.Second, 6*time.Second)) // several checks of each
 			rss, err := p.memory("VmRSS")
 			if err != nil {
 				p.stop()

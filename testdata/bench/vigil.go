@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +22,7 @@ const token = "tok/en+secret"
 type program struct {
 	cmd     *exec.Cmd
 	address string
+	debug   string // where it serves profiles
 	log     string // the file
 	first   time.Duration
 }
@@ -50,6 +52,9 @@ func (b *bench) run(config string, env ...string) (*program, error) {
 	if p.address, err = freeAddress(); err != nil {
 		return nil, err
 	}
+	if p.debug, err = freeAddress(); err != nil {
+		return nil, err
+	}
 	file := filepath.Join(dir, "config.cfg")
 	if err := os.WriteFile(file, []byte(fmt.Sprintf(head, p.address)+config), 0o600); err != nil {
 		return nil, err
@@ -62,7 +67,7 @@ func (b *bench) run(config string, env ...string) (*program, error) {
 		return nil, err
 	}
 	defer log.Close()
-	p.cmd = exec.Command(b.vigil)
+	p.cmd = exec.Command(b.vigil, "-debug-addr", p.debug)
 	p.cmd.Dir = dir
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = log
@@ -197,6 +202,37 @@ func (p *program) memory(name string) (float64, error) {
 		}
 	}
 	return 0, fmt.Errorf("no %s", name)
+}
+
+// stored returns the size of the storage folder in bytes.
+func (p *program) stored() (sum float64, err error) {
+	err = filepath.WalkDir(filepath.Join(p.cmd.Dir, "data"), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			sum += float64(info.Size())
+		}
+		return err
+	})
+	return sum, err
+}
+
+// heap returns the bytes of all objects that are in use, after a collection.
+func (p *program) heap() (float64, error) {
+	for range 2 { // what the first one finalizes, the second one takes
+		resp, err := http.Get("http://" + p.debug + "/debug/pprof/heap?gc=1")
+		if err != nil {
+			return 0, err
+		}
+		discard(resp)
+		if resp.StatusCode != http.StatusOK {
+			return 0, fmt.Errorf("heap: %s", resp.Status)
+		}
+	}
+	all, err := p.metrics()
+	return all["go_memstats_heap_alloc_bytes"], err
 }
 
 // cpu returns the processor time of the process in seconds, to 10 ms.
