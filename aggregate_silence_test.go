@@ -166,11 +166,13 @@ func (p *play) answer(sure bool) {
 // local is the status of the one local replica, with a mark when in doubt.
 func (p *play) local() string {
 	p.until(p.now)
-	for _, r := range p.st.services[0].nodes[0].replicas {
-		if r.doubt {
-			return r.status.String() + "?"
-		}
-		return r.status.String()
+	replicas := p.st.services[0].nodes[0].replicas
+	if len(replicas) == 0 {
+		return ""
 	}
-	return ""
+	mark := ""
+	if replicas[0].doubt {
+		mark = "?"
+	}
+	return replicas[0].status.String() + mark
 }
