@@ -31,7 +31,7 @@ func TestFollow(t *testing.T) {
 		wantCalls(t, b.fakes["hanging"], "0s dead1")
 		wantCalls(t, next.fakes["hanging"], "5s dead1", "5s healthy1", "5s dead2")
 		wantCalls(t, b.fakes["down"], "0s dead1")
-		wantCalls(t, next.fakes["down"], "0s dead1", "0s healthy1", "0s dead2")
+		wantCalls(t, next.fakes["down"], "1s dead1", "1s healthy1", "1s dead2") // 2 s after the first try
 		wantCalls(t, b.fakes["limited"], "0s dead1")
 		wantCalls(t, next.fakes["limited"], "59s dead1", "59s healthy1", "59s dead2")
 		for _, s := range append(b.Stats(), next.Stats()...) {

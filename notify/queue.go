@@ -36,6 +36,7 @@ type queue struct {
 	backlog []Alert    // oldest first; the first one is being tried
 	trying  chan error // the result of the try that is under way; else nil
 	tries   int        // of the first one, since the queue began
+	last    time.Time  // when the last try began
 	hold    time.Time  // until when the service wants to be left alone
 }
 
@@ -46,7 +47,17 @@ func newQueue(t Target, journal Journal, handing *atomic.Bool, log *slog.Logger)
 // A leftover is what a queue did not deliver.
 type leftover struct {
 	alerts []Alert
-	hold   time.Time
+	hold   time.Time // no try before that
+}
+
+// leave hands over what is left. However often that happens, there is the
+// first wait between two tries.
+func (q *queue) leave() {
+	hold := q.hold
+	if next := q.last.Add(firstWait); q.tries > 0 && next.After(hold) {
+		hold = next
+	}
+	q.left <- leftover{q.backlog, hold}
 }
 
 // restore queues what the journal already knows. What the target no longer
@@ -75,7 +86,7 @@ func (q *queue) inherit(l leftover) {
 // run delivers until the queue is closed, then makes a last round or leaves
 // that to another queue. ctx ends the deliveries.
 func (q *queue) run(ctx context.Context) {
-	defer func() { q.left <- leftover{q.backlog, q.hold} }()
+	defer q.leave()
 	var wait <-chan time.Time // until the next try; nil when it is due
 	for {
 		if len(q.backlog) > 0 && q.trying == nil && wait == nil && q.before == nil {
@@ -113,8 +124,9 @@ func after(d time.Duration) <-chan time.Time {
 
 // try starts one try of the oldest alert.
 func (q *queue) try(ctx context.Context) {
+	q.last = time.Now()
 	if q.backlog[0].Tried.IsZero() {
-		q.backlog[0].Tried = time.Now()
+		q.backlog[0].Tried = q.last
 	}
 	q.tries++
 	result := make(chan error, 1)
