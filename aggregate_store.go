@@ -133,6 +133,7 @@ func (s *store) open(dir folder) (*restored, error) {
 	if !im.alive.IsZero() {
 		im.backlog.postpone(time.Since(im.alive))
 	}
+	im.rewind(time.Now())
 	s.backlog, s.wanted = im.backlog, true
 	return im.restored, nil
 }

@@ -72,6 +72,37 @@ func (im *restored) apply(rec record) {
 	}
 }
 
+// rewind makes good for a clock that was set back by more than the program did
+// not run: what was known to lie ahead is not to come hours late, and what has
+// begun did so by now. When the clock was set forward nobody can know.
+func (im *restored) rewind(now time.Time) {
+	by := now.Sub(im.alive)
+	if by >= 0 || im.alive.IsZero() {
+		return
+	}
+	move := func(t *time.Time) {
+		if !t.IsZero() {
+			*t = t.Add(by)
+		}
+	}
+	for _, t := range []*time.Time{&im.alive, &im.muted, &im.told.Next, &im.told.Line} {
+		move(t)
+	}
+	for _, rec := range im.replicas {
+		if rec != nil {
+			move(&rec.Since)
+		}
+	}
+	for _, past := range im.history.gone {
+		move(&past.since)
+	}
+	for _, out := range im.history.all {
+		if out.end.IsZero() {
+			move(&out.start)
+		}
+	}
+}
+
 func (im *restored) announcement(id string) int {
 	return slices.IndexFunc(im.announcements, func(a announcementRecord) bool { return a.ID == id })
 }

@@ -46,6 +46,7 @@ func (l *life) restart(down time.Duration) *restored {
 	l.t.Helper()
 	l.now = l.now.Add(down)
 	disk, im := openDisk(l.t, l.disk.dir)
+	im.rewind(l.now)
 	st := newState(l.conf, l.now)
 	st.keepFor(l.st.ledger.targets)
 	st.restore(im, l.now)
@@ -179,6 +180,14 @@ func TestRestarts(t *testing.T) {
 		{"a silence lasts", reminding, []step{
 			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"mute=20m", "restart=1m"}}, {3*m + s, []string{"a=dead", "b=healthy", "c=healthy"}},
 		}, 23 * m, []string{"1m1s changed dead a(was dead)", "22m0s reminder dead #1 a(was dead)"}},
+		{"a clock that is set back delays no reminder", reminding, []step{
+			allHealthy, {m, []string{"a=dead"}}, {6*m + s, []string{"restart=-2h"}},
+			{6*m + 10*s - 2*h, []string{"a=dead", "b=healthy", "c=healthy"}}, {20*m - 2*h, []string{"a=healthy"}},
+		}, 21*m - 2*h, []string{"1m1s changed dead a(was dead)", "6m1s reminder dead #1 a(was dead)",
+			"-1h48m59s reminder dead #2 a(was dead)", "-1h43m59s reminder dead #3 a(was dead)", "-1h39m59s changed healthy -a"}},
+		{"nor does it make a silence longer", reminding, []step{
+			allHealthy, {m, []string{"a=dead"}}, {6*m + s, []string{"mute=20m"}}, {6*m + 2*s, []string{"restart=-2h"}}, {6*m + 10*s - 2*h, []string{"a=dead", "b=healthy", "c=healthy"}},
+		}, 30*m - 2*h, []string{"1m1s changed dead a(was dead)", "6m1s reminder dead #1 a(was dead)", "-1h33m58s reminder dead #2 a(was dead)"}},
 		{"who reports gets all its time anew", quiet, []step{
 			allHealthy, {m, []string{"report=x=healthy"}}, {2 * m, []string{"restart=1h"}}, again(h + 2*m),
 		}, 2 * h, []string{"1h3m41s changed dead d(no report in 1m40s)"}},
