@@ -80,7 +80,7 @@ func (c colour) toward(end, ground colour, ratio float64) colour {
 	for step := range 20 {
 		mixed, t := c, float64(step)/20
 		for i := range mixed {
-			mixed[i] = c[i] + (end[i]-c[i])*t
+			mixed[i] = float64(part(c[i]+(end[i]-c[i])*t)) / 255 // as it will be written
 		}
 		if contrast(mixed, ground) >= ratio {
 			return mixed

@@ -159,8 +159,26 @@ func TestHostileLabels(t *testing.T) {
 	if err := json.Unmarshal([]byte(body(t, get(h, "GET", "/status/report"))), &rep); err != nil {
 		t.Fatal(err)
 	}
-	if rep.Probes[0].Name != hostileLabel || rep.Probes[0].Nodes[0].Name != hostileLabel {
-		t.Errorf("report: %+v", rep)
+	var call struct {
+		Result struct {
+			Content []struct{ Text string }
+		}
+	}
+	answer, err := json.Marshal(newMCP(newBoard(s), "1").answer([]byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_report"}}`), http.Header{}))
+	if err == nil {
+		err = json.Unmarshal(answer, &call)
+	}
+	if err != nil || len(call.Result.Content) != 1 {
+		t.Fatal(err, string(answer))
+	}
+	var told report
+	if err := json.Unmarshal([]byte(call.Result.Content[0].Text), &told); err != nil {
+		t.Fatal(err)
+	}
+	for what, rep := range map[string]report{"report": rep, "MCP": told} {
+		if rep.Probes[0].Name != hostileLabel || rep.Probes[0].Nodes[0].Name != hostileLabel {
+			t.Errorf("%s: %+v", what, rep)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -30,6 +31,13 @@ func newShell(st *site, base string) view {
 	b := st.conf.Branding
 	title := cmp.Or(steady(b.PageTitle), "Status Page")
 	route := func(path string) string { return base + path }
+	// An image beside the page is found from wherever the page is shown.
+	own := func(raw string) string {
+		if name, ok := strings.CutPrefix(raw, "./"); ok {
+			return picture(route(name))
+		}
+		return picture(raw)
+	}
 	// An asset's address has the hash of its content, under which it can be
 	// cached for ever.
 	file := func(name string) string {
@@ -44,9 +52,9 @@ func newShell(st *site, base string) view {
 		"Address":    link(b.PageURL),
 		"Support":    link(b.SupportURL),
 		"Website":    link(b.WebsiteURL),
-		"LogoURL":    picture(b.LogoURL),
-		"IconURL":    picture(b.IconURL),
-		"Icon":       cmp.Or(picture(b.IconURL), file("icon.svg")),
+		"LogoURL":    own(b.LogoURL),
+		"IconURL":    own(b.IconURL),
+		"Icon":       cmp.Or(own(b.IconURL), file("icon.svg")),
 		"ThemeColor": st.brand.icon.String(),
 		"Style":      markup(st.style),
 		"CustomHTML": markup(b.CustomHTML), // the operator's own
