@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -33,7 +35,9 @@ func TestTroubleOfReadme(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	defer refusal.Close()
-	stranger := httptest.NewTLSServer(nil)
+	stranger := httptest.NewUnstartedServer(nil)
+	stranger.Config.ErrorLog = log.New(io.Discard, "", 0) // it is refused all the time
+	stranger.StartTLS()
 	defer stranger.Close()
 	config := strings.NewReplacer("REFUSAL", refusal.URL, "STRANGER", stranger.URL, "SHUT", closedPort(t)).Replace(`
 [server]

@@ -1,4 +1,4 @@
-//go:build peer
+//go:build peer && linux
 
 package main
 
