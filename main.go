@@ -115,12 +115,25 @@ func configFlag(fs *flag.FlagSet) *string {
 // second one kills. Each SIGHUP, but for those that come while one waits, is
 // in hangup. Whoever calls it calls stop.
 func heedSignals(parent context.Context) (ctx context.Context, hangup <-chan os.Signal, stop func()) {
-	ctx, end := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, end)
+	ctx, end := heedStop(parent)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	return ctx, hangups, func() {
 		signal.Stop(hangups)
+		end()
+	}
+}
+
+// heedStop is heedSignals without SIGHUP. That nobody reads the log any more is
+// no reason to stop, either: with SIGPIPE caught, a write fails instead. It is
+// not ignored, as scripts would inherit that.
+func heedStop(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, end := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, end)
+	unread := make(chan os.Signal, 1)
+	signal.Notify(unread, syscall.SIGPIPE)
+	return ctx, func() {
+		signal.Stop(unread)
 		end()
 	}
 }

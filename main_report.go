@@ -9,11 +9,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"vigil/notify"
@@ -71,9 +69,8 @@ func runReport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 
 	h, err := newHostReporter(&f, log)
 	if err == nil {
-		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		ctx, stop := heedStop(ctx)
 		defer stop()
-		context.AfterFunc(ctx, stop)
 		if f.once {
 			err = h.runOnce(ctx)
 		} else {

@@ -369,3 +369,44 @@ func icmpPermitted(t *testing.T) bool {
 	e.close()
 	return true
 }
+
+// A program whose log nobody reads any more goes on, and stops cleanly. What it
+// runs does not notice.
+func TestLogWithoutReader(t *testing.T) {
+	path, err := buildVigil()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hook := newHook(t)
+	dir := t.TempDir()
+	config := testPlan{hook: hook, inMemory: true, metrics: "script_interval = 1", nodes: planNode("pipe", "Pipe", "script",
+		`scripts = ["yes 2>&1 | head -n 1; test $(sh -c 'kill -s PIPE $$; echo alive' | wc -c) = 0"]`)}
+	if err := os.WriteFile(filepath.Join(dir, "config.cfg"), []byte(config.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path)
+	cmd.Dir = dir
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	url := ""
+	for lines := bufio.NewScanner(stderr); url == "" && lines.Scan(); {
+		_, url, _ = strings.Cut(lines.Text(), `"serving the status page" url=`)
+	}
+	stderr.Close()
+	hook.next(t, "startup", "healthy") // the log has a line for it
+	r := &running{t: t, url: strings.Fields(url)[0]}
+	cmd.Process.Signal(syscall.SIGHUP) // and for this
+	if s := r.get("status/text"); s != "healthy" {
+		t.Errorf("status %q", s)
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the end: %v", err)
+	}
+}
