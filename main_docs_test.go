@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -285,4 +287,63 @@ func hasKey(vals map[string]any, key string) bool {
 		return len(val) > 0 && hasKey(val[0], rest)
 	}
 	return false
+}
+
+// The routes are cached as the table of the page on scaling says.
+func TestCachingOfScaling(t *testing.T) {
+	r := startVigil(t, `
+[server]
+inet = "127.0.0.1:0"
+log_level = "info"
+manager_token = "secret"
+reporter_token = "secret"
+mcp_server = true
+[branding]
+page_url = "https://status.example.com/"
+[storage]
+path = ""
+[[probe.service]]
+id = "web"
+label = "Web"
+[[probe.service.node]]
+id = "jobs"
+label = "Jobs"
+mode = "push"
+`)
+	asset := regexp.MustCompile(`assets/app\.css\?v=[\w-]+`).FindString(r.get("/"))
+	examples := map[string]string{
+		"/assets/…?v=…": "/" + asset,
+		"/feed/….atom":  "/feed/web.atom",
+		"/badge/…":      "/badge/icon",
+		"/reporter/…":   "/reporter/web/jobs/",
+		"/manager/…":    "/manager/announcements/",
+		"/mcp":          "/mcp/probes",
+	}
+	text, err := os.ReadFile("docs/scaling.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile("(?m)^\\| (`/.*`) \\| `([^`]+)` \\|").FindAllStringSubmatch(string(text), -1)
+	if len(rows) != 7 {
+		t.Errorf("%d rows in the table, want 7", len(rows))
+	}
+	for _, row := range rows {
+		for route := range strings.SplitSeq(strings.Trim(row[1], "`"), "`, `") {
+			path := cmp.Or(examples[route], route)
+			req, err := http.NewRequest("GET", strings.TrimSuffix(r.url, "/")+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.SetBasicAuth("", "secret")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			// What is not to be kept may be told in more words.
+			if got := resp.Header.Get("Cache-Control"); got != row[2] && !(row[2] == "no-store" && strings.Contains(got, "no-store")) {
+				t.Errorf("%s (%s): Cache-Control %q, want %q", path, resp.Status, got, row[2])
+			}
+		}
+	}
 }
