@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -62,6 +63,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	switch command {
 	case "":
+		if slices.Equal(args, []string{"-version"}) || slices.Equal(args, []string{"--version"}) {
+			return runVersion(nil, stdout, stderr) // as others have it
+		}
 		return runServe(ctx, args, stdout, stderr)
 	case "check":
 		return runCheck(args, stdout, stderr)
@@ -77,8 +81,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runReport(ctx, args, stdout, stderr)
 	case "version":
 		return runVersion(args, stdout, stderr)
-	case "help":
-		return runServe(ctx, []string{"-h"}, stdout, stderr)
+	case "help": // as others have it
+		return run(ctx, append(args, "-h"), stdout, stderr)
 	}
 	fmt.Fprintf(stderr, "vigil: unknown command %q: commands are check, init, health, notify, local, report and version\n", command)
 	return exitUsage

@@ -335,6 +335,9 @@ func TestUsage(t *testing.T) {
 	}{
 		{[]string{"-h"}, 0, "usage: vigil [-c config.cfg]", ""},
 		{[]string{"help"}, 0, "usage: vigil [-c config.cfg]", ""},
+		{[]string{"help", "check"}, 0, "usage: vigil check", ""},
+		{[]string{"help", "serve"}, 2, "", `vigil: unknown command "serve"`},
+		{[]string{"--version"}, 0, "vigil " + version, ""},
 		{[]string{"version"}, 0, "vigil " + version, ""},
 		{[]string{"version", "-h"}, 0, "usage: vigil version", ""},
 		{[]string{"version", "now"}, 2, "", `vigil version: unexpected argument "now" ('vigil version -h' tells more)`},
