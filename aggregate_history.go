@@ -19,7 +19,8 @@ const (
 	// two looks before that counts as a step; slewing stays far below.
 	maxSkew = 2 * time.Second
 
-	// redrawEvery is how often dead nodes are drawn anew.
+	// redrawEvery is how often dead nodes are drawn anew, and how old a page
+	// can look on which nothing happens.
 	redrawEvery = time.Minute
 
 	// sweepEvery is how often nodes are looked through for those that are not
@@ -250,9 +251,11 @@ func (h *history) fold(st *state, now time.Time) {
 }
 
 // redraw has those nodes drawn anew that are dead: a push node that is gives
-// no other cause while the figures grow.
+// no other cause while the figures grow. Where nothing happens at all, what is
+// shown still holds, and that is to be seen of its time.
 func (h *history) redraw(st *state, now time.Time) {
 	h.redrawn = now
+	st.dirty = true
 	for _, out := range h.all {
 		if out.end.IsZero() {
 			st.touch(st.nodes[out.node])

@@ -332,3 +332,22 @@ func BenchmarkSettle(b *testing.B) {
 		})
 	}
 }
+
+// A page on which nothing happens does not look as if nobody watched.
+func TestIdleStateIsShownAnew(t *testing.T) {
+	for _, conf := range []*Config{{}, apiConfig()} {
+		p := newPlay(conf)
+		first := p.st.snapshot(p.now)
+		p.until(p.begin.Add(redrawEvery - time.Second))
+		if p.st.dirty {
+			t.Error("shown anew before the minute was over")
+		}
+		p.until(p.begin.Add(redrawEvery + historyBeat))
+		if !p.st.dirty {
+			t.Fatal("not shown anew after a minute")
+		}
+		if next := p.st.snapshot(p.now); next.at.Sub(first.at) < redrawEvery {
+			t.Errorf("of %v, after %v", next.at, first.at)
+		}
+	}
+}
