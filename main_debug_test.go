@@ -109,9 +109,7 @@ func TestDebugAddress(t *testing.T) {
 			t.Errorf("%s is %.40q", name, body)
 		}
 	}
-	for !strings.Contains(r.logged(), "serving the status page") {
-		time.Sleep(10 * time.Millisecond)
-	}
+	r.waitForLog("", "serving the status page")
 	page := regexp.MustCompile(`serving the status page" url=(\S+)`).FindStringSubmatch(r.logged())[1]
 	resp, err := http.Get(page + "debug/pprof/")
 	if err != nil {

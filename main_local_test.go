@@ -221,19 +221,9 @@ scripts = ["exit 0"]
 
 	// A broken config changes nothing; a good one takes the script node away,
 	// which is flushed, and the log says so.
-	hangup := func(config, want string) {
-		t.Helper()
-		set("config.cfg", config)
-		agent.cmd.Process.Signal(syscall.SIGHUP)
-		for end := time.Now().Add(10 * time.Second); !strings.Contains(agent.logged(), want); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("the agent's log has no %s", want)
-			}
-		}
-	}
-	hangup("[report]\ntoken = 1\n", `problem="config.cfg:2: report.token: is an integer; allowed: a string"`)
+	agent.reload("[report]\ntoken = 1\n", `problem="config.cfg:2: report.token: is an integer; allowed: a string"`)
 	wire.first(t, diskPath, time.Now())
-	hangup(gate, `msg="config reloaded" replicas=1`)
+	agent.reload(gate, `msg="config reloaded" replicas=1`)
 	master.waitForNodes("Gate[healthy] Disk[] Web[]")
 
 	// The master goes away and comes back; the next report is there within the

@@ -19,14 +19,9 @@ func (r *running) reload(config, text string) {
 	if err := os.WriteFile(filepath.Join(r.cmd.Dir, "config.cfg"), []byte(config), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
-	before := len(r.logged())
+	before := r.logged()
 	r.cmd.Process.Signal(syscall.SIGHUP)
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if strings.Contains(r.logged()[before:], text) {
-			return
-		}
-	}
-	r.t.Fatalf("the log does not come to hold %q", text)
+	r.waitForLog(before, text)
 }
 
 func TestReload(t *testing.T) {

@@ -265,25 +265,13 @@ scripts = ["echo out of order; exit 2"]
 
 	// Reloads: one with a connection that is down, one with a broken file.
 	file := filepath.Join(r.cmd.Dir, "config.cfg")
-	reload := func(text, until string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		r.cmd.Process.Signal(syscall.SIGHUP)
-		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(r.logged(), until); time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("the log does not say %q", until)
-			}
-		}
-	}
 	down := strings.Replace(config, "#CONNECTIVITY", `
 [probe]
 connectivity = ["http://hush-line:hush-line-pass@`+shut+`/"]`, 1)
-	reload(down, "own connection is down")
+	r.reload(down, "own connection is down")
 	ask("GET", "/", "", "", "")
-	reload(strings.Replace(down, `"hush-zulip&"`, `"hush-zulip&`, 1), "config not reloaded")
-	reload(strings.Replace(down, `hook_url = "http`, `hook_url = "hush`, 2), "scheme")
+	r.reload(strings.Replace(down, `"hush-zulip&"`, `"hush-zulip&`, 1), "config not reloaded")
+	r.reload(strings.Replace(down, `hook_url = "http`, `hook_url = "hush`, 2), "scheme")
 	r.stop(syscall.SIGTERM)
 
 	if err := os.WriteFile(file, []byte(down), 0o600); err != nil {

@@ -157,6 +157,16 @@ func (r *running) waitFor(route string, what string, ok func(body string) bool) 
 	r.t.Fatalf("%s does not come to be %s; it says:\n%s", route, what, body)
 }
 
+// waitForLog waits until the log holds the text behind what it had before.
+func (r *running) waitForLog(before, text string) {
+	r.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(r.logged()[len(before):], text); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("the log does not come to hold %q", text)
+		}
+	}
+}
+
 // stop sends a signal and waits for a clean end.
 func (r *running) stop(sig os.Signal) {
 	r.t.Helper()
