@@ -260,6 +260,7 @@ func TestStoreRemembersDeliveries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := newMemFolder()
 		r := runStore(t, dir)
+		synctest.Wait() // it has asked for the whole state, which knows of nothing here
 		alert := func(id string, targets ...string) {
 			a := notify.Alert{ID: id, Status: notify.Dead, Dead: []notify.Replica{{Path: "web:a:x"}}, Time: time.Now().UTC()}
 			r.put(batch{records: []record{{Alert: &alertRecord{Alert: a, Targets: targets}}}})

@@ -120,7 +120,7 @@ func (p *program) settledHeap(replicas int) (float64, error) {
 	if err := p.settled(replicas, time.Minute); err != nil {
 		return 0, err
 	}
-	time.Sleep(3 * time.Second) // the last rendering, connections that close
+	time.Sleep(2 * time.Second) // the last rendering, connections that close
 	return p.heap()
 }
 

@@ -158,7 +158,7 @@ func (b *bench) fair() error {
 		return err
 	}
 	defer p.stop()
-	time.Sleep(b.length(74*time.Second, 34*time.Second))
+	time.Sleep(b.length(74*time.Second, 30*time.Second))
 	var g gaps
 	if err := farm.ask(order{}, &g); err != nil {
 		return err

@@ -123,7 +123,7 @@ func (b *bench) renderPage(services int, most float64) error {
 		return err
 	}
 	var took []float64 // of each rendering, in milliseconds
-	for end := time.Now().Add(b.length(10*time.Second, 6*time.Second)); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+	for end := time.Now().Add(b.length(10*time.Second, 5*time.Second)); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
 		if _, err := l.run(p.address, 0, count); err != nil {
 			return err
 		}
