@@ -109,6 +109,21 @@ async function everyState() {
   }
 }
 
+// The widget and the page for wrong addresses are looked at as the page is.
+async function asides() {
+  for (const path of ["/mixed/embed", "/healthy/nothing", "/wordy/embed"]) {
+    for (const view of ["light", "dark", "small"]) {
+      const page = await open(path, { ...views[view], extraHTTPHeaders: { Accept: "text/html" } }, { quiet: true });
+      await page.screenshot({ path: `${out}/${path.slice(1).replace("/", "-")}-${view}.png` });
+      await page.evaluate(axe);
+      const rules = { "page-has-heading-one": { enabled: !path.endsWith("embed") } }; // one line in somebody else's page
+      const { violations } = await page.evaluate((rules) => axe.run(document, { resultTypes: ["violations"], rules }), rules);
+      for (const v of violations) check(false, `${path}/${view}: ${v.id}: ${v.help}: ${v.nodes[0].html.slice(0, 120)}`);
+      await page.context().close();
+    }
+  }
+}
+
 async function validate() {
   const rules = new HtmlValidate({ extends: ["html-validate:standard"], rules: { "no-trailing-whitespace": "off", "long-title": "off" } });
   for (const path of states.flatMap((s) => [`/${s}/`, `/${s}/embed`, `/${s}/nothing`])) {
@@ -342,6 +357,7 @@ async function paper() {
   });
   check(opened.open === opened.all, `${opened.open} of ${opened.all} services on paper`);
   check(opened.ground === "rgb(255, 255, 255)", `cards on paper are ${opened.ground}`);
+  await page.pdf({ path: `${out}/print.pdf`, format: "A4", printBackground: false });
   await page.screenshot({ path: `${out}/print.png` });
   await page.emulateMedia({ media: "screen", forcedColors: "active" });
   await page.screenshot({ path: `${out}/forced-colors.png` });
@@ -355,7 +371,7 @@ async function picture() {
   await page.context().close();
 }
 
-const parts = { everyState, validate, budget, details, keyboard, edges, brands, spoken, ...visits, noScript, operatorsOwn, frames, badges, paper, picture };
+const parts = { everyState, asides, validate, budget, details, keyboard, edges, brands, spoken, ...visits, noScript, operatorsOwn, frames, badges, paper, picture };
 const chosen = process.env.PARTS?.split(",") ?? Object.keys(parts);
 for (const name of chosen) {
   const start = Date.now();

@@ -244,3 +244,27 @@ export async function back({ base, open, check, views }) {
   check(now, `back in history: ${await page.title()}`);
   await page.context().close();
 }
+
+// The widget follows the page, and does not go on calling healthy what
+// nobody can see any more.
+export async function widget({ base, open, check, views }) {
+  await publish(base, "mixed");
+  const page = await open("/live/embed", views.light, { stopped: true, quiet: true });
+  let loads = 0;
+  page.on("load", () => loads++);
+  const says = () => page.evaluate(() => `${document.body.className}: ${document.body.innerText.trim()}`);
+  check(await says() === "embed dead: Some systems are down", `the widget says ${await says()}`);
+  await page.locator("a").focus();
+  await publish(base, "later");
+  await later(2500); // until it is rendered
+  await pass(page, base, 61);
+  check(await says() === "embed sick: Some systems are slow or under high load", `the widget says ${await says()} later`);
+  await page.route(`${base}/live/embed`, (route) => route.abort());
+  await pass(page, base, 61);
+  check(await says() === "embed pending: The status cannot be reached", `the widget says ${await says()} without a server`);
+  await page.unroute(`${base}/live/embed`);
+  await pass(page, base, 61);
+  check(/^embed sick/.test(await says()), `the widget says ${await says()} when the server is back`);
+  check(loads === 0 && await page.evaluate(() => document.activeElement.nodeName === "A"), "the widget loads itself anew");
+  await page.context().close();
+}
