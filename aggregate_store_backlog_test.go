@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vigil/notify"
+)
+
+// What is to be delivered is known by target, whatever the dispatcher does
+// with it, and only what may be under way is marked when it is queued again.
+func TestStoreRemembersDeliveries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := newMemFolder()
+		r := runStore(t, dir)
+		synctest.Wait() // it has asked for the whole state, which knows of nothing here
+		alert := func(id string, targets ...string) {
+			a := notify.Alert{ID: id, Status: notify.Dead, Dead: []notify.Replica{{Path: "web:a:x"}}, Time: time.Now().UTC()}
+			r.put(batch{records: []record{{Alert: &alertRecord{Alert: a, Targets: targets}}}})
+			for _, target := range targets {
+				r.Queued(target, a)
+			}
+		}
+		alert("1", "slack", "mail")
+		alert("2", "slack", "mail")
+		r.Done("slack", "1")
+		alert("3", "slack", "mail")
+		r.Done("mail", "1")
+		r.Done("mail", "2")
+		merged := notify.Alert{ID: "3", Merged: 1}
+		r.Queued("slack", merged)
+		r.Done("slack", "2")
+		alert("4", "slack")
+		r.Done("mail", "3")
+		want := "slack: 3 merged 1 repeat, 4 merged 0"
+		if got := backlogLines(r.undelivered()); got != want {
+			t.Errorf("running: %s\nwant: %s", got, want)
+		}
+		r.stop()
+		im, err := readFolder(dir.killed(), quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := backlogLines(im.backlog.again()); got != want {
+			t.Errorf("restarted: %s\nwant: %s", got, want)
+		}
+		if got := im.told; !slices.Equal(got.Dead, []string{"web:a:x"}) || !got.Page {
+			t.Errorf("people know %+v", got)
+		}
+	})
+}
+
+// How long an alert was tried goes on from where it was, whether the program
+// did not run for hours or the clock was set back meanwhile.
+func TestStoreRemembersFirstTries(t *testing.T) {
+	for _, ahead := range []time.Duration{0, -3 * time.Hour, 2 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := newMemFolder()
+			r := runStore(t, dir)
+			clock := func() time.Time { return time.Now().Add(ahead).UTC() } // of the first run, as seen from the next
+			r.Queued("mail", notify.Alert{ID: "1"})
+			r.Queued("mail", notify.Alert{ID: "1", Tried: clock()})
+			r.Queued("mail", notify.Alert{ID: "2"})
+			time.Sleep(10 * time.Minute)
+			alive := clock()
+			r.put(batch{records: []record{{Alive: &alive}}})
+			r.stop()
+
+			r = runStore(t, dir)
+			left := r.undelivered()["mail"]
+			if len(left) != 2 || !left[1].Tried.IsZero() {
+				t.Fatalf("clock ahead by %v: undelivered %+v, want two of which one was tried", ahead, left)
+			}
+			if got := time.Since(left[0].Tried); got != 10*time.Minute {
+				t.Errorf("clock ahead by %v: tried for %v, want 10 min", ahead, got)
+			}
+			r.stop()
+		})
+	}
+}
+
+func backlogLines(all map[string][]notify.Alert) string {
+	var lines []string
+	for target, alerts := range all {
+		var list []string
+		for _, a := range alerts {
+			s := fmt.Sprintf("%s merged %d", a.ID, a.Merged)
+			if a.Repeat {
+				s += " repeat"
+			}
+			list = append(list, s)
+		}
+		lines = append(lines, target+": "+strings.Join(list, ", "))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
