@@ -6,6 +6,7 @@
 # The same commit, built by the same version of Go, gives the same files bit by
 # bit. It takes Go, git, GNU tar, gzip and zip, and dpkg-deb for the packages.
 set -euo pipefail
+umask 022
 cd "$(dirname "$0")"
 
 systems="linux/amd64 linux/arm64 linux/arm linux/riscv64 darwin/amd64 darwin/arm64
@@ -33,7 +34,6 @@ export SOURCE_DATE_EPOCH TZ=UTC LC_ALL=C CGO_ENABLED=0 GOTOOLCHAIN=local
 export GOAMD64=v1 GOARM=7 GOARM64=v8.0 GORISCV64=rva20u64
 unset GOFLAGS GOEXPERIMENT GOOS GOARCH
 export GOFLAGS=
-umask 022
 
 # pack FOLDER FILE puts a folder of $work into a .tar.gz or .zip.
 pack() {
@@ -57,6 +57,7 @@ deb() {
 	install -m 644 README.md PROTOCOL.md CHANGELOG.md "$root/$doc"
 	install -m 644 LICENSE "$root/$doc/copyright"
 	cp -r docs/. "$root/$doc/docs"
+	cp -r packaging/prometheus "$root/$doc"
 	rm "$root/$doc/docs/vigil.1"
 	echo /etc/vigil/config.cfg >"$root/DEBIAN/conffiles"
 	install -m 755 packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm "$root/DEBIAN"
@@ -76,12 +77,9 @@ for system in $systems; do
 	mkdir "$work/$name"
 	GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=true -tags timetzdata -ldflags '-s -w -buildid=' \
 		-o "$work/$name/$binary" .
-	cp -r README.md PROTOCOL.md CHANGELOG.md LICENSE config.cfg docs "$work/$name"
-	if [ "$os" = linux ]; then
-		cp packaging/vigil.service "$work/$name"
-		if command -v dpkg-deb >/dev/null; then
-			deb "${arch/%arm/armhf}" "$work/$name/vigil"
-		fi
+	cp -r README.md PROTOCOL.md CHANGELOG.md LICENSE config.cfg docs packaging/vigil.service packaging/prometheus "$work/$name"
+	if [ "$os" = linux ] && command -v dpkg-deb >/dev/null; then
+		deb "${arch/%arm/armhf}" "$work/$name/vigil"
 	fi
 	if [ "$os" = windows ]; then
 		pack "$name" "$name.zip"
