@@ -20,7 +20,7 @@ import (
 var madeElsewhere = map[string]string{
 	"ICMP not permitted":              "main_first_peer_test.go",
 	"storage fails, going on without": "aggregate_store_test.go",
-	"delivery given up":               "notify/dispatch_test.go",
+	"delivery given up":               "notify/dispatch_patience_test.go",
 	"rabbitmq queue not known":        "probe_push_rabbitmq_test.go",
 	"no connection accepted":          "page_guard_test.go",
 	"master refuses reports":          "probe_local_outbox_test.go",
