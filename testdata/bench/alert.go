@@ -209,9 +209,9 @@ replicas = [`
 		times = append(times, d.Seconds())
 		mu.Unlock()
 	}}
-	turn := b.length(6*time.Second, 4*time.Second)
+	turn := b.length(6*time.Second, 3500*time.Millisecond)
 	var ours, bare, took, latency, bareLatency []float64
-	for range b.count(4, 2) {
+	for range b.count(5, 3) {
 		times = nil
 		if _, err := crowd.run(limit.ready.HTTP, turn, 0); err != nil {
 			return fmt.Errorf("limit: %w", err)
@@ -268,7 +268,7 @@ replicas = [`
 		bareLatency = append(bareLatency, 1000*seen.Latency)
 		ours, bare = append(ours, 1000*mine), append(bare, 1000*theirs)
 	}
-	b.add(row{measure: "stampede", what: "2,000 visitors at once, statuses change: p99", figure: fmt.Sprintf("%.1f ms", median(ours)), limit: fmt.Sprintf("%.1f ms", median(bare)), got: median(ours) / median(bare), ratio: true, wanted: atMost(2).but(8)})
+	b.add(row{measure: "stampede", what: "2,000 visitors at once, statuses change: p99", figure: fmt.Sprintf("%.1f ms", median(ours)), limit: fmt.Sprintf("%.1f ms", median(bare)), got: median(ours) / median(bare), ratio: true, wanted: atMost(2).but(12)})
 	worst := quantile(took, 1)
 	b.add(row{measure: "stampede", what: fmt.Sprintf("... worst of %d alerts meanwhile", len(took)), figure: fmt.Sprintf("%.3f s", worst), limit: "1 s of gathering", got: worst, wanted: atMost(1.5)})
 	b.add(row{measure: "stampede", what: "... latency recorded of a target that takes 1 ms", figure: fmt.Sprintf("%.2f ms", median(latency)), limit: fmt.Sprintf("%.2f ms", median(bareLatency)), got: median(latency) / median(bareLatency), ratio: true, wanted: atMost(1.5).but(8)})
