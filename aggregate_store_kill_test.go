@@ -272,7 +272,7 @@ func (v *victim) flip(ctx context.Context, name string) (outages int) {
 		id := fmt.Sprintf("%s-%d", name, i)
 		path := "web:flip:" + id
 		report := func(health string, until func(last told) bool) bool {
-			limit := time.Now().Add(30 * time.Second)
+			limit := time.Now().Add(2 * time.Minute) // the kills leave it little time on a busy machine
 			for time.Now().Before(limit) {
 				v.call("reporter", "POST", "reporter/web/flip/",
 					map[string]any{"replica": id, "interval": 300, "health": health}, nil)

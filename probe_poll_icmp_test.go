@@ -216,19 +216,40 @@ func TestPingLoopback(t *testing.T) {
 	if p.pinger.err6 == nil {
 		wantResult(t, p.check(t.Context(), pollReplica(t, "icmp://[::1]", Node{})), healthy, "")
 	}
+	// A machine that is busy with something else may not send them all within
+	// their second; then the whole burst says nothing, and there is another.
+	var lost string
+	for range 5 {
+		if lost = pingBurst(t, p, 4000); lost == "" {
+			break
+		}
+	}
+	if lost != "" {
+		t.Errorf("in each of five bursts something was lost, in the last one: %.1000s", lost)
+	}
+	if log.Len() > 0 {
+		t.Errorf("logged %q", log.String())
+	}
+}
+
+// pingBurst pings so many loopback addresses at once and returns what was not
+// healthy.
+func pingBurst(t *testing.T, p *poller, n int) string {
+	var mu sync.Mutex
+	var lost strings.Builder
 	var wg sync.WaitGroup
-	for i := range 4000 {
+	for i := range n {
 		r := pollReplica(t, fmt.Sprintf("icmp://127.1.%d.%d", i>>8, i&255), Node{})
 		wg.Go(func() {
 			if got := p.check(t.Context(), r); got.status != healthy {
-				t.Errorf("%s: %v %q", r.id, got.status, got.reason)
+				mu.Lock()
+				defer mu.Unlock()
+				fmt.Fprintf(&lost, "%s: %v %q; ", r.id, got.status, got.reason)
 			}
 		})
 	}
 	wg.Wait()
-	if log.Len() > 0 {
-		t.Errorf("logged %q", log.String())
-	}
+	return lost.String()
 }
 
 // Where nothing is permitted the log says so once, and each result as well.
