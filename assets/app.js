@@ -28,7 +28,7 @@
       let text = b.title;
       if (b.dataset.t) text = text.replace(/\nSince: .*/, () => "\nSince: " + short.format(new Date(b.dataset.t * 1e3)));
       b.dataset.tip = text;
-      b.ariaLabel = text.replaceAll("\n", ", ");
+      b.setAttribute("aria-label", text.replaceAll("\n", ", "));
       b.removeAttribute("title");
     }
   }

@@ -205,6 +205,13 @@ export async function wrongClock({ base, open, check, views, taken }) {
     check(first === "" || first === " (0 s ago)", `a clock ${late} h wrong, at first: ${first}`);
     await pass(page, base, 8);
     check(/\((7|8|9|1\d) s ago\)/.test(await age()), `a clock ${late} h wrong: ${await age()}`);
+    await page.unroute(mine(base));
+    await page.route(mine(base), async (route) => { // a cache has had it for two minutes
+      const res = await route.fetch();
+      await route.fulfill({ response: res, headers: { ...res.headers(), date: new Date(Date.parse(taken) + 7e3).toUTCString(), age: "120" } });
+    });
+    await pass(page, base, 6);
+    check(/\(2 min ago\)/.test(await age()), `a page that a cache has had for two minutes: ${await age()}`);
     await page.context().close();
   }
 }
