@@ -221,3 +221,11 @@ func TestASCIIHost(t *testing.T) {
 		}
 	}
 }
+
+func scriptReplica(source string) *replica {
+	return &replica{
+		service: &Service{ID: "web"},
+		node:    &Node{ID: "core", Mode: modeScript, Scripts: []string{source}},
+		id:      "0",
+	}
+}

@@ -17,14 +17,6 @@ import (
 	"time"
 )
 
-func scriptReplica(source string) *replica {
-	return &replica{
-		service: &Service{ID: "web"},
-		node:    &Node{ID: "core", Mode: modeScript, Scripts: []string{source}},
-		id:      "0",
-	}
-}
-
 func TestScript(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
