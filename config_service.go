@@ -142,16 +142,21 @@ func (t *table) size(key string) int {
 // replica, so only the first counts.
 func (t *table) targets(key string) []Target {
 	var ts []Target
+	urls, ids := make(map[string]bool), make(map[string]bool)
 	t.each(key, func(item, s string) {
 		target, err := parseTarget(s)
-		switch {
-		case err != nil:
+		if err != nil {
 			t.fault(item, "%s %v; allowed: %s", t.show(item, s), err, targetForms)
-		case slices.ContainsFunc(ts, func(other Target) bool { return other.URL.String() == target.URL.String() }):
+			return
+		}
+		url := target.URL.String()
+		switch {
+		case urls[url]:
 			t.warn(item, "%s is in the list already and is checked once", t.show(item, s))
-		case slices.ContainsFunc(ts, func(other Target) bool { return other.Raw == target.Raw }):
+		case ids[target.Raw]:
 			t.fault(item, "%s is in the list with another user or password; allowed: one of them, as both would have the same id", t.show(item, s))
 		default:
+			urls[url], ids[target.Raw] = true, true
 			ts = append(ts, target)
 		}
 	})
