@@ -65,7 +65,7 @@ func (a *aggregator) run(ctx context.Context) error {
 		var doubts chan<- doubt
 		var silence doubt
 		if asked == nil && len(a.state.silent) > 0 {
-			doubts, silence = a.doubts, doubt{a.state.silentFrom(), answer}
+			doubts, silence = a.doubts, doubt{a.state.silentFrom, answer}
 		}
 		select {
 		case <-ctx.Done():

@@ -27,19 +27,10 @@ func (st *state) overdue(r *replicaState, now time.Time) {
 		return
 	}
 	r.silent = true
-	st.silent = append(st.silent, r)
-}
-
-// silentFrom returns since when one of the silent, of which there are some,
-// should have reported.
-func (st *state) silentFrom() time.Time {
-	from := st.silent[0].due(&st.conf.Metrics)
-	for _, r := range st.silent[1:] {
-		if due := r.due(&st.conf.Metrics); due.Before(from) {
-			from = due
-		}
+	if due := r.due(&st.conf.Metrics); len(st.silent) == 0 || due.Before(st.silentFrom) {
+		st.silentFrom = due
 	}
-	return from
+	st.silent = append(st.silent, r)
 }
 
 // hear books whether the time that was up says something of these replicas.

@@ -137,7 +137,7 @@ func TestSilenceEnds(t *testing.T) {
 			p := newPlay(silenceConfig(true))
 			p.st.hearHealthy("x", time.Minute, p.now)
 			p.at(100 * time.Second)
-			if len(p.st.silent) != 1 || !p.st.silentFrom().Equal(p.begin.Add(time.Minute)) {
+			if len(p.st.silent) != 1 || !p.st.silentFrom.Equal(p.begin.Add(time.Minute)) {
 				t.Fatalf("silent: %+v, want one that was due after a minute", p.st.silent)
 			}
 			tt.then(p)

@@ -21,6 +21,7 @@ type state struct {
 
 	deadlines     deadlineHeap
 	silent        []*replicaState // the line is to be asked about them
+	silentFrom    time.Time       // since when one of them should have reported
 	alerter       alerter
 	announcements []announcement
 	history       history
