@@ -36,8 +36,10 @@ const connBuffer = 4 << 10
 func (c *conn) join() { c.joining = true }
 
 func (c *conn) Write(p []byte) (int, error) {
-	c.writes.enter(c.Conn.SetWriteDeadline)
 	defer c.writes.leave()
+	if err := c.writes.enter(c.Conn.SetWriteDeadline); err != nil {
+		return 0, err
+	}
 	switch {
 	case len(c.held) > 0:
 		pieces := net.Buffers{c.held, p}
@@ -60,8 +62,10 @@ func (c *conn) Close() error {
 }
 
 func (c *conn) Read(p []byte) (int, error) {
-	c.reads.enter(c.Conn.SetReadDeadline)
 	defer c.reads.leave()
+	if err := c.reads.enter(c.Conn.SetReadDeadline); err != nil {
+		return 0, err
+	}
 	return c.Conn.Read(p)
 }
 

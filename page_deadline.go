@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"sync"
 	"time"
 )
@@ -11,7 +12,8 @@ import (
 // replaces before anybody waits for it, and each time a timer is moved; that
 // was a tenth of a small request. So one is passed on only when somebody reads
 // or writes, and only when it is farther than deadlineSlack from the one in
-// force.
+// force. Who begins to read when the deadline has passed is told so at once:
+// that is how package net/http ends the reading ahead of each request.
 //
 // It may be used by several goroutines: who waits for a connection's next
 // request is woken by another one that sets a deadline in the past.
@@ -37,16 +39,21 @@ func (d *deadline) set(t time.Time, pass func(time.Time) error) error {
 	return pass(t)
 }
 
-// enter is called before a read or a write and leave after it. What pass
-// returns there, the read or write returns, too.
-func (d *deadline) enter(pass func(time.Time) error) {
+// enter is called before a read or a write and leave after it. The error, if
+// any, is what that has to return: the deadline has passed, or pass failed.
+func (d *deadline) enter(pass func(time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.inside = true
-	if d.wanted.IsZero() != d.force.IsZero() || d.wanted.Sub(d.force).Abs() > deadlineSlack {
-		d.force = d.wanted
-		_ = pass(d.wanted)
+	none := d.wanted.IsZero()
+	if none == d.force.IsZero() && d.wanted.Sub(d.force).Abs() <= deadlineSlack {
+		return nil
 	}
+	if !none && time.Until(d.wanted) <= 0 {
+		return os.ErrDeadlineExceeded
+	}
+	d.force = d.wanted
+	return pass(d.wanted)
 }
 
 func (d *deadline) leave() {

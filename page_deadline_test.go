@@ -30,7 +30,12 @@ func TestDeadline(t *testing.T) {
 	set := func(s float64) { d.set(begin.Add(time.Duration(s*float64(time.Second))), pass) }
 	never := func() { d.set(time.Time{}, pass) }
 	past := func() { d.set(time.Unix(1, 0), pass) }
-	wait := func() { d.enter(pass); d.leave() }
+	wait := func() {
+		if d.enter(pass) != nil {
+			got = append(got, "over")
+		}
+		d.leave()
+	}
 	for _, step := range []struct {
 		do   func()
 		want []string
@@ -47,8 +52,9 @@ func TestDeadline(t *testing.T) {
 		{func() { d.enter(pass); past(); d.leave() }, []string{"past"}}, // to wake who waits
 		{func() { never(); set(75) }, nil},                              //
 		{func() { wait() }, []string{"1m15s"}},                          //
-		{func() { past(); wait() }, []string{"past"}},                   // whoever comes later fails at once
-		{func() { wait(); wait() }, nil},                                //
+		{func() { past(); wait() }, []string{"over"}},                   // whoever comes later fails at once
+		{func() { wait() }, []string{"over"}},                           //
+		{func() { set(75.5); wait() }, nil},                             // and that cost nothing
 	} {
 		got = nil
 		step.do()
