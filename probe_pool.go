@@ -30,6 +30,10 @@ const (
 	scriptParkMost  = 64
 )
 
+// startGap is how long checks may wait for others to start with: a wake-up for
+// each of thousands a second costs more than the check.
+const startGap = time.Millisecond
+
 // newPollPool returns the pool for poll replicas.
 func newPollPool(m Metrics, probe prober, events chan<- event, log *slog.Logger) *pool {
 	return &pool{
@@ -123,7 +127,7 @@ func (p *pool) run(ctx context.Context, replicas []*replica) error {
 
 		var due <-chan time.Time
 		if at, ok := p.schedule.wake(); ok {
-			timer.Reset(at.Sub(now))
+			timer.Reset(max(at.Sub(now), startGap))
 			due = timer.C
 		}
 		select {
@@ -131,8 +135,13 @@ func (p *pool) run(ctx context.Context, replicas []*replica) error {
 			return nil
 		case <-due:
 		case e := <-finished:
-			p.schedule.put(e, time.Now())
+			now = time.Now()
+			p.schedule.put(e, now)
 			idle++
+			for range len(finished) {
+				p.schedule.put(<-finished, now)
+				idle++
+			}
 		}
 	}
 }
@@ -141,6 +150,10 @@ func (p *pool) run(ctx context.Context, replicas []*replica) error {
 // A dead result with a try left is kept back: only the last one counts. One
 // that the end of ctx cut short says nothing and is dropped.
 func (p *pool) work(ctx context.Context, jobs <-chan *entry, finished chan<- *entry) {
+	// Each check derives a context; from one of all workers they would take
+	// turns at its lock.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	for e := range jobs {
 		if e == nil {
 			return

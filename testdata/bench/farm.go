@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -108,6 +109,5 @@ func (f *farm) obey(o order) (any, error) {
 
 // host returns one of many addresses of loopback.
 func host(n int) string {
-	n %= 1000
-	return "127.0." + strconv.Itoa(n/250) + "." + strconv.Itoa(n%250+1)
+	return fmt.Sprintf("127.%d.%d.%d", n/62_500%250, n/250%250, n%250+1)
 }

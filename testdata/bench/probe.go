@@ -40,7 +40,7 @@ func (b *bench) probeAt(scheme, port string, width int) error {
 	}
 	defer loop.stop()
 	p, err := b.run(fmt.Sprintf("poll_interval = 1\npoll_delay_sick = 5\npoll_delay_dead = 10\npoll_parallelism = %d\n", width) +
-		nodes(20, 1, 1000, "poll", func(n int) string { return scheme + "://" + host(n) + ":" + port + ifHTTP(scheme, "/") }))
+		nodes(60, 1, 1000, "poll", func(n int) string { return scheme + "://" + host(n) + ":" + port + ifHTTP(scheme, "/") }))
 	if err != nil {
 		return err
 	}
