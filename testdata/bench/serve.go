@@ -1,19 +1,47 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
 
+// hotRoutes are what visitors ask for most. The value of the field is known
+// only when the page is there, for a 304.
+var hotRoutes = []struct{ what, path, field, value string }{
+	{"GET /, 300 nodes", "/", "", ""},
+	{"GET /, gzip", "/", "Accept-Encoding", "gzip"},
+	{"GET /, 304", "/", "If-None-Match", ""},
+	{"GET /status/text", "/status/text", "", ""},
+}
+
 // page measures the hot routes on a page of 100 services with 3 nodes, over
-// 64 connections, beside package net/http with the same bytes.
+// 64 connections, beside package net/http with the same bytes. Where a process
+// happens to lie in memory makes some percent, so it takes several of both.
 func (b *bench) page() error {
-	p, err := b.run(nodes(100, 3, 0, "push", nil))
-	if err != nil {
-		return err
+	ours, bare, ratios := make([][]float64, len(hotRoutes)), make([][]float64, len(hotRoutes)), make([][]float64, len(hotRoutes))
+	for range b.count(3, 1) {
+		p, err := b.run(nodes(100, 3, 0, "push", nil))
+		if err != nil {
+			return err
+		}
+		err = b.pageOf(p, func(route int, mine, theirs, ratio float64) {
+			ours[route], bare[route], ratios[route] = append(ours[route], mine), append(bare[route], theirs), append(ratios[route], ratio)
+		})
+		p.stop()
+		if err != nil {
+			return err
+		}
 	}
-	defer p.stop()
-	// The page stays what it is, as whoever asks for a 304 wants it to.
+	for i, c := range hotRoutes {
+		b.add(row{measure: "page", what: c.what + ", 64 connections", figure: perSecond(median(ours[i])), limit: perSecond(median(bare[i])),
+			got: median(ratios[i]), ratio: true, wanted: atLeast(0.9)})
+	}
+	return nil
+}
+
+// pageOf measures the hot routes of one process.
+func (b *bench) pageOf(p *program, took func(route int, ours, bare, ratio float64)) error {
 	reports := load{conns: 1, request: reportRequests(300, 0.2, func(n int) string { return fmt.Sprintf("/reporter/s%d/n%d/", n/3, n%3) })}
 	if _, err := reports.run(p.address, 0, 300); err != nil {
 		return err
@@ -22,48 +50,61 @@ func (b *bench) page() error {
 		return err
 	}
 	time.Sleep(2 * time.Second) // the last rendering
-	for _, c := range []struct{ what, path, field, value string }{
-		{"GET /, 300 nodes", "/", "", ""},
-		{"GET /, gzip", "/", "Accept-Encoding", "gzip"},
-		{"GET /, 304", "/", "If-None-Match", ""},
-		{"GET /status/text", "/status/text", "", ""},
-	} {
-		var fields, header []string
-		if c.field == "If-None-Match" {
-			resp, _, err := p.get("/")
-			if err != nil {
-				return err
+	for i, c := range hotRoutes {
+		// The page is shown anew each minute, and then there is no 304.
+		for tries := 1; ; tries++ {
+			ours, bare, ratio, err := b.hotRoute(p, c.path, c.field, c.value)
+			if err == nil {
+				took(i, ours, bare, ratio)
+				break
 			}
-			c.value = resp.Header.Get("Etag")
+			if !errors.Is(err, errChanged) || tries == 3 {
+				return fmt.Errorf("%s: %w", c.what, err)
+			}
 		}
-		if c.field != "" {
-			fields = []string{c.field, c.value}
-			header = []string{c.field + ": " + c.value}
-		}
-		task := pageTask{}
-		answer, body, err := p.get(c.path, fields...)
-		if err != nil {
-			return err
-		}
-		task.Header, task.Body = answer.Header, body
-		task.Header.Del("Date")
-		task.Header.Del("Connection")
-		limit, err := start("page", task)
-		if err != nil {
-			return err
-		}
-		l := load{conns: 64, request: getRequest(c.path, header...)}
-		ours, bare, ratio, err := l.beside(p.address, limit.ready.HTTP, b.count(15, 7), b.length(300*time.Millisecond, 200*time.Millisecond))
-		limit.stop()
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.what, err)
-		}
-		if after, _, err := p.get(c.path, fields...); err != nil || after.StatusCode != answer.StatusCode {
-			return fmt.Errorf("%s: the page changed meanwhile", c.what)
-		}
-		b.add(row{measure: "page", what: c.what + ", 64 connections", figure: perSecond(ours), limit: perSecond(bare), got: ratio, ratio: true, wanted: atLeast(0.9)})
 	}
 	return nil
+}
+
+var errChanged = errors.New("the page changed meanwhile")
+
+// hotRoute measures one route, asked for with a header field if there is one.
+func (b *bench) hotRoute(p *program, path, field, value string) (ours, bare, ratio float64, err error) {
+	if field == "If-None-Match" {
+		resp, _, err := p.get("/")
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		value = resp.Header.Get("Etag")
+	}
+	var fields, header []string
+	if field != "" {
+		fields = []string{field, value}
+		header = []string{field + ": " + value}
+	}
+	task := pageTask{}
+	answer, body, err := p.get(path, fields...)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	task.Header, task.Body = answer.Header, body
+	task.Header.Del("Date")
+	task.Header.Del("Connection")
+	limit, err := start("page", task)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	defer limit.stop()
+	l := load{conns: 64, request: getRequest(path, header...)}
+	ours, bare, ratio, err = l.beside(p.address, limit.ready.HTTP, 7, b.length(300*time.Millisecond, 200*time.Millisecond))
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	after, _, err := p.get(path, fields...)
+	if err == nil && after.StatusCode != answer.StatusCode {
+		err = errChanged
+	}
+	return ours, bare, ratio, err
 }
 
 func perSecond(n float64) string { return fmt.Sprintf("%.0f/s", n) }
