@@ -3,13 +3,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -140,4 +144,95 @@ func heedStop(parent context.Context) (ctx context.Context, stop func()) {
 		signal.Stop(unread)
 		end()
 	}
+}
+
+// version is that of the next or the current release.
+const version = "1.0.0"
+
+// The commit and its date that a source archive is of. The script that makes the
+// archive fills them in: there Go finds no repository.
+const archiveCommit, archiveDate = "", ""
+
+const versionUsage = `usage: vigil version
+
+Prints version, commit and Go version.
+`
+
+// runVersion prints the version, the commit when the binary was built from a
+// checkout, and the Go version.
+func runVersion(args []string, stdout, stderr io.Writer) int {
+	fs := flag.NewFlagSet("vigil version", flag.ContinueOnError)
+	if code, ok := parseFlags(fs, versionUsage, args, stdout, stderr); !ok {
+		return code
+	}
+	fmt.Fprintf(stdout, "vigil %s", version)
+	if commit, date := buildCommit(); commit != "" {
+		fmt.Fprintf(stdout, " (commit %s, %s)", commit, date)
+	}
+	fmt.Fprintf(stdout, ", %s %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return exitOK
+}
+
+// buildCommit returns the commit that the binary was built from, with a "+"
+// when the checkout had changes, and its date; empty when Go did not note it.
+func buildCommit() (commit, date string) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return archiveCommit, archiveDate
+	}
+	settings := make(map[string]string)
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	commit = settings["vcs.revision"]
+	if len(commit) > 12 {
+		commit = commit[:12]
+	}
+	if settings["vcs.modified"] == "true" {
+		commit += "+"
+	}
+	return cmp.Or(commit, archiveCommit), cmp.Or(settings["vcs.time"], archiveDate)
+}
+
+// newLogger returns a logger that writes to w as format says, "text" or
+// "json", and the variable that holds its level.
+func newLogger(w io.Writer, format string) (*slog.Logger, *slog.LevelVar, error) {
+	level := new(slog.LevelVar)
+	opts := &slog.HandlerOptions{Level: level}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, opts)), level, nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), level, nil
+	}
+	return nil, nil, fmt.Errorf("-log-format %q: want text or json", format)
+}
+
+// logLevel returns the level of that name, one that the config allows.
+func logLevel(name string) slog.Level {
+	switch name {
+	case "debug":
+		return slog.LevelDebug
+	case "info":
+		return slog.LevelInfo
+	case "warn":
+		return slog.LevelWarn
+	}
+	return slog.LevelError
+}
+
+// logPanic logs a panic that was contained, with its stack: a fault in one
+// check, request or event must not end the monitoring of everything else. It
+// is called by the deferred function that recovered v.
+func logPanic(log *slog.Logger, message string, v any, args ...any) {
+	log.Error(message, append(args, "panic", panicText(v), "stack", string(debug.Stack()))...)
+}
+
+// panicText quotes what the runtime says, and of other values the type only,
+// for these may hold anything, a secret too.
+func panicText(v any) string {
+	if fault, ok := v.(runtime.Error); ok {
+		return fault.Error()
+	}
+	return fmt.Sprintf("%T", v)
 }
