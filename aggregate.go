@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -163,4 +165,101 @@ func (a *aggregator) book(ev event, now time.Time) {
 		}
 	}()
 	ev.apply(a.state, now)
+}
+
+// maxAnnouncements is how many announcements the page shows at once.
+const maxAnnouncements = 100
+
+// A call is an event whose sender waits for the answer: it changes the state,
+// or reads what no snapshot shows. What it does ends with one error, or nil,
+// on done, at once or when what it changed is stored.
+type call struct {
+	do   func(st *state, now time.Time, done chan<- error)
+	done chan<- error // capacity 1
+}
+
+func (c *call) apply(st *state, now time.Time) { c.do(st, now, c.done) }
+
+// announce publishes an announcement.
+func (st *state) announce(a announcement, done chan<- error) {
+	if len(st.announcements) >= maxAnnouncements {
+		done <- refuse(http.StatusConflict, "%d announcements are published, which is the most: delete one first", maxAnnouncements)
+		return
+	}
+	st.announcements = append(st.announcements, a)
+	st.dirty = true
+	st.keep(announced(a), done)
+}
+
+// retract takes an announcement back.
+func (st *state) retract(id string, done chan<- error) {
+	i := slices.IndexFunc(st.announcements, func(a announcement) bool { return a.id == id })
+	if i < 0 {
+		done <- refuse(http.StatusNotFound, "no announcement %q", id)
+		return
+	}
+	// Snapshots share the old list.
+	st.announcements = slices.Concat(st.announcements[:i], st.announcements[i+1:])
+	st.dirty = true
+	st.keep(retracted(id), done)
+}
+
+// mute keeps reminders back until then; the zero time lifts that.
+func (st *state) mute(until time.Time, done chan<- error) {
+	st.alerter.muted = until
+	st.keep(muted(until), done)
+}
+
+// saveTime is how long an alert waits for the disk at most.
+const saveTime = 300 * time.Millisecond
+
+// A sending is an alert on its way out. It is saved before it is sent, so that
+// a program that is killed in between neither forgets it nor tells it again
+// without saying so. But a slow disk must not keep people in the dark.
+type sending struct {
+	alert notify.Alert
+	saved <-chan error // nil when that is over, one way or the other
+	by    time.Time    // when it is sent all the same
+}
+
+// saved returns where the alert at the front waits, or nil.
+func (a *aggregator) saved() <-chan error {
+	if len(a.outbox) == 0 {
+		return nil
+	}
+	return a.outbox[0].saved
+}
+
+// release lets the alert at the front go: it is saved, or cannot be, which the
+// store has said.
+func (a *aggregator) release() {
+	a.outbox[0].saved, a.hasty = nil, false
+}
+
+// send sends the alerts that wait no longer. One that is not sent when ctx ends
+// is sent by the next program, as it is saved.
+func (a *aggregator) send(ctx context.Context, now time.Time) {
+	for len(a.outbox) > 0 {
+		front := a.outbox[0]
+		if front.saved != nil {
+			select {
+			case <-front.saved:
+				a.release()
+			default:
+				if now.Before(front.by) {
+					return
+				}
+				if !a.hasty {
+					a.log.Warn("alert sent before it was saved: the disk is slow", "limit", saveTime)
+				}
+				a.hasty = true
+			}
+		}
+		select {
+		case a.alerts <- front.alert:
+		case <-ctx.Done():
+			return
+		}
+		a.outbox = a.outbox[1:]
+	}
 }
