@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -121,4 +124,153 @@ func (p *page) refresh(s *snapshot) error {
 // is a key of rooms go there, with the path prefix taken off.
 func (p *page) handler(rooms map[string]http.Handler) http.Handler {
 	return &router{page: p, rooms: rooms}
+}
+
+// pastAge is how old the drawing of a node's past may be while its status
+// stays: that changes by a minute in ninety days.
+const pastAge = time.Minute
+
+// A renderer turns snapshots into the page. What did not change from one
+// snapshot to the next is shared between them, so its HTML is kept and known
+// again by the pointer: the cost is that of what changed. It belongs to one
+// goroutine, as do its buffers.
+type renderer struct {
+	site     *site
+	nodes    map[*Node]*drawnNode // all of one configuration, as the site is
+	services map[*Service]*drawnService
+	embed    *reply
+
+	node    view // of the node being drawn
+	squares []byte
+	buf     bytes.Buffer
+	size    int // of the last page
+	packer  packer
+}
+
+// A drawnNode is a node as it was rendered last.
+type drawnNode struct {
+	view *nodeView
+	html markup
+
+	history *nodeHistory
+	past    view
+	pastAt  time.Time
+}
+
+type drawnService struct {
+	view *serviceView
+	open bool
+	html markup
+}
+
+func newRenderer(st *site) *renderer {
+	return &renderer{
+		site:     st,
+		nodes:    make(map[*Node]*drawnNode),
+		services: make(map[*Service]*drawnService),
+		node:     make(view),
+	}
+}
+
+// render returns s as replies that are ready to be served.
+func (r *renderer) render(s *snapshot) (*rendering, error) {
+	page, embed, err := r.html(s)
+	if err != nil {
+		return nil, err
+	}
+	if r.embed == nil || !bytes.Equal(embed, r.embed.plain.body) {
+		r.embed = r.packer.reply(bytes.Clone(embed), r.site.embedFields)
+	}
+	return &rendering{
+		site:  r.site,
+		snap:  s,
+		page:  r.packer.reply(page, r.site.pageFields),
+		embed: r.embed,
+	}, nil
+}
+
+// html returns s as the page, and as the widget until the next call.
+func (r *renderer) html(s *snapshot) (page, embed []byte, err error) {
+	v := newPageView(r.site, s)
+	if err := r.fill(v, s); err != nil {
+		return nil, nil, err
+	}
+	// The page is kept, so it gets a buffer of its own.
+	whole := bytes.NewBuffer(make([]byte, 0, r.size+r.size/64))
+	if err := r.site.templates["page.html"].execute(whole, v); err != nil {
+		return nil, nil, err
+	}
+	r.size = whole.Len()
+	if err := r.execute("embed.html", v); err != nil {
+		return nil, nil, err
+	}
+	return whole.Bytes(), r.buf.Bytes(), nil
+}
+
+// fill adds the services' HTML to the view.
+func (r *renderer) fill(v view, s *snapshot) error {
+	all := make([]markup, len(s.services))
+	for i, sv := range s.services {
+		open := len(s.services) <= foldAbove || sv.state() != stateHealthy
+		drawn := r.services[sv.conf]
+		if drawn == nil || drawn.view != sv || drawn.open != open {
+			list := make([]markup, len(sv.nodes))
+			for k, nv := range sv.nodes {
+				var err error
+				if list[k], err = r.drawNode(sv, nv, s.at); err != nil {
+					return err
+				}
+			}
+			if err := r.execute("service.html", newServiceView(sv, open, list)); err != nil {
+				return err
+			}
+			drawn = &drawnService{sv, open, markup(r.buf.String())}
+			r.services[sv.conf] = drawn
+		}
+		all[i] = drawn.html
+	}
+	v["Services"] = all
+	return nil
+}
+
+// drawNode returns the node's HTML.
+func (r *renderer) drawNode(sv *serviceView, nv *nodeView, now time.Time) (markup, error) {
+	n := r.nodes[nv.conf]
+	if n == nil {
+		n = new(drawnNode)
+		r.nodes[nv.conf] = n
+	}
+	if n.view == nv {
+		return n.html, nil
+	}
+	if n.history != nv.history || now.Sub(n.pastAt).Abs() >= pastAge {
+		n.history, n.past, n.pastAt = nv.history, nil, now
+		if nv.history.started() {
+			n.past = newHistoryView(nv.history, now)
+		}
+	}
+	r.squares = r.node.setNode(sv, nv, n.past, now.Location(), r.squares[:0])
+	if err := r.execute("node.html", r.node); err != nil {
+		return "", err
+	}
+	n.view, n.html = nv, markup(r.buf.String())
+	return n.html, nil
+}
+
+// execute fills the buffer.
+func (r *renderer) execute(name string, v view) error {
+	r.buf.Reset()
+	return r.site.templates[name].execute(&r.buf, v)
+}
+
+// elementID returns an element's id that stays the same from one rendering to
+// the next, wherever the element stands, and tells nothing of the ids in the
+// configuration, which are not for the public.
+func elementID(kind string, ids ...string) string {
+	h := fnv.New64a()
+	for _, id := range ids {
+		h.Write([]byte(id))
+		h.Write([]byte{0})
+	}
+	return kind + strconv.FormatUint(h.Sum64(), 36)
 }
