@@ -2,14 +2,25 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
+	"log/slog"
+	"math"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	"vigil/notify"
 )
 
 const (
@@ -185,4 +196,153 @@ func ask(ctx context.Context, events chan<- event, ev event, done <-chan error) 
 	case <-timer.C:
 	}
 	return errBusy
+}
+
+// A gate lets those in who know a token: the password of basic
+// authentication, with any user name.
+type gate struct {
+	api  string // "Reporter", "Manager"
+	key  string // of the token in the config
+	hash [sha256.Size]byte
+	open bool // there is a token; without one nobody gets in
+}
+
+func newGate(api, key string, token notify.Secret) gate {
+	return gate{api, key, sha256.Sum256([]byte(token)), token != ""}
+}
+
+var errWrongToken = refuse(http.StatusForbidden, "wrong token")
+
+// admit returns nil or the refusal of a request without the right token. It
+// compares hashes, so that its time tells nothing of the token, not even its
+// length.
+func (g *gate) admit(r *http.Request) error {
+	if !g.open {
+		return refuse(http.StatusForbidden, "the %s API is switched off: set %s in the config to use it", g.api, g.key)
+	}
+	_, password, ok := r.BasicAuth()
+	if !ok {
+		return &refusal{
+			code:   http.StatusUnauthorized,
+			text:   "basic authentication is required, with the token as the password",
+			header: "Www-Authenticate",
+			value:  `Basic realm="Vigil ` + g.api + ` API", charset="UTF-8"`,
+		}
+	}
+	hash := sha256.Sum256([]byte(password))
+	if subtle.ConstantTimeCompare(hash[:], g.hash[:]) != 1 {
+		return errWrongToken
+	}
+	return nil
+}
+
+const (
+	// wrongTokens is how many wrong tokens an address may send in each
+	// throttleWindow before it is told to wait.
+	wrongTokens    = 10
+	throttleWindow = time.Minute
+
+	// throttleSlots bounds the memory: 8 bytes for each.
+	throttleSlots = 4096
+)
+
+// A throttle tells those who send wrong tokens to wait. The right token always
+// passes, from whatever address: behind a reverse proxy all have the same one,
+// and nobody there shall be able to lock the others out.
+//
+// Addresses share a fixed number of counters, by a hash that nobody outside
+// can foresee. Where two meet in one, a wrong token is answered with 429 where
+// it might have been 403.
+type throttle struct {
+	log    *slog.Logger
+	seed   maphash.Seed
+	slots  [throttleSlots]atomic.Uint64 // number of the window << 32 | wrong tokens in it
+	warned atomic.Int64                 // number of the window that has its warning
+	wrong  atomic.Int64                 // wrong tokens since the start
+}
+
+func newThrottle(log *slog.Logger) *throttle {
+	return &throttle{log: log, seed: maphash.MakeSeed()}
+}
+
+// judge returns err, the outcome of r, but instead of a wrong token too many a
+// refusal that says how long to wait.
+func (t *throttle) judge(r *http.Request, err error) error {
+	if !errors.Is(err, errWrongToken) {
+		return err
+	}
+	wait := t.count(clientNet(r.RemoteAddr), time.Now())
+	if wait == 0 {
+		return err
+	}
+	return &refusal{
+		code:   http.StatusTooManyRequests,
+		text:   "too many wrong tokens from this address: wait before the next one",
+		header: "Retry-After",
+		value:  strconv.Itoa(int(math.Ceil(wait.Seconds()))),
+	}
+}
+
+// count counts a wrong token and returns how long its sender is to wait; 0 is
+// not at all. It logs one address in each window.
+func (t *throttle) count(from netip.Prefix, now time.Time) time.Duration {
+	t.wrong.Add(1)
+	const width = int64(throttleWindow / time.Second)
+	window := now.Unix() / width
+	slot := t.slot(from)
+	for {
+		old := slot.Load()
+		next := uint64(window)<<32 | 1
+		if old>>32 == uint64(window) {
+			next = old + 1
+			if uint32(old) > wrongTokens {
+				next = old // enough is enough
+			}
+		}
+		if !slot.CompareAndSwap(old, next) {
+			continue
+		}
+		if uint32(next) <= wrongTokens {
+			return 0
+		}
+		if last := t.warned.Load(); last != window && t.warned.CompareAndSwap(last, window) {
+			t.log.Warn("wrong tokens keep coming", "from", from, "since start", t.wrong.Load())
+		}
+		return time.Unix((window+1)*width, 0).Sub(now)
+	}
+}
+
+func (t *throttle) slot(from netip.Prefix) *atomic.Uint64 {
+	return &t.slots[maphash.Comparable(t.seed, from)%throttleSlots]
+}
+
+// clientNet is whom a request or connection comes from: an IPv4 address or,
+// as one customer commonly has all of it, the /64 of an IPv6 address. It is
+// the zero prefix where addr is none.
+func clientNet(addr string) netip.Prefix {
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return clientPrefix(ap.Addr())
+}
+
+func clientPrefix(ip netip.Addr) netip.Prefix {
+	bits := 64
+	if ip = ip.Unmap().WithZone(""); ip.Is4() {
+		bits = 32
+	}
+	prefix, err := ip.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return prefix
+}
+
+// connNet is clientNet of a connection.
+func connNet(c net.Conn) netip.Prefix {
+	if addr, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return clientPrefix(addr.AddrPort().Addr())
+	}
+	return netip.Prefix{}
 }
