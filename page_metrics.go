@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"compress/gzip"
 	"maps"
 	"net/http"
+	"os"
 	"runtime"
 	"runtime/metrics"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -255,4 +258,119 @@ func oneIf(yes bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// A metricText is written in the text format of Prometheus, version 0.0.4.
+// https://prometheus.io/docs/instrumenting/exposition_formats/
+type metricText struct {
+	b    []byte
+	name string // of the family being written
+}
+
+// family begins a family of samples; all of its samples follow at once.
+func (x *metricText) family(name, kind, help string) {
+	x.name = name
+	x.b = append(x.b, "# HELP "+name+" "+help+"\n# TYPE "+name+" "+kind+"\n"...)
+}
+
+// sample adds a sample of the family. Labels are names and values by turns.
+func (x *metricText) sample(value float64, labels ...string) { x.add("", value, labels...) }
+
+func (x *metricText) add(suffix string, value float64, labels ...string) {
+	x.b = append(x.b, x.name...)
+	x.b = append(x.b, suffix...)
+	for i := 0; i < len(labels); i += 2 {
+		if i == 0 {
+			x.b = append(x.b, '{')
+		} else {
+			x.b = append(x.b, ',')
+		}
+		x.b = append(x.b, labels[i]...)
+		x.b = append(x.b, `="`...)
+		x.b = appendLabel(x.b, labels[i+1])
+		x.b = append(x.b, '"')
+	}
+	if len(labels) > 0 {
+		x.b = append(x.b, '}')
+	}
+	x.b = append(x.b, ' ')
+	x.b = strconv.AppendFloat(x.b, value, 'g', -1, 64)
+	x.b = append(x.b, '\n')
+}
+
+// metric adds a family of one sample.
+func (x *metricText) metric(name, kind, help string, value float64) {
+	x.family(name, kind, help)
+	x.sample(value)
+}
+
+// histogram adds the samples of h, whose buckets are in seconds. What is
+// counted meanwhile is in all of them or in none.
+func (x *metricText) histogram(h *histogram, labels ...string) {
+	total := uint64(0)
+	for i := range h.counts {
+		total += h.counts[i].Load()
+		bound := "+Inf"
+		if i < len(meterBounds) {
+			bound = strconv.FormatFloat(meterBounds[i].Seconds(), 'g', -1, 64)
+		}
+		x.add("_bucket", float64(total), append(labels[:len(labels):len(labels)], "le", bound)...)
+	}
+	x.add("_sum", float64(h.sum.Load())/1e9, labels...)
+	x.add("_count", float64(total), labels...)
+}
+
+// appendLabel adds a label's value, escaped. It has to be valid UTF-8.
+func appendLabel(b []byte, value string) []byte {
+	value = strings.ToValidUTF8(value, "\ufffd")
+	for i := range len(value) {
+		switch c := value[i]; c {
+		case '\\', '"':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, '\\', 'n')
+		default:
+			b = append(b, c)
+		}
+	}
+	return b
+}
+
+// process tells of the process under the names that Prometheus has for that,
+// on systems with Linux's /proc.
+func (x *metricText) process() {
+	// Fields of proc_pid_stat(5), from the third one on: what is before may
+	// hold spaces.
+	stat, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	field := func(n int) float64 {
+		if n-3 >= len(fields) {
+			return 0
+		}
+		v, _ := strconv.ParseFloat(fields[n-3], 64) // numbers, all of them
+		return v
+	}
+	const ticks = 100 // a second, on all of Linux: USER_HZ
+	x.metric("process_cpu_seconds_total", "counter", "Processor time of the program.", (field(14)+field(15))/ticks)
+	x.metric("process_virtual_memory_bytes", "gauge", "Addresses that are mapped.", field(23))
+	x.metric("process_resident_memory_bytes", "gauge", "Memory in use.", field(24)*float64(os.Getpagesize()))
+	if files, err := os.ReadDir("/proc/self/fd"); err == nil {
+		x.metric("process_open_fds", "gauge", "Files that are open.", float64(len(files)))
+	}
+	limits, err := os.ReadFile("/proc/self/limits")
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(limits)) {
+		rest, ok := strings.CutPrefix(line, "Max open files")
+		if !ok {
+			continue
+		}
+		if most, err := strconv.ParseFloat(strings.Fields(rest)[0], 64); err == nil {
+			x.metric("process_max_fds", "gauge", "Files that may be open.", most)
+		}
+	}
 }
