@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -20,26 +20,58 @@ type event interface {
 }
 
 // A result is an event of its own.
-func (r result) apply(st *state, now time.Time) { st.settle(r, now) }
+func (r result) apply(st *state, now time.Time) { st.applyResult(r, now) }
+
+// A pulse is an event that changes nothing: its sender learns that events are
+// applied. The channel has room for it.
+type pulse chan<- struct{}
+
+func (p pulse) apply(*state, time.Time) { p <- struct{}{} }
+
+// Kinds of errors that events answer with. The edge decides what each means
+// in its protocol.
+var (
+	errNotFound = errors.New("not found")
+	errFull     = errors.New("full")
+	errUnsaved  = errors.New("not saved")
+)
+
+// An eventError is the answer to an event that failed: one of the kinds above,
+// and a text for the sender.
+type eventError struct {
+	kind error
+	text string
+}
+
+func (e *eventError) Error() string { return e.text }
+func (e *eventError) Unwrap() error { return e.kind }
+
+func notFound(format string, args ...any) error {
+	return &eventError{errNotFound, fmt.Sprintf(format, args...)}
+}
+
+func full(format string, args ...any) error {
+	return &eventError{errFull, fmt.Sprintf(format, args...)}
+}
 
 // An aggregator owns the state. Whoever wants to change it sends an event;
 // whoever wants to read it looks at the board. It does no I/O and formats
 // nothing, so it is never what others wait for.
 type aggregator struct {
-	state  *state
-	events <-chan event
-	alerts chan<- notify.Alert // closed when run returns
-	board  *board
-	log    *slog.Logger
-	store  *store       // takes what must survive; may be nil
-	doubts chan<- doubt // asks whether the monitor's own connection works; nil: it does
+	state   *state
+	events  <-chan event
+	alerts  chan<- notify.Alert // closed when run returns
+	board   *board
+	log     *slog.Logger
+	store   *store       // takes what must survive; may be nil
+	confirm chan<- doubt // asks whether the monitor's own connection works; nil: it does
 
 	panics atomic.Int64 // events that panicked since the start
 	took   histogram    // of each snapshot
 	queued atomic.Int64 // alerts in the outbox
 
-	outbox []sending // alerts that wait until they are saved, oldest first
-	hasty  bool      // the last alert was sent before it was
+	outbox      []sending // alerts that wait until they are saved, oldest first
+	sentUnsaved bool      // the last alert was sent before it was saved
 }
 
 const (
@@ -66,17 +98,17 @@ func (a *aggregator) run(ctx context.Context) error {
 	for {
 		var doubts chan<- doubt
 		var silence doubt
-		if asked == nil && len(a.state.silent) > 0 {
-			doubts, silence = a.doubts, doubt{a.state.silentFrom, answer}
+		if asked == nil && len(a.state.overdue) > 0 {
+			doubts, silence = a.confirm, doubt{a.state.overdueSince, answer}
 		}
 		select {
 		case <-ctx.Done():
 			a.finish()
 			return nil
 		case doubts <- silence:
-			asked, a.state.silent = a.state.silent, nil
+			asked, a.state.overdue = a.state.overdue, nil
 		case sure := <-answer:
-			a.state.hear(asked, sure, time.Now())
+			a.state.confirmOverdue(asked, sure, time.Now())
 			asked = nil
 		case ev := <-a.events:
 			a.apply(ev)
@@ -90,7 +122,7 @@ func (a *aggregator) run(ctx context.Context) error {
 		for alert, ok := a.state.alerter.due(a.state, now); ok; alert, ok = a.state.alerter.due(a.state, now) {
 			a.outbox = append(a.outbox, sending{alert, a.state.keepAlert(alert), now.Add(saveTime)})
 		}
-		if b, any := a.state.settleLedger(now, false); any {
+		if b, any := a.state.pendingBatch(now, false); any {
 			a.store.put(b)
 		}
 		a.send(ctx, now)
@@ -112,7 +144,7 @@ func (a *aggregator) run(ctx context.Context) error {
 
 // finish hands over what is left.
 func (a *aggregator) finish() {
-	if b, any := a.state.settleLedger(time.Now(), true); any {
+	if b, any := a.state.pendingBatch(time.Now(), true); any {
 		a.store.put(b)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*saveTime)
@@ -130,7 +162,7 @@ func (a *aggregator) finish() {
 // wake returns when something is due without any event.
 func (a *aggregator) wake() time.Time {
 	at, _ := a.state.wake() // there always is something
-	if beat, ok := a.state.wakeLedger(); ok && beat.Before(at) {
+	if beat, ok := a.state.nextBatch(); ok && beat.Before(at) {
 		at = beat
 	}
 	if len(a.outbox) > 0 && a.outbox[0].by.Before(at) {
@@ -143,25 +175,25 @@ func (a *aggregator) wake() time.Time {
 // what follows is shared by a burst.
 func (a *aggregator) apply(ev event) {
 	now := time.Now()
-	a.book(ev, now)
+	a.applyOne(ev, now)
 	for range eventBurst {
 		select {
 		case ev := <-a.events:
-			a.book(ev, now)
+			a.applyOne(ev, now)
 		default:
 			return
 		}
 	}
 }
 
-// book applies one event. When that panics, the event is dropped: what it had
+// applyOne applies one event. When that panics, the event is dropped: what it had
 // changed by then stays, and whoever waits for an answer waits in vain, but
 // everything else is still monitored.
-func (a *aggregator) book(ev event, now time.Time) {
+func (a *aggregator) applyOne(ev event, now time.Time) {
 	defer func() {
 		if v := recover(); v != nil {
 			a.panics.Add(1)
-			logPanic(a.log, "event dropped, as it panicked", v, "event", fmt.Sprintf("%T", ev))
+			logPanic(a.log, "event dropped: it panicked", v, "event", fmt.Sprintf("%T", ev))
 		}
 	}()
 	ev.apply(a.state, now)
@@ -183,7 +215,7 @@ func (c *call) apply(st *state, now time.Time) { c.do(st, now, c.done) }
 // announce publishes an announcement.
 func (st *state) announce(a announcement, done chan<- error) {
 	if len(st.announcements) >= maxAnnouncements {
-		done <- refuse(http.StatusConflict, "%d announcements are published, which is the most: delete one first", maxAnnouncements)
+		done <- full("%d announcements are published, which is the most: delete one first", maxAnnouncements)
 		return
 	}
 	st.announcements = append(st.announcements, a)
@@ -195,7 +227,7 @@ func (st *state) announce(a announcement, done chan<- error) {
 func (st *state) retract(id string, done chan<- error) {
 	i := slices.IndexFunc(st.announcements, func(a announcement) bool { return a.id == id })
 	if i < 0 {
-		done <- refuse(http.StatusNotFound, "no announcement %q", id)
+		done <- notFound("no announcement %q", id)
 		return
 	}
 	// Snapshots share the old list.
@@ -233,7 +265,7 @@ func (a *aggregator) saved() <-chan error {
 // release lets the alert at the front go: it is saved, or cannot be, which the
 // store has said.
 func (a *aggregator) release() {
-	a.outbox[0].saved, a.hasty = nil, false
+	a.outbox[0].saved, a.sentUnsaved = nil, false
 }
 
 // send sends the alerts that wait no longer. One that is not sent when ctx ends
@@ -249,10 +281,10 @@ func (a *aggregator) send(ctx context.Context, now time.Time) {
 				if now.Before(front.by) {
 					return
 				}
-				if !a.hasty {
+				if !a.sentUnsaved {
 					a.log.Warn("alert sent before it was saved: the disk is slow", "limit", saveTime)
 				}
-				a.hasty = true
+				a.sentUnsaved = true
 			}
 		}
 		select {

@@ -27,10 +27,10 @@ type alerter struct {
 
 	restored bool // that is what an earlier program told; nothing was looked at since
 
-	started bool      // the start-up notification went out, or is not wanted
-	starts  bool      // it is due
-	line    lineState // of the monitor's own connection
-	gather  time.Time // when what was gathered is told; zero: nothing was
+	started    bool            // the start-up notification went out, or is not wanted
+	starts     bool            // it is due
+	connection connectionState // of the monitor's own connection
+	gather     time.Time       // when what was gathered is told; zero: nothing was
 
 	reminders int       // sent since the page died
 	reminder  time.Time // when the next one is due; zero: none is
@@ -119,7 +119,7 @@ func (a *alerter) due(st *state, now time.Time) (notify.Alert, bool) {
 			return a.tell(st, notify.Changed, now), true
 		}
 	}
-	if a.line.due(now) {
+	if a.connection.due(now) {
 		kind := notify.Notice
 		if !a.started { // what is still unknown will be for long
 			a.started, kind = true, notify.Startup
@@ -140,7 +140,7 @@ func (a *alerter) wake() (time.Time, bool) {
 		return a.gather, true
 	}
 	at, ok := a.nextReminder()
-	if told, waits := a.line.wake(); waits && (!ok || told.Before(at)) {
+	if told, waits := a.connection.wake(); waits && (!ok || told.Before(at)) {
 		return told, true
 	}
 	return at, ok
@@ -176,7 +176,7 @@ func (a *alerter) tell(st *state, kind notify.Kind, now time.Time) notify.Alert 
 		Kind:     kind,
 		Status:   notify.Status(st.tally.worst().String()),
 		Time:     now,
-		Note:     a.line.note(now),
+		Note:     a.connection.note(now),
 		Page:     a.page,
 		Escalate: a.conf.Escalate,
 	}

@@ -80,7 +80,7 @@ func (p *play) describe(a notify.Alert) string {
 
 // at applies steps at a time since the beginning, each as "a=dead" (the
 // result of a check), "a=?" (an inconclusive one), "mute=60s", "unmute",
-// "line=down" or "line=up".
+// "connection=down" or "connection=up".
 func (p *play) at(t time.Duration, steps ...string) {
 	p.until(p.begin.Add(t))
 	for _, step := range steps {
@@ -94,15 +94,15 @@ func (p *play) at(t time.Duration, steps ...string) {
 			p.st.alerter.muted = p.now.Add(d)
 		case "unmute":
 			p.st.alerter.muted = time.Time{}
-		case "line":
-			lineReport{value == "down"}.apply(p.st, p.now)
+		case "connection":
+			connectionReport{value == "down"}.apply(p.st, p.now)
 		default:
 			if value == "?" {
 				inconclusive{p.replicas[name[0]-'a']}.apply(p.st, p.now)
 				continue
 			}
 			s := status(slices.Index(statusNames[:], value))
-			p.st.settle(result{replica: p.replicas[name[0]-'a'], status: s, at: p.now}, p.now)
+			p.st.applyResult(result{replica: p.replicas[name[0]-'a'], status: s, at: p.now}, p.now)
 		}
 	}
 	p.until(p.now)

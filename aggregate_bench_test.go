@@ -160,13 +160,13 @@ func BenchmarkAlert(b *testing.B) {
 				st := newState(conf, now)
 				own := replicas(conf.Services)
 				for _, r := range own {
-					st.settle(result{replica: r}, now)
+					st.applyResult(result{replica: r}, now)
 				}
 				b.ReportAllocs()
 				for b.Loop() {
 					for _, s := range []status{dead, healthy} {
 						for _, r := range own[:dying] {
-							st.settle(result{replica: r, status: s, reason: "connection refused"}, now)
+							st.applyResult(result{replica: r, status: s, reason: "connection refused"}, now)
 						}
 						now = now.Add(gatherTime)
 						alert, ok := st.alerter.due(st, now)

@@ -92,7 +92,7 @@ func (st *state) expire(now time.Time) {
 			continue
 		}
 		st.deadlines.remove(r)
-		st.overdue(r, now)
+		st.markOverdue(r, now)
 	}
 }
 
@@ -114,72 +114,72 @@ func (r *replicaState) due(m *Metrics) time.Time {
 	return r.deadline.Add(-m.PushDelayDead)
 }
 
-// overdue notes that the replica's time is up.
-func (st *state) overdue(r *replicaState, now time.Time) {
+// markOverdue notes that the replica's time is up.
+func (st *state) markOverdue(r *replicaState, now time.Time) {
 	if len(st.conf.Connectivity) == 0 {
 		st.set(r, dead, "no report in "+r.grace.String(), now)
 		return
 	}
-	r.silent = true
-	if due := r.due(&st.conf.Metrics); len(st.silent) == 0 || due.Before(st.silentFrom) {
-		st.silentFrom = due
+	r.overdue = true
+	if due := r.due(&st.conf.Metrics); len(st.overdue) == 0 || due.Before(st.overdueSince) {
+		st.overdueSince = due
 	}
-	st.silent = append(st.silent, r)
+	st.overdue = append(st.overdue, r)
 }
 
 // hear books whether the time that was up says something of these replicas.
 // Those who reported or were forgotten meanwhile are not silent any more.
-func (st *state) hear(asked []*replicaState, sure bool, now time.Time) {
+func (st *state) confirmOverdue(asked []*replicaState, sure bool, now time.Time) {
 	for _, r := range asked {
 		switch {
-		case !r.silent:
+		case !r.overdue:
 		case sure:
-			r.silent = false
+			r.overdue = false
 			st.set(r, dead, "no report in "+r.grace.String(), now)
 		default:
-			st.doubt(r, now)
-			if st.alerter.line.down.IsZero() { // it works again, or else it will be asked again
-				st.renew(r, now)
+			st.markUncertain(r, now)
+			if st.alerter.connection.down.IsZero() { // it works again, or else it will be asked again
+				st.extend(r, now)
 			}
 		}
 	}
 }
 
-// renew gives the replica its whole time anew.
-func (st *state) renew(r *replicaState, now time.Time) {
+// extend gives the replica its whole time anew.
+func (st *state) extend(r *replicaState, now time.Time) {
 	st.await(r, now.Add(r.grace))
 }
 
 // await sets the deadline by which the replica is to report.
 func (st *state) await(r *replicaState, deadline time.Time) {
-	r.silent = false
+	r.overdue = false
 	st.deadlines.set(r, deadline)
 }
 
-// renewSilent does so for all who should have reported while the monitor's
+// extendOverdue does so for all who should have reported while the monitor's
 // own connection was down.
-func (st *state) renewSilent(now time.Time) {
+func (st *state) extendOverdue(now time.Time) {
 	for ns := range st.allNodes() {
 		if ns.byID == nil {
 			continue
 		}
 		for _, r := range ns.replicas {
-			if r.silent || r.heaped > 0 && r.due(&st.conf.Metrics).Before(now) {
-				st.renew(r, now)
+			if r.overdue || r.heaped > 0 && r.due(&st.conf.Metrics).Before(now) {
+				st.extend(r, now)
 			}
 		}
 	}
 }
 
-// askAnew makes the silent those whose time is just up, for a line that was
+// recheckOverdue makes the silent those whose time is just up, for a line that was
 // not asked yet.
-func (st *state) askAnew() {
+func (st *state) recheckOverdue() {
 	for ns := range st.allNodes() {
 		for _, r := range ns.replicas {
-			if r.silent {
+			if r.overdue {
 				st.await(r, r.deadline)
 			}
 		}
 	}
-	st.silent = nil
+	st.overdue = nil
 }

@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// historyBeat is how often the history looks at the clock, at least, and
+	// historyInterval is how often the history looks at the clock, at least, and
 	// how often, at most, what changed is kept.
-	historyBeat = 5 * time.Second
+	historyInterval = 5 * time.Second
 
 	// maxPause is how long the process may go without a look at the clock
 	// before that counts as time in which it did not run.
@@ -55,11 +55,11 @@ func (ns *nodeState) key() nodeKey { return nodeKey{ns.service.conf.ID, ns.conf.
 
 // A nodeTrack is what the history has to know of a node.
 type nodeTrack struct {
-	fresh   tally // of replicas with a status that this process found out
-	past    *nodeHistory
-	outage  *outage   // the one that lasts; nil when there is none
-	settled time.Time // when a check last gave a result
-	lapsed  bool      // checks give no results any more
+	fresh     tally // of replicas with a status that this process found out
+	past      *nodeHistory
+	outage    *outage   // the one that lasts; nil when there is none
+	checkedAt time.Time // when a check last gave a result
+	lapsed    bool      // checks give no results any more
 
 	unkept bool
 	kept   date // days before this one did not change since they were kept
@@ -67,7 +67,7 @@ type nodeTrack struct {
 
 // fresh reports whether this process found out the replica's status, and it
 // still holds as far as the monitor can see.
-func (r *replicaState) fresh() bool { return r.checked && !r.stale && !r.doubt }
+func (r *replicaState) fresh() bool { return r.checked && !r.stale && !r.uncertain }
 
 // condition is the node's status as far as its history is concerned: the
 // worst of its fresh replicas. It is not known before one is; nor while one
@@ -106,10 +106,10 @@ func (h *history) enlist(st *state, now time.Time) {
 	}
 }
 
-// adopt carries everything over to the nodes of a new config, which the state
+// reload carries everything over to the nodes of a new config, which the state
 // has already. Before are the nodes of the old one. It finds out anew which
 // replicas are fresh.
-func (h *history) adopt(st *state, before []*nodeState, now time.Time) {
+func (h *history) reload(st *state, before []*nodeState, now time.Time) {
 	old := make(map[nodeKey]*nodeState, len(before))
 	for _, ns := range before {
 		old[ns.key()] = ns
@@ -193,7 +193,7 @@ func (st *state) rewrite(ns *nodeState, past *nodeHistory) {
 
 // wake returns when the history wants to look at the clock again.
 func (h *history) wake() time.Time {
-	at := h.ticked.Add(historyBeat)
+	at := h.ticked.Add(historyInterval)
 	if !h.reveal.IsZero() && h.reveal.Before(at) {
 		return h.reveal
 	}
@@ -221,7 +221,7 @@ func (h *history) tick(st *state, now time.Time) {
 	if now.Sub(h.swept) >= sweepEvery {
 		h.sweep(st, now)
 	}
-	if now.Sub(h.keptAt) >= historyBeat {
+	if now.Sub(h.keptAt) >= historyInterval {
 		h.keep(st, now)
 	}
 }
@@ -270,9 +270,9 @@ func (h *history) sweep(st *state, now time.Time) {
 	h.swept = now
 	for ns := range st.allNodes() {
 		t := &ns.track
-		if limit := st.conf.Metrics.lapse(ns.conf.Mode); limit > 0 && t.past.known && now.Sub(t.settled) > limit {
+		if limit := st.conf.Metrics.lapse(ns.conf.Mode); limit > 0 && t.past.known && now.Sub(t.checkedAt) > limit {
 			t.lapsed = true
-			st.rewrite(ns, t.past.become(healthy, false, t.settled))
+			st.rewrite(ns, t.past.become(healthy, false, t.checkedAt))
 		}
 	}
 }

@@ -152,7 +152,7 @@ func TestHistoryYear(t *testing.T) {
 	var lines [][]byte
 	for now.Sub(begin) < 365*24*time.Hour {
 		next := now.Add(time.Duration(rnd.ExpFloat64() * float64(20*time.Minute))).Round(time.Millisecond)
-		for tick := now.Add(historyBeat * 5); tick.Before(next); tick = tick.Add(historyBeat * 5) {
+		for tick := now.Add(historyInterval * 5); tick.Before(next); tick = tick.Add(historyInterval * 5) {
 			st.expire(tick)
 		}
 		now = next
@@ -183,12 +183,12 @@ func TestHistoryYear(t *testing.T) {
 		case 1: // reload
 			conf = yearConfig()
 			all = replicas(conf.Services)
-			st.adopt(conf, now)
+			st.reload(conf, now)
 		default:
 			r := all[rnd.IntN(len(all))]
 			s := status(max(0, rnd.IntN(6)-3))
 			i, k := slices.Index(conf.Services[0].Nodes, r.node), r.index
-			st.settle(result{replica: r, status: s}, now)
+			st.applyResult(result{replica: r, status: s}, now)
 			tw.nodes[i].status[k], tw.nodes[i].last[k] = int(s), int(s)
 			tw.nodes[i].see(now)
 		}
@@ -265,7 +265,7 @@ func TestHistoryReload(t *testing.T) {
 		conf.Metrics.PollInterval = 100 * h
 		conf.Services[0].Label = fmt.Sprint("since ", at)
 		conf.Services[0].Nodes = conf.Services[0].Nodes[:nodes]
-		p.st.adopt(conf, p.now)
+		p.st.reload(conf, p.now)
 		p.replicas = replicas(conf.Services)
 	}
 	expect := func(i int, days, incidents string) {
@@ -312,7 +312,7 @@ func BenchmarkSettle(b *testing.B) {
 			now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 			st := newState(conf, now)
 			for _, r := range all {
-				st.settle(result{replica: r}, now)
+				st.applyResult(result{replica: r}, now)
 			}
 			st.snapshot(now)
 			rnd := rand.New(rand.NewPCG(5, 6))
@@ -324,7 +324,7 @@ func BenchmarkSettle(b *testing.B) {
 				if rnd.IntN(200) == 0 {
 					res.status = status(rnd.IntN(3))
 				}
-				st.settle(res, now)
+				st.applyResult(res, now)
 				if i%64 == 0 {
 					st.expire(now)
 				}
@@ -342,7 +342,7 @@ func TestIdleStateIsShownAnew(t *testing.T) {
 		if p.st.dirty {
 			t.Error("shown anew before the minute was over")
 		}
-		p.until(p.begin.Add(redrawEvery + historyBeat))
+		p.until(p.begin.Add(redrawEvery + historyInterval))
 		if !p.st.dirty {
 			t.Fatal("not shown anew after a minute")
 		}

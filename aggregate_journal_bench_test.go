@@ -97,15 +97,15 @@ func BenchmarkLedger(b *testing.B) {
 				for _, r := range all {
 					st.set(r, healthy, "", now)
 				}
-				st.settleLedger(now, true)
+				st.pendingBatch(now, true)
 				records := 0
 				b.ReportAllocs()
 				for b.Loop() {
-					now = now.Add(ledgerBeat)
+					now = now.Add(ledgerInterval)
 					for _, r := range all[:reporting] {
 						st.keepLater(r)
 					}
-					batch, _ := st.settleLedger(now, false)
+					batch, _ := st.pendingBatch(now, false)
 					records += len(batch.records)
 				}
 				b.ReportMetric(float64(records)/float64(b.N), "records/beat")

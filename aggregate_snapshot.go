@@ -10,14 +10,14 @@ import (
 // A snapshot is what readers see of the state. It is never changed after it
 // was published; parts that did not change are shared with the one before.
 type snapshot struct {
-	conf     *Config
-	at       time.Time // when it was taken
-	seq      uint64    // grows by one with each snapshot
-	status   status    // the page's status
-	checked  bool      // whether every poll and script replica was checked once
-	lineDown time.Time // since when the monitor's own connection is down; zero: it works
-	services []*serviceView
-	crowded  bool // few more replicas that report are taken
+	conf           *Config
+	at             time.Time // when it was taken
+	seq            uint64    // grows by one with each snapshot
+	status         status    // the page's status
+	checked        bool      // whether every poll and script replica was checked once
+	connectionDown time.Time // since when the monitor's own connection is down; zero: it works
+	services       []*serviceView
+	crowded        bool // few more replicas that report are taken
 
 	announcements []announcement // oldest first
 	incidents     []incident     // newest first, the last 14 days
@@ -98,16 +98,16 @@ func (l viewList) without(gone int) viewList {
 
 // A replicaView is one replica of a snapshot.
 type replicaView struct {
-	id      string
-	status  status
-	checked bool          // false: not checked yet; counts as healthy
-	stale   bool          // known from before a restart, not checked since
-	doubt   bool          // known from before the monitor's own connection went down
-	latency time.Duration // of a poll or script replica; 0 when unknown
-	since   time.Time     // when it took this status
-	reason  string
-	grace   time.Duration // of a push or local replica: from a report to the deadline
-	load    *replicaLoad  // what a push replica reported; else nil
+	id        string
+	status    status
+	checked   bool          // false: not checked yet; counts as healthy
+	stale     bool          // known from before a restart, not checked since
+	uncertain bool          // known from before the monitor's own connection went down
+	latency   time.Duration // of a poll or script replica; 0 when unknown
+	since     time.Time     // when it took this status
+	reason    string
+	grace     time.Duration // of a push or local replica: from a report to the deadline
+	load      *replicaLoad  // what a push replica reported; else nil
 }
 
 // replicaLoad is what a push replica reported, and its queue's depth.

@@ -20,8 +20,8 @@ type state struct {
 	waiting  int             // replicas of own that were not checked yet
 
 	deadlines     deadlineHeap
-	silent        []*replicaState // the line is to be asked about them
-	silentFrom    time.Time       // since when one of them should have reported
+	overdue       []*replicaState // the line is to be asked about them
+	overdueSince  time.Time       // since when one of them should have reported
 	alerter       alerter
 	announcements []announcement
 	history       history
@@ -60,25 +60,25 @@ type nodeState struct {
 }
 
 type replicaState struct {
-	node    *nodeState
-	id      string
-	index   int // in node.replicas
-	status  status
-	checked bool // a result or report has come
-	stale   bool // what is known is from before a restart
-	doubt   bool // nothing is known since the monitor's own connection went down
-	latency time.Duration
-	reason  string
-	since   time.Time
-	load    *replicaLoad
-	unkept  bool // something is in ledger.later, but not in the files
-	changed bool // it is in node.changed
+	node      *nodeState
+	id        string
+	index     int // in node.replicas
+	status    status
+	checked   bool // a result or report has come
+	stale     bool // what is known is from before a restart
+	uncertain bool // nothing is known since the monitor's own connection went down
+	latency   time.Duration
+	reason    string
+	since     time.Time
+	load      *replicaLoad
+	unkept    bool // something is in ledger.later, but not in the files
+	changed   bool // it is in node.changed
 
 	// Of push and local replicas:
 	grace    time.Duration // from a report to the deadline
 	deadline time.Time     // when it is dead unless it reports again
 	heaped   int           // 1 + its index in state.deadlines; 0: not in it
-	silent   bool          // its time is up, and it is not known yet whether that says something
+	overdue  bool          // its time is up, and it is not known yet whether that says something
 }
 
 // path is how the replica is called on the wire.
@@ -103,25 +103,25 @@ func (t *tally) worst() status {
 // newState returns the state of a config of which nothing was checked yet.
 func newState(conf *Config, now time.Time) *state {
 	st := &state{alerter: newAlerter()}
-	st.take(conf, now)
+	st.build(conf, now)
 	st.alerter.begin(st, now)
 	st.history.begin(st, now)
 	return st
 }
 
-// adopt makes st the state of another config. What both have keeps its
+// reload makes st the state of another config. What both have keeps its
 // status, its deadline, its past and what people were told of it; the rest is
 // forgotten or new.
-func (st *state) adopt(conf *Config, now time.Time) {
+func (st *state) reload(conf *Config, now time.Time) {
 	before := slices.Collect(st.allNodes())
-	st.take(conf, now)
-	st.askAnew()
-	st.trustLine(now)
-	st.history.adopt(st, before, now)
+	st.build(conf, now)
+	st.recheckOverdue()
+	st.assumeConnected(now)
+	st.history.reload(st, before, now)
 }
 
-// take builds the tree of conf from what there is and what is new.
-func (st *state) take(conf *Config, now time.Time) {
+// build builds the tree of conf from what there is and what is new.
+func (st *state) build(conf *Config, now time.Time) {
 	old := make(map[nodeKey]*nodeState)
 	for ns := range st.allNodes() {
 		old[ns.key()] = ns
@@ -140,7 +140,7 @@ func (st *state) take(conf *Config, now time.Time) {
 			ss.nodes = append(ss.nodes, ns)
 			st.nodes[node] = ns
 			st.touch(ns)
-			st.adoptNode(ns, old[ns.key()], now)
+			st.buildNode(ns, old[ns.key()], now)
 		}
 		st.services = append(st.services, ss)
 	}
@@ -159,9 +159,9 @@ func (st *state) take(conf *Config, now time.Time) {
 	st.dirty = true
 }
 
-// adoptNode fills a new node with its replicas, those of the old one, which
+// buildNode fills a new node with its replicas, those of the old one, which
 // may be nil, where they go on.
-func (st *state) adoptNode(ns, old *nodeState, now time.Time) {
+func (st *state) buildNode(ns, old *nodeState, now time.Time) {
 	known := make(map[string]*replicaState)
 	if old != nil && old.conf.Mode == ns.conf.Mode {
 		if old.conf.RabbitMQQueue == ns.conf.RabbitMQQueue {
@@ -244,7 +244,7 @@ func (st *state) dropReplica(r *replicaState, now time.Time) {
 // forget ends what waits for a replica that is no longer monitored.
 func (st *state) forget(r *replicaState, now time.Time) {
 	gone := r.name()
-	r.unkept, r.silent = false, false
+	r.unkept, r.overdue = false, false
 	st.keep(record{Gone: &gone}, nil)
 	st.deadlines.remove(r)
 	st.alerter.forget(r, now)
@@ -320,7 +320,7 @@ func (st *state) set(r *replicaState, s status, reason string, now time.Time) {
 	said := r.reason
 	r.reason = reason
 	from, fresh, known, stale := r.status, r.fresh(), r.checked, r.stale
-	r.checked, r.stale, r.doubt, r.status = true, false, false, s
+	r.checked, r.stale, r.uncertain, r.status = true, false, false, s
 	if !known || from != s {
 		r.since = now
 		st.keepReplica(r)
@@ -345,14 +345,14 @@ func (st *state) set(r *replicaState, s status, reason string, now time.Time) {
 	st.observe(r.node, reason, now)
 }
 
-// settle books the result of a check.
-func (st *state) settle(res result, now time.Time) {
+// applyResult takes the result of a check.
+func (st *state) applyResult(res result, now time.Time) {
 	r := st.own[res.replica.ordinal]
 	if !r.checked || r.stale {
 		st.waiting--
 	}
 	r.latency = res.latency
-	r.node.track.settled = now
+	r.node.track.checkedAt = now
 	st.set(r, res.status, res.reason, now)
 	if st.waiting == 0 {
 		st.alerter.roundDone(now)
@@ -388,14 +388,14 @@ func (st *state) snapshot(now time.Time) *snapshot {
 	}
 	st.dirtyServices, st.views = st.dirtyServices[:0], services
 	snap := &snapshot{
-		conf:          st.conf,
-		at:            now,
-		status:        st.tally.worst(),
-		checked:       st.waiting == 0,
-		crowded:       st.reported() >= crowdedFrom,
-		lineDown:      st.alerter.line.down,
-		services:      services,
-		announcements: st.announcements[:len(st.announcements):len(st.announcements)],
+		conf:           st.conf,
+		at:             now,
+		status:         st.tally.worst(),
+		checked:        st.waiting == 0,
+		crowded:        st.reported() >= crowdedFrom,
+		connectionDown: st.alerter.connection.down,
+		services:       services,
+		announcements:  st.announcements[:len(st.announcements):len(st.announcements)],
 	}
 	snap.incidents, snap.pastIncidents = st.history.list(now)
 	if st.last != nil {
@@ -445,15 +445,15 @@ func (ns *nodeState) show() *nodeView {
 
 func (r *replicaState) show() *replicaView {
 	return &replicaView{
-		id:      r.id,
-		status:  r.status,
-		checked: r.checked,
-		stale:   r.stale,
-		doubt:   r.doubt,
-		latency: r.latency,
-		since:   r.since,
-		reason:  r.reason,
-		grace:   r.grace,
-		load:    r.load,
+		id:        r.id,
+		status:    r.status,
+		checked:   r.checked,
+		stale:     r.stale,
+		uncertain: r.uncertain,
+		latency:   r.latency,
+		since:     r.since,
+		reason:    r.reason,
+		grace:     r.grace,
+		load:      r.load,
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
-	"net/http"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -227,15 +226,15 @@ func (s *store) run(ctx context.Context, events chan<- event) error {
 		}
 		select {
 		case b := <-s.in:
-			s.take(b, time.Now())
+			s.add(b, time.Now())
 		case rec := <-s.notes:
-			s.book(rec)
+			s.noteDelivery(rec)
 		case answer := <-s.asks:
 			answer <- s.backlog.again()
 		case ask <- wholeState{}:
 			s.asked = true
 		case out := <-results:
-			s.settle(out, time.Now())
+			s.finishJob(out, time.Now())
 		case <-timer.C:
 		case <-ctx.Done():
 			s.finish(jobs, results)
@@ -251,8 +250,8 @@ func (s *store) run(ctx context.Context, events chan<- event) error {
 	}
 }
 
-// take books a batch.
-func (s *store) take(b batch, now time.Time) {
+// add takes a batch.
+func (s *store) add(b batch, now time.Time) {
 	for _, rec := range b.records {
 		s.backlog.apply(rec)
 	}
@@ -266,8 +265,8 @@ func (s *store) take(b batch, now time.Time) {
 	s.bound()
 }
 
-// book books what the dispatcher says of a delivery.
-func (s *store) book(rec record) {
+// noteDelivery takes what the dispatcher says of a delivery.
+func (s *store) noteDelivery(rec record) {
 	if q := rec.Queued; q != nil {
 		if i := s.backlog.find(q.Target, q.Alert.ID); i >= 0 {
 			known := s.backlog[q.Target][i]
@@ -298,7 +297,7 @@ func unsaved(err error) error {
 	if err == nil {
 		return nil
 	}
-	return refuse(http.StatusInsufficientStorage, "done, but not saved, so that a restart may undo it: %v", err)
+	return &eventError{errUnsaved, fmt.Sprintf("done, but not saved, so a restart may undo it: %v", err)}
 }
 
 func answer(acks []ack, err error) {
@@ -329,8 +328,8 @@ func (s *store) begin(jobs chan<- job, now time.Time) {
 	jobs <- s.job // of capacity 1, and the last one is done
 }
 
-// settle draws the conclusions from a job.
-func (s *store) settle(out outcome, now time.Time) {
+// finishJob handles the outcome of a job.
+func (s *store) finishJob(out outcome, now time.Time) {
 	done := s.job
 	s.writing, s.job = false, job{}
 	s.meter.took.observe(now.Sub(s.began))
@@ -357,7 +356,7 @@ func (s *store) settle(out outcome, now time.Time) {
 		s.log.Info("storage works again", "after", now.Sub(s.trouble).Round(time.Millisecond))
 		s.trouble = time.Time{}
 	case fault != nil && s.trouble.IsZero():
-		s.log.Error("storage fails, going on without", "err", fault)
+		s.log.Error("storage failing, continuing in memory", "err", fault)
 		s.trouble = now
 	}
 	if fault == nil {
@@ -379,7 +378,7 @@ func (s *store) expire(now time.Time) {
 		*acks = (*acks)[n:]
 	}
 	if s.writing && s.trouble.IsZero() && now.Sub(s.began) >= ackTime {
-		s.log.Error("storage fails, going on without", "err", errDiskSlow)
+		s.log.Error("storage failing, continuing in memory", "err", errDiskSlow)
 		s.trouble = s.began
 	}
 }
@@ -417,7 +416,7 @@ func (s *store) finish(jobs chan<- job, results <-chan outcome) {
 		}
 		select {
 		case out := <-results:
-			s.settle(out, time.Now())
+			s.finishJob(out, time.Now())
 		case <-limit.C:
 			limit.Reset(0)
 		}

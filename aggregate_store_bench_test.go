@@ -42,7 +42,7 @@ func bigState(nodes int, now time.Time) *state {
 	st := newState(conf, now)
 	st.restore(im, now)
 	for _, r := range replicas(conf.Services) {
-		st.settle(result{replica: r, status: sick, reason: "HTTP 503", at: now}, now)
+		st.applyResult(result{replica: r, status: sick, reason: "HTTP 503", at: now}, now)
 	}
 	return st
 }

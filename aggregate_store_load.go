@@ -105,7 +105,7 @@ func readFolder(dir folder, log *slog.Logger) (loaded, error) {
 			if sum.fault != nil {
 				attrs = append(attrs, "err", sum.fault)
 			}
-			log.Error("damaged file, going on with what could be read of it and setting it aside", attrs...)
+			log.Error("damaged file set aside, keeping what could be read", attrs...)
 		}
 	}
 	return im, nil

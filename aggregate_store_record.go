@@ -132,9 +132,9 @@ func muted(until time.Time) record {
 }
 
 const (
-	// ledgerBeat is how often what changes all the time is kept. It leaves the
+	// ledgerInterval is how often what changes all the time is kept. It leaves the
 	// disk some of the 10 s that may be lost of the past.
-	ledgerBeat = 8 * time.Second
+	ledgerInterval = 8 * time.Second
 
 	// laterBurst is how many reports are kept at a beat, so that what is
 	// written has a bound that does not grow with the number of replicas. The
@@ -193,7 +193,7 @@ func (st *state) keep(rec record, reply chan<- error) {
 // know, and returns where it is told how that went.
 func (st *state) keepAlert(a notify.Alert) <-chan error {
 	saved := make(chan error, 1)
-	rec := &alertRecord{Alert: a, Next: utc(st.alerter.reminder), Sent: st.alerter.reminders, Line: st.alerter.line.toldDown()}
+	rec := &alertRecord{Alert: a, Next: utc(st.alerter.reminder), Sent: st.alerter.reminders, Line: st.alerter.connection.toldDown()}
 	rec.Alert.Time = a.Time.UTC() // to the nanosecond: ids of messages are made of it
 	if st.ledger != nil {
 		for _, t := range st.ledger.targets {
@@ -224,22 +224,22 @@ func (st *state) keepWhole() {
 
 func (wholeState) apply(st *state, _ time.Time) { st.keepWhole() }
 
-// wakeLedger returns when something is to be kept without any event.
-func (st *state) wakeLedger() (time.Time, bool) {
+// nextBatch returns when something is to be kept without any event.
+func (st *state) nextBatch() (time.Time, bool) {
 	if st.ledger == nil {
 		return time.Time{}, false
 	}
-	return st.ledger.beat.Add(ledgerBeat), true
+	return st.ledger.beat.Add(ledgerInterval), true
 }
 
-// settleLedger returns what is to be stored now. At the end it is all there
+// pendingBatch returns what is to be stored now. At the end it is all there
 // is.
-func (st *state) settleLedger(now time.Time, end bool) (b batch, any bool) {
+func (st *state) pendingBatch(now time.Time, end bool) (b batch, any bool) {
 	l := st.ledger
 	if l == nil {
 		return b, false
 	}
-	if end || now.Sub(l.beat) >= ledgerBeat {
+	if end || now.Sub(l.beat) >= ledgerInterval {
 		l.beat = now
 		n := len(l.later)
 		if !end {

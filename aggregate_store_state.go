@@ -33,7 +33,7 @@ func (v *replicaView) record(name replicaName) record {
 
 // toldNow is what people know.
 func (a *alerter) toldNow() *toldRecord {
-	told := &toldRecord{Page: a.toldDead, Reminders: a.reminders, Next: utc(a.reminder), Line: a.line.toldDown()}
+	told := &toldRecord{Page: a.toldDead, Reminders: a.reminders, Next: utc(a.reminder), Line: a.connection.toldDown()}
 	for r := range a.told {
 		told.Dead = append(told.Dead, r.path())
 	}
@@ -43,11 +43,11 @@ func (a *alerter) toldNow() *toldRecord {
 
 // toldDown is since when people take the monitor's own connection for down; the
 // zero time when they do not.
-func (l *lineState) toldDown() time.Time {
-	if !l.told {
+func (c *connectionState) toldDown() time.Time {
+	if !c.told {
 		return time.Time{}
 	}
-	return utc(l.down)
+	return utc(c.down)
 }
 
 // records yields all that must survive, but for what is still to be delivered,
@@ -190,8 +190,8 @@ func (a *alerter) restore(st *state, im *restored, now time.Time) {
 		a.reminder = now.Add(a.reminderWait())
 	}
 	if !im.told.Line.IsZero() {
-		a.line = lineState{down: im.told.Line, told: true}
-		st.trustLine(now)
+		a.connection = connectionState{down: im.told.Line, told: true}
+		st.assumeConnected(now)
 	}
 	a.restored = true
 	if st.waiting == 0 {

@@ -32,7 +32,7 @@ func newLife(t *testing.T, conf *Config) *life {
 // save stores what is kept by now.
 func (l *life) save() {
 	l.t.Helper()
-	b, any := l.st.settleLedger(l.now, false)
+	b, any := l.st.pendingBatch(l.now, false)
 	if !any {
 		return
 	}
@@ -75,7 +75,7 @@ func (l *life) until(at time.Duration) {
 }
 
 // at is a step at a time since the beginning: results like "a=dead", "restart"
-// or "restart=1h", "report=b=dead", "line=down", or "save" for what is kept in between.
+// or "restart=1h", "report=b=dead", "connection=down", or "save" for what is kept in between.
 func (l *life) at(at time.Duration, steps ...string) {
 	l.t.Helper()
 	l.until(at)
@@ -98,12 +98,12 @@ func (l *life) at(at time.Duration, steps ...string) {
 				rep := parsedReport{replica: id, interval: time.Minute, health: s}
 				(&healthReport{node: ns.conf, parsedReport: rep}).apply(l.st, l.now)
 			}
-		case "line":
-			lineReport{value == "down"}.apply(l.st, l.now)
+		case "connection":
+			connectionReport{value == "down"}.apply(l.st, l.now)
 		default:
 			l.play.st = l.st
 			s := status(slices.Index(statusNames[:], value))
-			l.st.settle(result{replica: l.replicas[name[0]-'a'], status: s, reason: "was " + value, at: l.now}, l.now)
+			l.st.applyResult(result{replica: l.replicas[name[0]-'a'], status: s, reason: "was " + value, at: l.now}, l.now)
 		}
 		l.save()
 	}
@@ -238,18 +238,18 @@ func TestLineRestarts(t *testing.T) {
 	again := func(at, after time.Duration) string {
 		return fmt.Sprintf("%v notice healthy | The monitor's own connection works again after %v. What it could not reach is being checked.", at, after)
 	}
-	begin := []step{{0, []string{"a=healthy", "b=healthy", "c=healthy", "line=up"}}, {m, []string{"line=down"}}}
+	begin := []step{{0, []string{"a=healthy", "b=healthy", "c=healthy", "connection=up"}}, {m, []string{"connection=down"}}}
 	for _, tt := range []struct {
 		name    string
 		steps   []step
 		removed bool // the targets, before the last step
 		want    []string
 	}{
-		{"it works again", []step{{5 * m, []string{"restart=2m"}}, {8 * m, []string{"line=up"}}}, false, []string{down, again(8*m, 7*m)}},
-		{"it is still down", []step{{5 * m, []string{"restart=2m"}}, {8 * m, []string{"line=down"}}, {9 * m, []string{"restart=1m"}}, {11 * m, []string{"line=up"}}},
+		{"it works again", []step{{5 * m, []string{"restart=2m"}}, {8 * m, []string{"connection=up"}}}, false, []string{down, again(8*m, 7*m)}},
+		{"it is still down", []step{{5 * m, []string{"restart=2m"}}, {8 * m, []string{"connection=down"}}, {9 * m, []string{"restart=1m"}}, {11 * m, []string{"connection=up"}}},
 			false, []string{down, again(11*m, 10*m)}},
-		{"nobody was told", []step{{m + 30*time.Second, []string{"restart=2m"}}, {4 * m, []string{"line=up"}}}, false, nil},
-		{"its end was told", []step{{5 * m, []string{"line=up"}}, {6 * m, []string{"restart=1m"}}, {8 * m, []string{"line=up"}}}, false, []string{down, again(5*m, 4*m)}},
+		{"nobody was told", []step{{m + 30*time.Second, []string{"restart=2m"}}, {4 * m, []string{"connection=up"}}}, false, nil},
+		{"its end was told", []step{{5 * m, []string{"connection=up"}}, {6 * m, []string{"restart=1m"}}, {8 * m, []string{"connection=up"}}}, false, []string{down, again(5*m, 4*m)}},
 		{"nothing tells any more", []step{{5 * m, []string{"restart=2m"}}}, true, []string{down, again(7*m, 6*m)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -349,7 +349,7 @@ func TestRestoreIsComplete(t *testing.T) {
 		if compacted {
 			l.st.keepWhole()
 		}
-		l.now = l.now.Add(ledgerBeat)
+		l.now = l.now.Add(ledgerInterval)
 		l.st.expire(l.now)
 		l.save()
 		before := l.st
@@ -395,8 +395,8 @@ func TestRestoreLeavesOutWhatIsGone(t *testing.T) {
 			}
 		}
 	}
-	l.st.settle(result{replica: l.replicas[0], status: healthy}, l.now)
-	l.st.settle(result{replica: l.replicas[1], status: healthy}, l.now)
+	l.st.applyResult(result{replica: l.replicas[0], status: healthy}, l.now)
+	l.st.applyResult(result{replica: l.replicas[1], status: healthy}, l.now)
 	l.until(13 * time.Minute)
 	// People took the page for dead because of a.
 	if want := []string{"12m0s changed sick"}; !slices.Equal(l.alerts, want) {

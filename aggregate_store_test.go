@@ -126,7 +126,7 @@ func TestStoreSaysThatTheDiskFails(t *testing.T) {
 			}
 			return nil
 		})
-		want := "done, but not saved, so that a restart may undo it: fake fault"
+		want := "done, but not saved, so a restart may undo it: fake fault"
 		for i := range 3 {
 			if err := <-r.send(fmt.Sprint(i)); err == nil || err.Error() != want {
 				t.Errorf("answer %v, want %s", err, want)
@@ -142,7 +142,7 @@ func TestStoreSaysThatTheDiskFails(t *testing.T) {
 			t.Error(err)
 		}
 		r.stop()
-		if got, want := r.log.String(), `level=ERROR msg="storage fails, going on without" err="fake fault"
+		if got, want := r.log.String(), `level=ERROR msg="storage failing, continuing in memory" err="fake fault"
 level=INFO msg="storage works again" after=3m32s
 `; got != want {
 			t.Errorf("log:\n%swant:\n%s", got, want)
@@ -185,7 +185,7 @@ func TestStoreSurvivesADiskThatHangs(t *testing.T) {
 		if got := r.saved(t); !slices.Contains(got, "now") {
 			t.Errorf("at the end: %v", got)
 		}
-		if got, want := r.log.String(), `level=ERROR msg="storage fails, going on without" err="the disk has not answered in 5s"
+		if got, want := r.log.String(), `level=ERROR msg="storage failing, continuing in memory" err="the disk has not answered in 5s"
 level=INFO msg="storage works again" after=1h0m5s
 `; got != want {
 			t.Errorf("log:\n%swant:\n%s", got, want)
@@ -196,10 +196,10 @@ level=INFO msg="storage works again" after=1h0m5s
 func TestStoreIsBounded(t *testing.T) {
 	s := newStore(new(disk), quiet)
 	reply := make(chan error, 1)
-	s.take(batch{records: []record{note("a")}, replies: []chan<- error{reply}, whole: notes()}, time.Now())
+	s.add(batch{records: []record{note("a")}, replies: []chan<- error{reply}, whole: notes()}, time.Now())
 	s.wanted = false
 	for range maxUnsaved {
-		s.book(note("b"))
+		s.noteDelivery(note("b"))
 	}
 	if len(s.unsaved) != 0 || s.whole != nil || !s.wanted {
 		t.Errorf("%d records wait, whole %v, wanted %v", len(s.unsaved), s.whole, s.wanted)

@@ -111,7 +111,7 @@ func TestSnapshotShares(t *testing.T) {
 		case i%1000 == 999:
 			copied := *conf
 			copied.Services = []*Service{{ID: "s", Nodes: []*Node{{ID: "b", Mode: modePush}, {ID: "a", Mode: modePush}}}}
-			st.adopt(&copied, now)
+			st.reload(&copied, now)
 		case ns.byID[id] == nil:
 			st.addReplica(ns, id)
 		case rnd.IntN(4) == 0:
@@ -281,7 +281,7 @@ func TestAdopt(t *testing.T) {
 
 	// The order changes, a goes, c goes, d comes.
 	next := conf("push", "b", "d")
-	p.st.adopt(next, p.now)
+	p.st.reload(next, p.now)
 	p.replicas = replicas(next.Services)
 	snap := p.st.snapshot(p.now)
 	if got, want := statuses(snap), "dead dead[sick(sick) dead(dead) healthy(?healthy)]"; got != want {
@@ -295,7 +295,7 @@ func TestAdopt(t *testing.T) {
 	}
 	p.at(3*time.Second, "b=dead") // ordinal 1 of the alphabet is d in the new order
 	p.until(p.begin.Add(20 * time.Second))
-	p.st.settle(result{replica: p.replicas[0], status: dead}, p.now)
+	p.st.applyResult(result{replica: p.replicas[0], status: dead}, p.now)
 	p.until(p.begin.Add(29 * time.Second))
 	if s := p.st.services[0].nodes[0].tally.worst(); s != sick {
 		t.Errorf("push is %v before its deadline, want sick", s)
@@ -315,7 +315,7 @@ func TestAdopt(t *testing.T) {
 	}
 
 	// What was dead goes: the page is not dead any more, and people hear it.
-	p.st.adopt(conf("a"), p.now)
+	p.st.reload(conf("a"), p.now)
 	p.until(p.begin.Add(2 * time.Minute))
 	if last := p.alerts[len(p.alerts)-1]; last != "1m1s changed healthy" {
 		t.Errorf("last alert %q", last)
@@ -359,7 +359,7 @@ func TestAggregatorContainsPanic(t *testing.T) {
 		if n := a.panics.Load(); n != 2 {
 			t.Errorf("%d panics counted, want 2", n)
 		}
-		for _, want := range []string{`level=ERROR msg="event dropped, as it panicked" event=main.brokenEvent panic="runtime error: index out of range [3] with length 0"`, "aggregate_test.go"} {
+		for _, want := range []string{`level=ERROR msg="event dropped: it panicked" event=main.brokenEvent panic="runtime error: index out of range [3] with length 0"`, "aggregate_test.go"} {
 			if !strings.Contains(text.String(), want) {
 				t.Errorf("log lacks %s:\n%s", want, text.String())
 			}

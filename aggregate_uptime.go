@@ -166,7 +166,7 @@ func (h nodeHistory) advance(now time.Time) nodeHistory {
 			d := dateOf(at)
 			start, end := d.start(zone), (d + 1).start(zone)
 			part := min(left, end.Sub(at))
-			h.book(d, part, end.Sub(start))
+			h.add(d, part, end.Sub(start))
 			at, left = end, left-part
 		}
 	}
@@ -174,9 +174,9 @@ func (h nodeHistory) advance(now time.Time) nodeHistory {
 	return h
 }
 
-// book adds a part of the running span to a date of that length. More than
+// add adds a part of the running span to a date of that length. More than
 // the length does not fit in, however the wall clock was moved.
-func (h *nodeHistory) book(d date, part, length time.Duration) {
+func (h *nodeHistory) add(d date, part, length time.Duration) {
 	if h.days.current.from != d {
 		h.days.turn(d, keptDays-1)
 	}

@@ -151,7 +151,7 @@ func TestHistoryKnows(t *testing.T) {
 	all := replicas(conf.Services)
 	st := newState(conf, now)
 	nodes := st.services[0].nodes
-	check := func(i int, s status) { st.settle(result{replica: all[i], status: s}, now) }
+	check := func(i int, s status) { st.applyResult(result{replica: all[i], status: s}, now) }
 	pass := func(d time.Duration) {
 		for end := now.Add(d); now.Before(end); now = now.Add(time.Second) {
 			st.expire(now)
@@ -230,7 +230,7 @@ func TestClockSteps(t *testing.T) {
 					st.expire(now())
 				}
 			}
-			set := func(i int, s status) { st.settle(result{replica: all[i], status: s}, now()) }
+			set := func(i int, s status) { st.applyResult(result{replica: all[i], status: s}, now()) }
 			set(0, healthy)
 			set(1, healthy)
 			pass(3 * time.Hour)
@@ -284,7 +284,7 @@ func TestHistoryPause(t *testing.T) {
 	p.st.expire(p.now)
 	p.now = p.now.Add(time.Hour)
 	p.st.expire(p.now)
-	p.st.settle(result{replica: p.replicas[0], status: healthy}, p.now)
+	p.st.applyResult(result{replica: p.replicas[0], status: healthy}, p.now)
 	p.until(p.now.Add(time.Minute))
 	if got, want := p.st.services[0].nodes[0].track.past.days90(p.now), "03-01 2m0s/0s/0s, up 2m0s of 2m0s"; got != want {
 		t.Errorf("%s, want %s", got, want)
@@ -364,7 +364,7 @@ func historyOf(days []historyDay) *nodeHistory {
 		d := dateOf(day.date)
 		for s, part := range [...]time.Duration{healthy: day.healthy, sick: day.sick, dead: day.dead} {
 			h.status = status(s)
-			h.book(d, part, (d + 1).start(day.date.Location()).Sub(day.date))
+			h.add(d, part, (d + 1).start(day.date.Location()).Sub(day.date))
 		}
 	}
 	return h

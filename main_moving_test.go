@@ -265,7 +265,7 @@ func movingSecondOutage(t *testing.T) {
 func movingReasons(t *testing.T) {
 	wantAlerts(t, movingPlay(Alerting{}, func(p *play) {
 		p.at(0, "a=healthy", "b=healthy", "c=healthy")
-		p.st.settle(result{replica: p.replicas[0], status: dead, reason: "connection refused", at: p.now}, p.now)
+		p.st.applyResult(result{replica: p.replicas[0], status: dead, reason: "connection refused", at: p.now}, p.now)
 		p.at(time.Minute, "b=dead", "a=healthy")
 	}), "1s changed dead a(connection refused)", "1m1s changed dead b -a")
 }

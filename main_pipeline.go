@@ -58,7 +58,7 @@ func newPipeline(conf *Config, events chan<- event, s *store, m *meters, log *sl
 // Checks under way are dropped then. It closes alerts.
 func (p *pipeline) watch(ctx context.Context, a *aggregator, alerts chan<- notify.Alert) error {
 	defer p.poller.close()
-	a.alerts, a.doubts = alerts, p.poll.line.asked()
+	a.alerts, a.confirm = alerts, p.poll.line.asked()
 	own := replicas(p.conf.Services)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.poll.run(ctx, ofMode(own, modePoll)) })
@@ -144,13 +144,13 @@ func (h *host) adopt(next *pipeline, a *aggregator) {
 	for {
 		select {
 		case ev := <-h.events:
-			a.book(ev, now)
+			a.applyOne(ev, now)
 			continue
 		default:
 		}
 		break
 	}
-	a.state.adopt(next.conf, now)
+	a.state.reload(next.conf, now)
 	a.state.keepFor(next.targets)
 	a.board.publish(a.state.snapshot(now))
 }

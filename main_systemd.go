@@ -88,12 +88,6 @@ func (s *supervisor) send(message string) error {
 	return err
 }
 
-// A pulse is an event that changes nothing: its sender learns that events are
-// applied. The channel has room for it.
-type pulse chan<- struct{}
-
-func (p pulse) apply(*state, time.Time) { p <- struct{}{} }
-
 // watch tells the watchdog twice in its time that the program is alive, which
 // it is when its aggregator applies events: an aggregator that hangs leaves
 // everything on the page as it was, so the program is better started again.

@@ -63,17 +63,23 @@ func allow(r *http.Request, methods string) error {
 	return &refusal{http.StatusMethodNotAllowed, "method not allowed: " + methods + " only", "Allow", methods}
 }
 
-// refusalOf returns the refusal that err is or, as it is something unforeseen,
-// becomes; nil for nil.
+// refusalOf returns the answer that an error stands for, nil for nil. It maps
+// the errors of everything below the HTTP edge.
 func refusalOf(err error) *refusal {
 	if err == nil {
 		return nil
 	}
-	no, ok := errors.AsType[*refusal](err)
-	if !ok {
-		no = &refusal{code: http.StatusInternalServerError, text: err.Error()}
+	if no, ok := errors.AsType[*refusal](err); ok {
+		return no
 	}
-	return no
+	code := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, errNotFound):
+		code = http.StatusNotFound
+	case errors.Is(err, errFull), errors.Is(err, errUnsaved):
+		code = http.StatusInsufficientStorage
+	}
+	return &refusal{code: code, text: err.Error()}
 }
 
 // respond answers a request of the APIs: with the refusal that err is, else

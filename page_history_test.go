@@ -143,7 +143,7 @@ func cutShares(text string) string {
 func TestHistoryRoute(t *testing.T) {
 	conf := alertConfig(Alerting{})
 	p := newPlay(conf)
-	p.st.settle(result{replica: p.replicas[0], status: dead, reason: "secret: 10.0.0.1 refused"}, p.now)
+	p.st.applyResult(result{replica: p.replicas[0], status: dead, reason: "secret: 10.0.0.1 refused"}, p.now)
 	p.until(p.now.Add(2 * time.Second))
 	b := newBoard(p.st.snapshot(p.now))
 	pg, err := newPage(b, slog.New(slog.DiscardHandler))

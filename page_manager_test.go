@@ -73,7 +73,7 @@ func TestAnnouncements(t *testing.T) {
 		}
 		ids = append(ids, m[1])
 	}
-	if code, body := publish("One more"); code != 409 || body != fault("100 announcements are published, which is the most: delete one first") {
+	if code, body := publish("One more"); code != 507 || body != fault("100 announcements are published, which is the most: delete one first") {
 		t.Errorf("one more: %d %s", code, body)
 	}
 	before := rig.until(t, "all are shown", func(s *snapshot) bool { return len(s.announcements) == maxAnnouncements })

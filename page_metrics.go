@@ -116,7 +116,7 @@ func (x *metricText) monitored(snap *snapshot) {
 			x.sample(float64(unchecked), "service", sv.conf.ID, "node", nv.conf.ID, "status", "unchecked")
 		}
 	}
-	x.metric("vigil_connection_up", "gauge", "Whether the monitor's own connection works, as far as it is known.", oneIf(snap.lineDown.IsZero()))
+	x.metric("vigil_connection_up", "gauge", "Whether the monitor's own connection works, as far as it is known.", oneIf(snap.connectionDown.IsZero()))
 	lasting := 0
 	for i := range snap.incidents {
 		if snap.incidents[i].end.IsZero() {

@@ -33,7 +33,7 @@ func (r *replicaView) state() string {
 
 // old reports whether the state is the last known one and may have changed.
 func (r *replicaView) old() bool {
-	return r.state() != statePending && (r.stale || r.doubt)
+	return r.state() != statePending && (r.stale || r.uncertain)
 }
 
 // setNode makes v what node.html sees. The squares are appended to a buffer,

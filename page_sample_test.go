@@ -192,12 +192,12 @@ func startingSample() *snapshot {
 
 // offlineSample is what is shown while the monitor's own connection is down.
 func offlineSample() *snapshot {
-	doubtful := func(r *replicaView) *replicaView { r.doubt = true; return r }
+	doubtful := func(r *replicaView) *replicaView { r.uncertain = true; return r }
 	s := newSampler().
 		service("Website", node("Front pages", modePoll, doubtful(polled("https://a.internal/", healthy, 23)), doubtful(unchecked("https://b.internal/")))).
 		service("Office", node("Printer", modePoll, polled("tcp://10.0.0.9:631", healthy, 2))).
 		snapshot
-	s.lineDown = sampleTime.Add(-7 * time.Minute)
+	s.connectionDown = sampleTime.Add(-7 * time.Minute)
 	return s
 }
 

@@ -74,8 +74,8 @@ func newPageView(st *site, s *snapshot) view {
 	v["Refreshed"] = moment(s.at, zone, secondForm)
 	v["Year"] = s.at.Year()
 	v["Offline"] = view(nil) // since when the monitor's own connection is down
-	if !s.lineDown.IsZero() {
-		v["Offline"] = moment(s.lineDown, zone, minuteForm)
+	if !s.connectionDown.IsZero() {
+		v["Offline"] = moment(s.connectionDown, zone, minuteForm)
 	}
 	sayState(v, s)
 	var news, past []view
@@ -158,7 +158,7 @@ func sayState(v view, s *snapshot) {
 		sentence = "Checking all systems"
 		headline = "The first checks are under way"
 		lead = "Nothing was found to be wrong so far. What was not checked yet is shown with a dashed edge."
-	case state == stateHealthy && !s.lineDown.IsZero():
+	case state == stateHealthy && !s.connectionDown.IsZero():
 		sentence = "All systems were healthy when last checked"
 		headline = "Everything worked when it was last checked"
 		lead = "What changed since may not be shown yet."

@@ -182,7 +182,7 @@ func (l *line) book(ctx context.Context, err error, now time.Time) {
 		}
 		l.known, l.down = true, down
 		select {
-		case l.events <- lineReport{down}:
+		case l.events <- connectionReport{down}:
 		case <-ctx.Done():
 		}
 	}

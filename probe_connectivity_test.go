@@ -77,7 +77,7 @@ func runLine(t *testing.T, s *lineScript, use func(ctx context.Context, l *line)
 				return
 			case ev := <-events:
 				word := " up"
-				if ev.(lineReport).down {
+				if ev.(connectionReport).down {
 					word = " down"
 				}
 				reports = append(reports, time.Since(s.begin).String()+word)
@@ -296,7 +296,7 @@ func TestConnectivityOverSockets(t *testing.T) {
 			var line, alive, refused event
 			for range 3 {
 				switch ev := (<-events).(type) {
-				case lineReport:
+				case connectionReport:
 					line = ev
 				case inconclusive:
 					refused = ev
@@ -310,7 +310,7 @@ func TestConnectivityOverSockets(t *testing.T) {
 			}
 			cancel()
 			wg.Wait()
-			if line != (lineReport{tt.down}) || alive == nil {
+			if line != (connectionReport{tt.down}) || alive == nil {
 				t.Errorf("line %+v, the replica that answers %+v", line, alive)
 			}
 			if _, silent := refused.(inconclusive); silent != tt.down {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"math"
 	"net/http"
 	"strings"
@@ -10,14 +9,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 )
-
-// maxReported is how many push and local replicas are known at most, over all
-// nodes: whoever has the token could fill the memory otherwise.
-const maxReported = 150_000
-
-// crowdedFrom is the number from which on a report waits for the answer whether
-// its replica is taken. The rest is more than can come between two snapshots.
-const crowdedFrom = maxReported - 15_000
 
 // A reporter serves the Reporter API below /reporter: apps and hosts tell how
 // they are, each for a replica of a push or local node. PROTOCOL.md describes
@@ -195,77 +186,7 @@ func (rp *reporter) flush(r *http.Request, at *reported, replica segment) error 
 		return wrongMode(at.node, "only replicas that report can be flushed")
 	}
 	done := make(chan error, 1)
-	return ask(r.Context(), rp.events, &call{func(st *state, now time.Time, done chan<- error) {
-		if ns := st.nodes[at.node]; ns != nil {
-			for _, id := range [...]string{replica.text, replica.plus} {
-				if known := ns.byID[id]; known != nil {
-					st.dropReplica(known, now)
-					done <- nil
-					return
-				}
-			}
-		}
-		done <- refuse(http.StatusNotFound, "no replica %q of node %q", replica.text, at.node.ID)
-	}, done}, done)
-}
-
-// A loadReport is an event: a push replica told its load.
-type loadReport struct {
-	node *Node
-	parsedReport
-	done chan<- error // capacity 1; nil: nobody waits
-}
-
-func (rep *loadReport) apply(st *state, now time.Time) {
-	r, err := st.reporting(rep.node, modePush, rep.replica)
-	if err == nil {
-		r.load = rep.load.with(r.node.queue)
-		r.grace = rep.interval + st.conf.Metrics.PushDelayDead
-		st.renew(r, now)
-		st.judge(r, now)
-	}
-	tellSender(rep.done, err)
-}
-
-// tellSender tells the sender of an event, if it waits.
-func tellSender(done chan<- error, err error) {
-	if done != nil {
-		done <- err
-	}
-}
-
-// reporting returns the replica of that id, a new one if it is not known yet.
-func (st *state) reporting(node *Node, m mode, id string) (*replicaState, error) {
-	ns := st.nodes[node]
-	if ns == nil || ns.conf.Mode != m { // a reload came in between
-		return nil, refuse(http.StatusNotFound, "node %q has just been removed", node.ID)
-	}
-	if r := ns.byID[id]; r != nil {
-		return r, nil
-	}
-	if st.reported() >= maxReported {
-		return nil, refuse(http.StatusInsufficientStorage, "%d replicas report already, no more are taken: flush some", maxReported)
-	}
-	return st.addReplica(ns, id), nil
-}
-
-// reported counts the push and local replicas.
-func (st *state) reported() int {
-	return st.tally[healthy] + st.tally[sick] + st.tally[dead] - len(st.own)
-}
-
-// judge gives a push replica that is in time with its reports the status that
-// its load calls for, or else its node's queue.
-func (st *state) judge(r *replicaState, now time.Time) {
-	m, load := &st.conf.Metrics, r.load
-	switch {
-	case load.cpu > m.CPUSickAbove:
-		st.set(r, sick, fmt.Sprintf("cpu %.2f over %.2f", load.cpu, m.CPUSickAbove), now)
-	case load.ram > m.RAMSickAbove:
-		st.set(r, sick, fmt.Sprintf("ram %.2f over %.2f", load.ram, m.RAMSickAbove), now)
-	default:
-		st.set(r, r.node.queue.status, r.node.queue.reason, now)
-	}
+	return ask(r.Context(), rp.events, &flush{at.node, [...]string{replica.text, replica.plus}, done}, done)
 }
 
 // Limits of what a report may say; they are far from what anybody reports.

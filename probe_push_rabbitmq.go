@@ -201,30 +201,6 @@ func weigh(at *reported, ready, unacked int64) queueDepth {
 	return depth
 }
 
-// A queueReport is an event: a node's queue was looked at.
-type queueReport struct {
-	node  *Node
-	depth queueDepth
-}
-
-func (rep *queueReport) apply(st *state, now time.Time) {
-	ns := st.nodes[rep.node]
-	if ns == nil || ns.conf.Mode != modePush || ns.queue == rep.depth {
-		return
-	}
-	ns.queue = rep.depth
-	for _, r := range ns.replicas {
-		if r.load == nil {
-			continue
-		}
-		r.load = r.load.with(ns.queue)
-		st.touchReplica(r)
-		if r.heaped > 0 { // else it is overdue, and dead of that
-			st.judge(r, now)
-		}
-	}
-}
-
 // with returns the load with the depth of a queue. Loads that were shown are
 // not changed.
 func (l *replicaLoad) with(q queueDepth) *replicaLoad {

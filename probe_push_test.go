@@ -316,7 +316,7 @@ func TestReportedReplicas(t *testing.T) {
 	// After a reload the queue is as it was, unless it is another one.
 	at(111*time.Second, &queueReport{push, stalled})
 	next := apiConfig()
-	p.st.adopt(next, p.now)
+	p.st.reload(next, p.now)
 	push = next.Services[0].Nodes[1]
 	at(112*time.Second, load("d", 600*time.Second, 0, 0))
 	if got := p.st.nodes[push].byID["d"]; got.status != dead || got.reason != stalled.reason {
@@ -325,7 +325,7 @@ func TestReportedReplicas(t *testing.T) {
 	next = apiConfig()
 	push = next.Services[0].Nodes[1]
 	push.RabbitMQQueue = "another"
-	p.st.adopt(next, p.now)
+	p.st.reload(next, p.now)
 	at(113*time.Second, load("d", 600*time.Second, 0, 0))
 	if got := p.st.nodes[push].byID["d"]; got.status != healthy {
 		t.Errorf("with another queue: %s %s", got.status, got.reason)

@@ -5,71 +5,71 @@ import (
 	"time"
 )
 
-// lineTellAfter is how long the monitor's own connection is down before people
+// connectionTellAfter is how long the monitor's own connection is down before people
 // are told. They may hear of it later, over that same connection.
-const lineTellAfter = time.Minute
+const connectionTellAfter = time.Minute
 
-// A lineState is what is known of the monitor's own connection, and what
-// people were told of it. The zero lineState is a connection that works.
-type lineState struct {
+// A connectionState is what is known of the monitor's own connection, and what
+// people were told of it. The zero connectionState is a connection that works.
+type connectionState struct {
 	down time.Time     // since when it is down; zero: it works
 	told bool          // people were told that it is
 	back time.Duration // how long it was down, which they are still to be told; else 0
 }
 
-// A lineReport is an event: the monitor's own connection is down, or works.
-type lineReport struct{ down bool }
+// A connectionReport is an event: the monitor's own connection is down, or works.
+type connectionReport struct{ down bool }
 
-func (l lineReport) apply(st *state, now time.Time) {
-	line := &st.alerter.line
+func (l connectionReport) apply(st *state, now time.Time) {
+	conn := &st.alerter.connection
 	switch {
-	case l.down == !line.down.IsZero():
+	case l.down == !conn.down.IsZero():
 		return
 	case l.down:
-		*line = lineState{down: now, told: line.back > 0}
-	case line.told:
-		*line = lineState{back: max(now.Sub(line.down), 1)}
+		*conn = connectionState{down: now, told: conn.back > 0}
+	case conn.told:
+		*conn = connectionState{back: max(now.Sub(conn.down), 1)}
 	default:
-		*line = lineState{}
+		*conn = connectionState{}
 	}
 	if !l.down {
-		st.renewSilent(now)
+		st.extendOverdue(now)
 	}
 	st.dirty = true
 }
 
-// trustLine takes the connection for one that works when the config has no
+// assumeConnected takes the connection for one that works when the config has no
 // targets to tell: nobody would say so later.
-func (st *state) trustLine(now time.Time) {
+func (st *state) assumeConnected(now time.Time) {
 	if len(st.conf.Connectivity) == 0 {
-		lineReport{down: false}.apply(st, now)
+		connectionReport{down: false}.apply(st, now)
 	}
 }
 
 // due reports whether people have to be told something by now.
-func (l *lineState) due(now time.Time) bool {
-	at, ok := l.wake()
-	return l.back > 0 || ok && !now.Before(at)
+func (c *connectionState) due(now time.Time) bool {
+	at, ok := c.wake()
+	return c.back > 0 || ok && !now.Before(at)
 }
 
 // wake returns when they have to be told that the connection is down.
-func (l *lineState) wake() (time.Time, bool) {
-	return l.down.Add(lineTellAfter), !l.down.IsZero() && !l.told
+func (c *connectionState) wake() (time.Time, bool) {
+	return c.down.Add(connectionTellAfter), !c.down.IsZero() && !c.told
 }
 
 // note is what an alert says of the connection, which may be nothing, and
 // takes people to know it.
-func (l *lineState) note(now time.Time) string {
+func (c *connectionState) note(now time.Time) string {
 	switch {
-	case l.back > 0:
-		d := l.back
-		l.back = 0
+	case c.back > 0:
+		d := c.back
+		c.back = 0
 		return fmt.Sprintf("The monitor's own connection works again after %s. What it could not reach is being checked.",
 			d.Round(time.Second))
-	case !l.down.IsZero():
-		l.told = true
+	case !c.down.IsZero():
+		c.told = true
 		return fmt.Sprintf("The monitor's own connection has been down since %s: what it cannot reach keeps its last known status.",
-			l.down.In(now.Location()).Format("15:04:05 UTC-0700"))
+			c.down.In(now.Location()).Format("15:04:05 UTC-0700"))
 	}
 	return ""
 }
@@ -85,17 +85,17 @@ type inconclusive struct{ replica *replica }
 
 func (i inconclusive) apply(st *state, now time.Time) {
 	r := st.own[i.replica.ordinal]
-	r.node.track.settled = now
-	st.doubt(r, now)
+	r.node.track.checkedAt = now
+	st.markUncertain(r, now)
 }
 
-// doubt notes that nothing is known of the replica from now on.
-func (st *state) doubt(r *replicaState, now time.Time) {
+// markUncertain notes that nothing is known of the replica from now on.
+func (st *state) markUncertain(r *replicaState, now time.Time) {
 	if !r.fresh() {
 		return
 	}
 	r.node.track.fresh[r.status]--
-	r.doubt = true
+	r.uncertain = true
 	st.touchReplica(r)
 	st.observe(r.node, "", now)
 }

@@ -50,7 +50,7 @@ func TestSilenceThroughHours(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { l.run(ctx) })
 		wg.Go(func() {
-			(&aggregator{state: st, events: events, alerts: alerts, board: b, log: log, doubts: l.asked()}).run(ctx)
+			(&aggregator{state: st, events: events, alerts: alerts, board: b, log: log, confirm: l.asked()}).run(ctx)
 		})
 		wg.Go(func() {
 			for minute := range 120 {
@@ -113,37 +113,37 @@ func TestSilenceEnds(t *testing.T) {
 	}{
 		{"asked, and sure", func(p *play) { p.answer(sure) }, "dead dead"},
 		{"asked, and unsure", func(p *play) { p.answer(unsure) }, "healthy? dead"}, // asked again, and sure
-		{"the line is known to be down", func(p *play) { p.answer(unsure); p.at(p.now.Sub(p.begin), "line=down") }, "healthy? dead"},
-		{"known to be down before the answer", func(p *play) { p.at(p.now.Sub(p.begin), "line=down"); p.answer(unsure) }, "healthy? healthy?"},
+		{"the line is known to be down", func(p *play) { p.answer(unsure); p.at(p.now.Sub(p.begin), "connection=down") }, "healthy? dead"},
+		{"known to be down before the answer", func(p *play) { p.at(p.now.Sub(p.begin), "connection=down"); p.answer(unsure) }, "healthy? healthy?"},
 		{"down, then up", func(p *play) {
-			p.at(p.now.Sub(p.begin), "line=down")
+			p.at(p.now.Sub(p.begin), "connection=down")
 			p.answer(unsure)
-			p.at(p.now.Sub(p.begin), "line=up")
+			p.at(p.now.Sub(p.begin), "connection=up")
 		}, "healthy? dead"},
 		{"it reports", func(p *play) { p.st.hearHealthy("x", 10*time.Minute, p.now); p.answer(sure) }, "healthy healthy"},
 		{"it is forgotten", func(p *play) {
 			p.st.dropReplica(p.st.services[0].nodes[0].byID["x"], p.now)
 			p.answer(sure)
 		}, " "},
-		{"a reload", func(p *play) { p.st.adopt(silenceConfig(true), p.now) }, "healthy dead"},
-		{"a reload without targets", func(p *play) { p.st.adopt(silenceConfig(false), p.now) }, "dead dead"},
+		{"a reload", func(p *play) { p.st.reload(silenceConfig(true), p.now) }, "healthy dead"},
+		{"a reload without targets", func(p *play) { p.st.reload(silenceConfig(false), p.now) }, "dead dead"},
 		{"a reload without targets while down", func(p *play) {
-			p.at(p.now.Sub(p.begin), "line=down")
+			p.at(p.now.Sub(p.begin), "connection=down")
 			p.answer(unsure)
-			p.st.adopt(silenceConfig(false), p.now)
+			p.st.reload(silenceConfig(false), p.now)
 		}, "healthy? dead"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPlay(silenceConfig(true))
 			p.st.hearHealthy("x", time.Minute, p.now)
 			p.at(100 * time.Second)
-			if len(p.st.silent) != 1 || !p.st.silentFrom.Equal(p.begin.Add(time.Minute)) {
-				t.Fatalf("silent: %+v, want one that was due after a minute", p.st.silent)
+			if len(p.st.overdue) != 1 || !p.st.overdueSince.Equal(p.begin.Add(time.Minute)) {
+				t.Fatalf("silent: %+v, want one that was due after a minute", p.st.overdue)
 			}
 			tt.then(p)
 			got := p.local()
 			p.at(100*time.Second + 2*time.Minute)
-			if len(p.st.silent) > 0 {
+			if len(p.st.overdue) > 0 {
 				p.answer(sure)
 			}
 			if got += " " + p.local(); got != tt.want {
@@ -158,9 +158,9 @@ func TestSilenceEnds(t *testing.T) {
 
 // answer is the line's answer to the question about the silent.
 func (p *play) answer(sure bool) {
-	asked := p.st.silent
-	p.st.silent = nil
-	p.st.hear(asked, sure, p.now)
+	asked := p.st.overdue
+	p.st.overdue = nil
+	p.st.confirmOverdue(asked, sure, p.now)
 }
 
 // local is the status of the one local replica, with a mark when in doubt.
@@ -171,7 +171,7 @@ func (p *play) local() string {
 		return ""
 	}
 	mark := ""
-	if replicas[0].doubt {
+	if replicas[0].uncertain {
 		mark = "?"
 	}
 	return replicas[0].status.String() + mark

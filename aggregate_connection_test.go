@@ -25,30 +25,30 @@ func TestLineAlerts(t *testing.T) {
 		want     []string
 	}{
 		{"a short one is not told", quiet, []step{
-			allHealthy, {m, []string{"line=down", "a=?"}}, {m + 59*s, []string{"line=up"}}, {3 * m, []string{"a=healthy"}},
+			allHealthy, {m, []string{"connection=down", "a=?"}}, {m + 59*s, []string{"connection=up"}}, {3 * m, []string{"a=healthy"}},
 		}, nil},
 		{"one that lasts is told once, and so is its end", quiet, []step{
-			allHealthy, {m, []string{"line=down", "a=?", "b=?", "c=?"}}, {5 * m, []string{"a=?", "line=down"}}, {13 * m, []string{"line=up", "line=up"}},
+			allHealthy, {m, []string{"connection=down", "a=?", "b=?", "c=?"}}, {5 * m, []string{"a=?", "connection=down"}}, {13 * m, []string{"connection=up", "connection=up"}},
 		}, []string{"2m0s notice healthy" + since, "13m0s notice healthy" + again + "12m0s" + checks}},
 		{"what died before stays dead", quiet, []step{
-			allHealthy, {30 * s, []string{"a=dead"}}, {m, []string{"line=down"}}, {90 * s, []string{"a=?", "b=?"}}, {3 * m, []string{"line=up", "a=dead", "b=healthy"}},
+			allHealthy, {30 * s, []string{"a=dead"}}, {m, []string{"connection=down"}}, {90 * s, []string{"a=?", "b=?"}}, {3 * m, []string{"connection=up", "a=dead", "b=healthy"}},
 		}, []string{"31s changed dead a", "2m0s notice dead a" + since, "3m0s notice dead a" + again + "2m0s" + checks}},
 		{"what else is told names the cause", quiet, []step{
-			allHealthy, {m, []string{"line=down"}}, {m + 10*s, []string{"a=dead"}}, {2 * m, []string{"line=up", "a=healthy"}},
+			allHealthy, {m, []string{"connection=down"}}, {m + 10*s, []string{"a=dead"}}, {2 * m, []string{"connection=up", "a=healthy"}},
 		}, []string{"1m11s changed dead a" + since, "2m1s changed healthy -a" + again + "1m0s" + checks}},
 		{"reminders go on and name the cause", Alerting{BackoffLimit: 3, ReminderInterval: 2 * m}, []step{
-			allHealthy, {30 * s, []string{"a=dead"}}, {m, []string{"line=down", "a=?"}}, {3 * m, []string{"line=up"}}, {4 * m, []string{"a=healthy"}},
+			allHealthy, {30 * s, []string{"a=dead"}}, {m, []string{"connection=down", "a=?"}}, {3 * m, []string{"connection=up"}}, {4 * m, []string{"a=healthy"}},
 		}, []string{"31s changed dead a", "2m0s notice dead a" + since, "2m31s reminder dead #1 a" + since,
 			"3m0s notice dead a" + again + "2m0s" + checks, "4m1s changed healthy -a"}},
 		{"down again before its end was told", quiet, []step{
-			allHealthy, {m, []string{"line=down"}}, {3 * m, []string{"a=dead", "line=up", "line=down"}}, {5 * m, []string{"line=up"}},
+			allHealthy, {m, []string{"connection=down"}}, {3 * m, []string{"a=dead", "connection=up", "connection=down"}}, {5 * m, []string{"connection=up"}},
 		}, []string{"2m0s notice healthy" + since, "3m1s changed dead a" + strings.Replace(since, ":01:", ":03:", 1),
 			"5m0s notice dead a" + again + "2m0s" + checks}},
 		{"a start without a connection", Alerting{BackoffLimit: 3, Startup: true}, []step{
-			{m, []string{"line=down", "a=healthy", "b=?", "c=?"}}, {4 * m, []string{"line=up", "b=healthy", "c=healthy"}},
+			{m, []string{"connection=down", "a=healthy", "b=?", "c=?"}}, {4 * m, []string{"connection=up", "b=healthy", "c=healthy"}},
 		}, []string{"2m0s startup healthy" + since, "4m0s notice healthy" + again + "3m0s" + checks}},
 		{"a start that had to wait for its connection", Alerting{BackoffLimit: 3, Startup: true}, []step{
-			{m, []string{"line=down", "a=healthy", "b=?", "c=?"}}, {m + 10*s, []string{"line=up"}}, {90 * s, []string{"b=healthy", "c=dead"}},
+			{m, []string{"connection=down", "a=healthy", "b=?", "c=?"}}, {m + 10*s, []string{"connection=up"}}, {90 * s, []string{"b=healthy", "c=dead"}},
 		}, []string{"1m30s startup dead c"}},
 	}
 	for _, tt := range tests {
@@ -81,30 +81,30 @@ func TestInconclusive(t *testing.T) {
 		}
 	}
 	const m = time.Minute
-	p.at(0, "a=healthy", "b=dead", "line=up")
-	p.at(10*m, "line=down", "a=?", "b=?", "c=?")
+	p.at(0, "a=healthy", "b=dead", "connection=up")
+	p.at(10*m, "connection=down", "a=?", "b=?", "c=?")
 	down := p.st.snapshot(p.now)
 	if got, want := statuses(down), "dead dead[healthy(healthy) dead(dead) healthy(?healthy)]"; got != want || down.checked {
 		t.Errorf("statuses %s (checked %v)\nwant %s", got, down.checked, want)
 	}
-	if !down.lineDown.Equal(p.begin.Add(10 * m)) {
-		t.Errorf("line down since %v, want for 10 min after %v", down.lineDown, p.begin)
+	if !down.connectionDown.Equal(p.begin.Add(10 * m)) {
+		t.Errorf("line down since %v, want for 10 min after %v", down.connectionDown, p.begin)
 	}
 	for i, want := range []bool{true, true, false} {
-		if r := down.services[0].nodes[i].replicas.at(0); r.doubt != want {
-			t.Errorf("replica %d in doubt: %v, want %v", i, r.doubt, want)
+		if r := down.services[0].nodes[i].replicas.at(0); r.uncertain != want {
+			t.Errorf("replica %d in doubt: %v, want %v", i, r.uncertain, want)
 		}
 	}
 	p.at(30*m, "a=?", "b=?", "c=?")
 	wantPast(0, 10*m, 10*m)
 	wantPast(1, 0, 10*m)
-	p.at(40*m, "line=up", "a=healthy", "b=dead", "c=healthy")
+	p.at(40*m, "connection=up", "a=healthy", "b=dead", "c=healthy")
 	p.at(50*m, "b=healthy")
 	up := p.st.snapshot(p.now)
-	if got, want := statuses(up), "healthy healthy[healthy(healthy) healthy(healthy) healthy(healthy)]"; got != want || !up.checked || !up.lineDown.IsZero() {
-		t.Errorf("statuses %s (checked %v, line down %v)\nwant %s", got, up.checked, up.lineDown, want)
+	if got, want := statuses(up), "healthy healthy[healthy(healthy) healthy(healthy) healthy(healthy)]"; got != want || !up.checked || !up.connectionDown.IsZero() {
+		t.Errorf("statuses %s (checked %v, line down %v)\nwant %s", got, up.checked, up.connectionDown, want)
 	}
-	if r := up.services[0].nodes[0].replicas.at(0); r.doubt {
+	if r := up.services[0].nodes[0].replicas.at(0); r.uncertain {
 		t.Error("in doubt in spite of a good check")
 	}
 	wantPast(0, 20*m, 20*m)
@@ -122,18 +122,18 @@ func TestLineReload(t *testing.T) {
 	conf.Connectivity = []Target{{Raw: "tcp://c:1"}}
 	p := newPlay(conf)
 	p.at(0, "a=healthy", "b=healthy", "c=healthy")
-	p.at(time.Minute, "line=down", "a=?")
+	p.at(time.Minute, "connection=down", "a=?")
 	p.until(p.begin.Add(3 * time.Minute))
 
 	with := *conf
-	p.st.adopt(&with, p.now)
-	if snap := p.st.snapshot(p.now); snap.lineDown.IsZero() || !snap.services[0].nodes[0].replicas.at(0).doubt {
-		t.Errorf("forgot that the line is down (since %v)", snap.lineDown)
+	p.st.reload(&with, p.now)
+	if snap := p.st.snapshot(p.now); snap.connectionDown.IsZero() || !snap.services[0].nodes[0].replicas.at(0).uncertain {
+		t.Errorf("forgot that the line is down (since %v)", snap.connectionDown)
 	}
 	without := with
 	without.Connectivity = nil
-	p.st.adopt(&without, p.now)
-	if snap := p.st.snapshot(p.now); !snap.lineDown.IsZero() {
+	p.st.reload(&without, p.now)
+	if snap := p.st.snapshot(p.now); !snap.connectionDown.IsZero() {
 		t.Error("the line is down for ever")
 	}
 	p.until(p.begin.Add(time.Hour))
