@@ -198,7 +198,7 @@ func (st *state) keepAlert(a notify.Alert) <-chan error {
 	if st.ledger != nil {
 		for _, t := range st.ledger.targets {
 			if t.Wants(a) {
-				rec.Targets = append(rec.Targets, t.Name)
+				rec.Targets = append(rec.Targets, t.Key)
 			}
 		}
 	}

@@ -24,7 +24,7 @@ type life struct {
 
 func newLife(t *testing.T, conf *Config) *life {
 	l := &life{play: newPlay(conf), t: t, conf: conf}
-	l.st.keepFor([]notify.Target{{Name: "slack"}, {Name: "pager", RemindersOnly: true}})
+	l.st.keepFor([]notify.Target{{Key: "slack"}, {Key: "pager", RemindersOnly: true}})
 	l.disk, _ = openDisk(t, newMemFolder())
 	return l
 }

@@ -263,7 +263,7 @@ func TestAlertsAreSavedFirst(t *testing.T) {
 				conf := alertConfig(Alerting{})
 				begin := time.Now()
 				st := newState(conf, begin)
-				st.keepFor([]notify.Target{{Name: "slack"}})
+				st.keepFor([]notify.Target{{Key: "slack"}})
 				dir := newMemFolder()
 				var log bytes.Buffer
 				s := newStore(nil, slog.New(slog.NewTextHandler(&log, nil)))

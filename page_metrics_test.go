@@ -273,7 +273,7 @@ func TestDeliveryMeter(t *testing.T) {
 	fail := errors.New("no")
 	send := func(channel string, results ...error) *notify.Dispatcher {
 		i := 0
-		d := notify.NewDispatcher([]notify.Target{{Name: channel, Channel: channel, Notifier: notifierFunc(
+		d := notify.NewDispatcher([]notify.Target{{Key: channel, Name: channel, Channel: channel, Notifier: notifierFunc(
 			func(context.Context, notify.Alert) error { i++; return results[i-1] })}}, nil, slog.New(slog.DiscardHandler))
 		return d
 	}

@@ -67,7 +67,7 @@ func (d *Dispatcher) Restore(target string, alerts []Alert) {
 
 func (d *Dispatcher) queue(target string) *queue {
 	for _, q := range d.queues {
-		if q.target.Name == target {
+		if q.target.Key == target {
 			return q
 		}
 	}
@@ -95,7 +95,7 @@ func (d *Dispatcher) HandOver() { d.handing.Store(true) }
 // another. It must be called before Run; that of the other one ends the wait.
 func (d *Dispatcher) Follow(before *Dispatcher) {
 	for _, old := range before.queues {
-		if q := d.queue(old.target.Name); q != nil {
+		if q := d.queue(old.target.Key); q != nil {
 			q.before = old.left
 		} else {
 			d.gone = append(d.gone, old)
@@ -135,7 +135,7 @@ func (d *Dispatcher) fanOut(ctx context.Context, alerts <-chan Alert) {
 			if q.target.Wants(a) {
 				q.in <- a
 			} else {
-				d.journal.Done(q.target.Name, a.ID)
+				d.journal.Done(q.target.Key, a.ID)
 			}
 		}
 		d.note(a)
@@ -168,30 +168,43 @@ func (d *Dispatcher) fanOut(ctx context.Context, alerts <-chan Alert) {
 func (d *Dispatcher) note(a Alert) {
 	level := slog.LevelInfo
 	attrs := []any{"alert", a.ID, "kind", a.Kind, "status", a.Status}
-	if len(a.Dead) > 0 {
-		level = slog.LevelWarn
-		attrs = append(attrs, "dead", len(a.Dead), "nodes", nodesOf(a.Dead))
+	if a.Channel != "" {
+		attrs = append(attrs, "channel", a.Channel)
 	}
-	if len(a.Recovered) > 0 {
-		attrs = append(attrs, "recovered", len(a.Recovered))
+	if dead := a.dead(); len(dead) > 0 {
+		level = slog.LevelWarn
+		attrs = append(attrs, "dead", len(dead)+a.MoreDead, "nodes", nodesOf(a))
+	}
+	if n := len(a.recovered()); n > 0 {
+		attrs = append(attrs, "recovered", n)
 	}
 	d.log.Log(context.Background(), level, "notification", attrs...)
 }
 
-// nodesOf names a few of the nodes and counts the others.
-func nodesOf(dead []Replica) string {
+// nodesOf names a few of the nodes that are down and counts the others.
+func nodesOf(a Alert) string {
 	const most = 5
 	var names []string
-	more, last := 0, ""
-	for _, r := range dead { // those of a node stand together
+	more, last := a.MoreDown, ""
+	add := func(name string) {
 		switch {
-		case r.Node == last:
+		case name == last:
 		case len(names) < most:
-			names = append(names, r.Node)
+			names = append(names, name)
 		default:
 			more++
 		}
-		last = r.Node
+		last = name
+	}
+	for _, o := range a.Outages {
+		if !o.Over {
+			add(o.Service + ":" + o.Node)
+		}
+	}
+	if len(a.Outages) == 0 {
+		for _, r := range a.Dead { // those of a node are adjacent
+			add(r.Node)
+		}
 	}
 	s := strings.Join(names, ", ")
 	if more > 0 {
@@ -206,7 +219,7 @@ func (d *Dispatcher) Undelivered() map[string][]Alert {
 	left := make(map[string][]Alert)
 	for _, q := range d.queues {
 		if len(q.backlog) > 0 {
-			left[q.target.Name] = q.backlog
+			left[q.target.Key] = q.backlog
 		}
 	}
 	return left

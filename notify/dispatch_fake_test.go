@@ -95,7 +95,7 @@ func newBench(parts map[string]func(context.Context, int, Alert) error) *bench {
 	for _, name := range slices.Sorted(maps.Keys(parts)) {
 		f := &fake{play: parts[name], from: b.start}
 		b.fakes[name] = f
-		targets = append(targets, Target{Name: name, Channel: name, Notifier: f, RemindersOnly: name == "reminders"})
+		targets = append(targets, Target{Key: name, Name: name, Channel: name, Notifier: f, RemindersOnly: name == "reminders"})
 	}
 	logger := slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

@@ -67,7 +67,7 @@ func (q *queue) restore(alerts []Alert) {
 		if q.target.Wants(a) {
 			q.add(a)
 		} else {
-			q.journal.Done(q.target.Name, a.ID)
+			q.journal.Done(q.target.Key, a.ID)
 		}
 	}
 }
@@ -101,7 +101,7 @@ func (q *queue) run(ctx context.Context) {
 				q.finish(ctx)
 				return
 			}
-			q.journal.Queued(q.target.Name, a)
+			q.journal.Queued(q.target.Key, a)
 			if q.add(a) {
 				wait = after(time.Until(q.hold))
 			}
@@ -167,7 +167,7 @@ func (q *queue) settle(err error) time.Duration {
 		q.hold = time.Now().Add(min(retry.After, patience))
 	}
 	if q.tries == 1 {
-		q.journal.Queued(q.target.Name, a) // with the time of the first try
+		q.journal.Queued(q.target.Key, a) // with the time of the first try
 	}
 	spent := time.Since(a.Tried)
 	switch {
@@ -285,7 +285,7 @@ func (q *queue) mergeReminders(i int) bool {
 // merge makes the alert at index i part of the one that follows it.
 func (q *queue) merge(i int) {
 	older, newer := q.backlog[i], absorb(q.backlog[i+1], q.backlog[i])
-	q.journal.Queued(q.target.Name, newer)
+	q.journal.Queued(q.target.Key, newer)
 	q.backlog[i+1] = newer
 	q.count.merged.Add(1)
 	q.remove(i)
@@ -296,7 +296,7 @@ func (q *queue) merge(i int) {
 func (q *queue) pop() { q.remove(0) }
 
 func (q *queue) remove(i int) {
-	q.journal.Done(q.target.Name, q.backlog[i].ID)
+	q.journal.Done(q.target.Key, q.backlog[i].ID)
 	q.backlog = slices.Delete(q.backlog, i, i+1)
 	q.count.queued.Add(-1)
 	if i == 0 {
@@ -305,9 +305,11 @@ func (q *queue) remove(i int) {
 }
 
 // absorb returns the newer alert so that it stands for the older one too: it
-// names what came back since the alert before both. What is dead it knows
-// itself. Neither alert is changed.
+// also names what began and what ended since the alert before both. What goes
+// on it knows itself. Neither alert is changed.
 func absorb(newer, older Alert) Alert {
+	newer.Outages = absorbOutages(newer.Outages, older.Outages)
+	newer.MoreOver += older.MoreOver
 	known := make(map[string]bool)
 	for _, r := range newer.Dead {
 		known[r.Path] = true
@@ -330,5 +332,28 @@ func absorb(newer, older Alert) Alert {
 	if newer.Note == "" {
 		newer.Note = older.Note
 	}
-	return newer
+	return newer.Trim()
+}
+
+// absorbOutages returns the newer outages, with those that the older alert was
+// to announce marked as new, and with those that it was to call over.
+func absorbOutages(newer, older []Outage) []Outage {
+	began := make(map[string]bool)
+	known := make(map[string]bool)
+	for _, o := range older {
+		began[o.ID] = o.New && !o.Over
+	}
+	list := slices.Clone(newer)
+	for i, o := range list {
+		known[o.ID] = true
+		if began[o.ID] && !o.Over {
+			list[i].New = true
+		}
+	}
+	for _, o := range older {
+		if o.Over && !known[o.ID] {
+			list = append(list, o)
+		}
+	}
+	return list
 }

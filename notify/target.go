@@ -22,6 +22,7 @@ func (c Config) Targets(version string) []Target {
 			if len(notifiers) > 1 {
 				t.Name = fmt.Sprintf("%s#%d", channel, i+1)
 			}
+			t.Key = t.Name
 			targets = append(targets, t)
 		}
 	}
@@ -85,6 +86,10 @@ func (c Config) Targets(version string) []Target {
 
 // Wants reports whether the target is to get the alert.
 func (t Target) Wants(a Alert) bool {
+	switch {
+	case a.Channel != "" && a.Channel != t.Channel, a.Kind == Acknowledged:
+		return false
+	}
 	return !t.RemindersOnly || a.Kind == Reminder || a.Test
 }
 
