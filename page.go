@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -140,7 +141,7 @@ type renderer struct {
 	services map[*Service]*drawnService
 	embed    *reply
 
-	node    view // of the node being drawn
+	row     rowView // of the node being drawn
 	squares []byte
 	buf     bytes.Buffer
 	size    int // of the last page
@@ -150,17 +151,17 @@ type renderer struct {
 // A drawnNode is a node as it was rendered last.
 type drawnNode struct {
 	view *nodeView
-	html markup
+	html template.HTML
 
 	history *nodeHistory
-	past    view
+	past    *pastView
 	pastAt  time.Time
 }
 
 type drawnService struct {
 	view *serviceView
 	open bool
-	html markup
+	html template.HTML
 }
 
 func newRenderer(st *site) *renderer {
@@ -168,7 +169,6 @@ func newRenderer(st *site) *renderer {
 		site:     st,
 		nodes:    make(map[*Node]*drawnNode),
 		services: make(map[*Service]*drawnService),
-		node:     make(view),
 	}
 }
 
@@ -197,7 +197,7 @@ func (r *renderer) html(s *snapshot) (page, embed []byte, err error) {
 	}
 	// The page is kept, so it gets a buffer of its own.
 	whole := bytes.NewBuffer(make([]byte, 0, r.size+r.size/64))
-	if err := r.site.templates["page.html"].execute(whole, v); err != nil {
+	if err := r.site.templates["page.html"].Execute(whole, v); err != nil {
 		return nil, nil, err
 	}
 	r.size = whole.Len()
@@ -208,33 +208,33 @@ func (r *renderer) html(s *snapshot) (page, embed []byte, err error) {
 }
 
 // fill adds the services' HTML to the view.
-func (r *renderer) fill(v view, s *snapshot) error {
-	all := make([]markup, len(s.services))
+func (r *renderer) fill(v *pageView, s *snapshot) error {
+	all := make([]template.HTML, len(s.services))
 	for i, sv := range s.services {
 		open := len(s.services) <= foldAbove || sv.state() != stateHealthy
 		drawn := r.services[sv.conf]
 		if drawn == nil || drawn.view != sv || drawn.open != open {
-			list := make([]markup, len(sv.nodes))
+			list := make([]template.HTML, len(sv.nodes))
 			for k, nv := range sv.nodes {
 				var err error
 				if list[k], err = r.drawNode(sv, nv, s.at); err != nil {
 					return err
 				}
 			}
-			if err := r.execute("service.html", newServiceView(sv, open, list)); err != nil {
+			if err := r.execute("service.html", newCardView(sv, open, list)); err != nil {
 				return err
 			}
-			drawn = &drawnService{sv, open, markup(r.buf.String())}
+			drawn = &drawnService{sv, open, template.HTML(r.buf.String())}
 			r.services[sv.conf] = drawn
 		}
 		all[i] = drawn.html
 	}
-	v["Services"] = all
+	v.Services = all
 	return nil
 }
 
 // drawNode returns the node's HTML.
-func (r *renderer) drawNode(sv *serviceView, nv *nodeView, now time.Time) (markup, error) {
+func (r *renderer) drawNode(sv *serviceView, nv *nodeView, now time.Time) (template.HTML, error) {
 	n := r.nodes[nv.conf]
 	if n == nil {
 		n = new(drawnNode)
@@ -246,21 +246,21 @@ func (r *renderer) drawNode(sv *serviceView, nv *nodeView, now time.Time) (marku
 	if n.history != nv.history || now.Sub(n.pastAt).Abs() >= pastAge {
 		n.history, n.past, n.pastAt = nv.history, nil, now
 		if nv.history.started() {
-			n.past = newHistoryView(nv.history, now)
+			n.past = newPastView(nv.history, now)
 		}
 	}
-	r.squares = r.node.setNode(sv, nv, n.past, now.Location(), r.squares[:0])
-	if err := r.execute("node.html", r.node); err != nil {
+	r.squares = r.row.set(sv, nv, n.past, now.Location(), r.squares[:0])
+	if err := r.execute("node.html", &r.row); err != nil {
 		return "", err
 	}
-	n.view, n.html = nv, markup(r.buf.String())
+	n.view, n.html = nv, template.HTML(r.buf.String())
 	return n.html, nil
 }
 
 // execute fills the buffer.
-func (r *renderer) execute(name string, v view) error {
+func (r *renderer) execute(name string, v any) error {
 	r.buf.Reset()
-	return r.site.templates[name].execute(&r.buf, v)
+	return r.site.templates[name].Execute(&r.buf, v)
 }
 
 // elementID returns an element's id that stays the same from one rendering to

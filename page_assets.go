@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"embed"
 	"fmt"
+	"html/template"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -13,6 +14,8 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"reflect"
+	"regexp"
 	"strings"
 )
 
@@ -22,7 +25,7 @@ type site struct {
 	conf      *Config
 	prefix    string // the path prefix as it stands in a request, or ""
 	base      string // what the page's links start with: prefix and a slash, or ""
-	templates map[string]*template
+	templates map[string]*template.Template
 	assets    map[string]*asset // by path below /assets/
 	brand     brand
 	style     string // the brand's colours, for an inline <style>
@@ -68,7 +71,7 @@ func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 	st.embedFields = newFields(bare.String("*"), pageCache)
 	st.htmlFields = newFields(bare.String("'none'"), "no-cache")
 	// The others are executed before anything is served; this one is not.
-	if err := st.templates["missing.html"].execute(new(bytes.Buffer), newShell(st, st.base)); err != nil {
+	if err := st.templates["missing.html"].Execute(new(bytes.Buffer), newShell(st, st.base)); err != nil {
 		return nil, fmt.Errorf("assets: %w", err)
 	}
 	return st, nil
@@ -89,21 +92,68 @@ func newFields(policy, cache string) []field {
 	}
 }
 
-// parseTemplates parses templates/*.html, each under its bare name.
-func parseTemplates(files map[string][]byte) (map[string]*template, error) {
-	all := make(map[string]*template)
+// templateViews are what the templates are executed with.
+var templateViews = map[string]any{
+	"page.html":    pageView{},
+	"embed.html":   pageView{},
+	"missing.html": shell{},
+	"service.html": cardView{},
+	"node.html":    rowView{},
+}
+
+var (
+	templateAction = regexp.MustCompile(`(?s){{.*?}}`)
+	templateText   = regexp.MustCompile("\"[^\"]*\"|`[^`]*`|(?s)/\\*.*\\*/")
+	templateName   = regexp.MustCompile(`\.([A-Z]\w*)`)
+)
+
+// parseTemplates parses templates/*.html, each under its bare name. It refuses
+// one that uses a name that no view has, even where that is rarely executed: a
+// page must not fail in the middle of an outage.
+func parseTemplates(files map[string][]byte) (map[string]*template.Template, error) {
+	known := make(map[string]bool)
+	for _, v := range templateViews {
+		addNames(known, reflect.TypeOf(v))
+	}
+	all := make(map[string]*template.Template)
 	for name, text := range files {
 		bare, ok := strings.CutPrefix(name, "templates/")
 		if !ok {
 			continue
 		}
-		t, err := parseTemplate(name, string(text))
+		t, err := template.New(bare).Parse(string(text))
 		if err != nil {
 			return nil, fmt.Errorf("assets: %w", err)
+		}
+		for _, action := range templateAction.FindAll(text, -1) {
+			for _, used := range templateName.FindAllSubmatch(templateText.ReplaceAll(action, nil), -1) {
+				if !known[string(used[1])] {
+					return nil, fmt.Errorf("assets: template: %s: there is no .%s", bare, used[1])
+				}
+			}
 		}
 		all[bare] = t
 	}
 	return all, nil
+}
+
+// addNames adds the names that a template may use of a type, and of those that
+// it is made of.
+func addNames(known map[string]bool, t reflect.Type) {
+	for i := range t.NumMethod() {
+		known[t.Method(i).Name] = true
+	}
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		addNames(known, t.Elem())
+	case reflect.Struct:
+		for f := range t.Fields() {
+			if f.IsExported() || f.Anonymous {
+				known[f.Name] = true
+				addNames(known, f.Type)
+			}
+		}
+	}
 }
 
 //go:embed templates assets

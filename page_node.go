@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"html"
+	"html/template"
 	"strconv"
 	"strings"
 	"time"
@@ -36,9 +37,20 @@ func (r *replicaView) old() bool {
 	return r.state() != statePending && (r.stale || r.uncertain)
 }
 
-// setNode makes v what node.html sees. The squares are appended to a buffer,
-// which it returns.
-func (v view) setNode(sv *serviceView, nv *nodeView, past view, zone *time.Location, squares []byte) []byte {
+// A rowView is what node.html sees.
+type rowView struct {
+	ID, Label, State, Word string
+	Link                   template.URL
+	LinkLabel              string
+	Note                   string        // instead of squares, when there are none
+	Counts                 string        // instead of the healthy ones, when there are too many
+	Squares                template.HTML // one <li> for each replica
+	History                *pastView
+}
+
+// set makes v the row of a node. The squares are appended to a buffer, which
+// it returns.
+func (v *rowView) set(sv *serviceView, nv *nodeView, past *pastView, zone *time.Location, squares []byte) []byte {
 	state := nv.state()
 	word, note, counts := stateWord(state), "", ""
 	switch {
@@ -58,16 +70,18 @@ func (v view) setNode(sv *serviceView, nv *nodeView, past view, zone *time.Locat
 		shown++
 		squares = appendSquare(squares, nv.conf, r, i+1, zone)
 	}
-	v["ID"] = elementID("n", sv.conf.ID, nv.conf.ID)
-	v["Label"] = steady(nv.conf.Label)
-	v["State"] = state
-	v["Word"] = word
-	v["Link"] = link(nv.conf.LinkURL)
-	v["LinkLabel"] = cmp.Or(steady(nv.conf.LinkLabel), "More about it")
-	v["Note"] = note               // instead of squares, where there are none
-	v["Counts"] = counts           // instead of the healthy ones, where there are too many
-	v["Squares"] = markup(squares) // one <li> for each replica
-	v["History"] = past
+	*v = rowView{
+		ID:        elementID("n", sv.conf.ID, nv.conf.ID),
+		Label:     steady(nv.conf.Label),
+		State:     state,
+		Word:      word,
+		Link:      link(nv.conf.LinkURL),
+		LinkLabel: cmp.Or(steady(nv.conf.LinkLabel), "More about it"),
+		Note:      note,
+		Counts:    counts,
+		Squares:   template.HTML(squares),
+		History:   past,
+	}
 	return squares
 }
 
@@ -164,10 +178,16 @@ const (
 	barLeast = 7 // so that a short outage is not overlooked
 )
 
-// newHistoryView draws the days: a bar for each that is known, and over it
+// A pastView is a node's 90 days.
+type pastView struct {
+	Bars                   template.HTML
+	Uptime, Window, Detail string
+}
+
+// newPastView draws the days: a bar for each that is known, and over it
 // one from the top that is the longer the longer things were bad. It is nil
 // while nothing is known.
-func newHistoryView(h *nodeHistory, now time.Time) view {
+func newPastView(h *nodeHistory, now time.Time) *pastView {
 	var good, weak, bad, none [historyDays]int // where bars end; 0 for no bar
 	for x := range none {
 		none[x] = barFoot
@@ -202,7 +222,7 @@ func newHistoryView(h *nodeHistory, now time.Time) view {
 	for i := len(lines) - 1; i >= max(0, len(lines)-maxBadDays); i-- {
 		detail += lines[i]
 	}
-	return view{"Bars": markup(bars), "Uptime": share, "Window": window, "Detail": detail}
+	return &pastView{template.HTML(bars), share, window, detail}
 }
 
 // barHeight returns the height that stands for a part of the known time of

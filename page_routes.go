@@ -149,7 +149,7 @@ func (st *site) rootFile(name string) http.HandlerFunc {
 		return nil
 	}
 	if u := link(st.conf.Branding.IconURL); u != "" {
-		return http.RedirectHandler(u, http.StatusFound).ServeHTTP
+		return http.RedirectHandler(string(u), http.StatusFound).ServeHTTP
 	}
 	return st.assets["icon.svg"].plain.serve
 }
@@ -190,7 +190,7 @@ func (st *site) serveMissing(w http.ResponseWriter, r *http.Request) {
 		base = cmp.Or(strings.Repeat("../", min(max(depth, 0), 32)), "./")
 	}
 	var body bytes.Buffer
-	if err := st.templates["missing.html"].execute(&body, newShell(st, base)); err != nil {
+	if err := st.templates["missing.html"].Execute(&body, newShell(st, base)); err != nil {
 		http.Error(w, "not found", http.StatusNotFound)
 		return
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"html/template"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,106 +26,168 @@ const (
 	maxIncidents = 50 // incidents on the page
 )
 
-// newShell returns what all templates of whole pages see. Base is what links
-// to the page's own routes start with.
-func newShell(st *site, base string) view {
+// A shell is what all templates of whole pages see.
+type shell struct {
+	site *site
+	base string // what links to the page's own routes start with
+
+	Title, Company            string
+	Address, Support, Website template.URL
+	LogoURL, IconURL, Icon    template.URL
+	ThemeColor                string
+	Style                     template.CSS
+	CustomHTML                template.HTML // the operator's own
+}
+
+func newShell(st *site, base string) shell {
 	b := st.conf.Branding
 	title := cmp.Or(steady(b.PageTitle), "Status Page")
-	route := func(path string) string { return base + path }
-	// An image beside the page is found from wherever the page is shown.
-	own := func(raw string) string {
-		if name, ok := strings.CutPrefix(raw, "./"); ok {
-			return picture(route(name))
-		}
-		return picture(raw)
+	v := shell{
+		site:       st,
+		base:       base,
+		Title:      title,
+		Company:    cmp.Or(steady(b.CompanyName), title),
+		Address:    link(b.PageURL),
+		Support:    link(b.SupportURL),
+		Website:    link(b.WebsiteURL),
+		ThemeColor: st.brand.icon.String(),
+		Style:      template.CSS(st.style),
+		CustomHTML: template.HTML(b.CustomHTML),
 	}
-	// An asset's address has the hash of its content, under which it can be
-	// cached for ever.
-	file := func(name string) string {
-		if a := st.assets[name]; a != nil {
-			name += "?v=" + a.hash
-		}
-		return route("assets/" + name)
+	v.LogoURL, v.IconURL = v.image(b.LogoURL), v.image(b.IconURL)
+	v.Icon = cmp.Or(v.IconURL, v.Asset("icon.svg"))
+	return v
+}
+
+// Route returns the address of one of the page's own routes.
+func (v shell) Route(path string) template.URL { return template.URL(v.base + path) }
+
+// Asset returns an asset's address with the hash of its content, under which it
+// can be cached for ever.
+func (v shell) Asset(name string) template.URL {
+	if a := v.site.assets[name]; a != nil {
+		name += "?v=" + a.hash
 	}
-	return view{
-		"Title":      title,
-		"Company":    cmp.Or(steady(b.CompanyName), title),
-		"Address":    link(b.PageURL),
-		"Support":    link(b.SupportURL),
-		"Website":    link(b.WebsiteURL),
-		"LogoURL":    own(b.LogoURL),
-		"IconURL":    own(b.IconURL),
-		"Icon":       cmp.Or(own(b.IconURL), file("icon.svg")),
-		"ThemeColor": st.brand.icon.String(),
-		"Style":      markup(st.style),
-		"CustomHTML": markup(b.CustomHTML), // the operator's own
-		"Base":       base,
-		"Route":      route,
-		"Asset":      file,
+	return v.Route("assets/" + name)
+}
+
+// image returns the address of a configured image. A path that starts with "./"
+// is relative to the status page, from whichever page it is shown on.
+func (v shell) image(raw string) template.URL {
+	if name, ok := strings.CutPrefix(raw, "./"); ok {
+		return picture(v.base + name)
 	}
+	return picture(raw)
+}
+
+// A pageView is what page.html and embed.html see.
+type pageView struct {
+	shell
+	State                         string
+	Sentence, Headline, Lead, Ask string
+	Affected                      []affectedView // what has the page's status
+	More                          int            // services affected beyond those
+	Empty                         bool
+	Refreshed                     *moment
+	Offline                       *moment // since when the monitor's own connection is down
+	Stale                         bool    // some of it is known from before a restart
+	Year                          int
+	Announcements                 []announcementView // newest first
+	Services                      []template.HTML
+	Past                          bool           // whether incidents would be known
+	Incidents                     []incidentView // newest first
+	Older                         int            // incidents beyond those
+}
+
+type announcementView struct {
+	ID, Title, Text string
+	At              *moment
+}
+
+// An incidentView is what is shown of an incident: not its reason, which may
+// name hosts.
+type incidentView struct {
+	ID, Service, Node string
+	Ongoing           bool
+	Start, End        *moment
+	Length            string
+}
+
+// An affectedView says what of a service has its status, and since when.
+type affectedView struct {
+	ID, Link, Label string
+	Nodes           []affectedNode
+	More            int
+	Start           *moment
+	Length          string
+}
+
+type affectedNode struct {
+	Comma bool
+	Label string
+}
+
+// A cardView is what service.html sees.
+type cardView struct {
+	ID, Label, State, Word string
+	Open                   bool
+	Nodes                  []template.HTML
 }
 
 // newPageView returns what page.html and embed.html see of s, but for the
 // services.
-func newPageView(st *site, s *snapshot) view {
+func newPageView(st *site, s *snapshot) *pageView {
 	zone := s.at.Location()
-	v := newShell(st, st.base)
-	v["State"] = s.state()
-	v["Empty"] = len(s.services) == 0
-	v["Refreshed"] = moment(s.at, zone, secondForm)
-	v["Year"] = s.at.Year()
-	v["Offline"] = view(nil) // since when the monitor's own connection is down
-	if !s.connectionDown.IsZero() {
-		v["Offline"] = moment(s.connectionDown, zone, minuteForm)
+	v := &pageView{
+		shell:     newShell(st, st.base),
+		State:     s.state(),
+		Empty:     len(s.services) == 0,
+		Refreshed: newMoment(s.at, zone, secondForm),
+		Year:      s.at.Year(),
 	}
-	sayState(v, s)
-	var news, past []view
+	if !s.connectionDown.IsZero() {
+		v.Offline = newMoment(s.connectionDown, zone, minuteForm)
+	}
+	v.sayState(s)
 	for _, a := range slices.Backward(s.announcements) {
-		news = append(news, view{
-			"ID": elementID("a", a.id), "Title": steady(a.title), "Text": steady(a.text), "At": moment(a.at, zone, minuteForm),
+		v.Announcements = append(v.Announcements, announcementView{
+			elementID("a", a.id), steady(a.title), steady(a.text), newMoment(a.at, zone, minuteForm),
 		})
 	}
 	for i := range s.incidents[:min(len(s.incidents), maxIncidents)] {
-		past = append(past, newIncidentView(&s.incidents[i], s.at))
+		v.Incidents = append(v.Incidents, newIncidentView(&s.incidents[i], s.at))
 	}
-	watched, stale := len(past) > 0, false
+	v.Older = len(s.incidents) - len(v.Incidents)
+	v.Past = len(v.Incidents) > 0
 	for _, sv := range s.services {
 		for _, nv := range sv.nodes {
-			watched = watched || nv.history.started()
-			stale = stale || nv.replicas.has(func(r *replicaView) bool { return r.stale })
+			v.Past = v.Past || nv.history.started()
+			v.Stale = v.Stale || nv.replicas.has(func(r *replicaView) bool { return r.stale })
 		}
 	}
-	v["Announcements"] = news // newest first
-	v["Past"] = watched       // whether incidents are known of, if there were any
-	v["Incidents"] = past     // newest first
-	v["Older"] = len(s.incidents) - len(past)
-	v["Stale"] = stale // some of it is known from before a restart
 	return v
 }
 
-// newIncidentView returns what is shown of an incident: not its reason, which
-// may tell of hosts.
-func newIncidentView(in *incident, now time.Time) view {
+func newIncidentView(in *incident, now time.Time) incidentView {
 	zone := now.Location()
-	v := view{
-		"ID":      elementID("i", in.id),
-		"Service": steady(in.service.Label),
-		"Node":    steady(in.node.Label),
-		"Ongoing": in.end.IsZero(),
-		"Start":   moment(in.start, zone, minuteForm),
-		"End":     view(nil),
+	v := incidentView{
+		ID:      elementID("i", in.id),
+		Service: steady(in.service.Label),
+		Node:    steady(in.node.Label),
+		Ongoing: in.end.IsZero(),
+		Start:   newMoment(in.start, zone, minuteForm),
 	}
 	end := now
 	if !in.end.IsZero() {
 		end = in.end
-		v["End"] = moment(end, zone, minuteForm)
+		v.End = newMoment(end, zone, minuteForm)
 	}
-	v["Length"] = length(end.Sub(in.start))
+	v.Length = length(end.Sub(in.start))
 	return v
 }
 
 // sayState puts the general state into words.
-func sayState(v view, s *snapshot) {
+func (v *pageView) sayState(s *snapshot) {
 	var worst []*serviceView // those with the page's status
 	weak := 0                // those that are sick
 	for _, sv := range s.services {
@@ -135,7 +198,7 @@ func sayState(v view, s *snapshot) {
 			weak++
 		}
 	}
-	all := count(len(s.services), "service")
+	all := plural(len(s.services), "service")
 	some := fmt.Sprintf("%s of %s", thousands(len(worst)), all)
 	if len(worst) == len(s.services) {
 		some = all
@@ -182,36 +245,34 @@ func sayState(v view, s *snapshot) {
 			if weak == 1 {
 				verb = "is"
 			}
-			lead += fmt.Sprintf(" Besides, %s %s slow or under high load.", count(weak, "service"), verb)
+			lead += fmt.Sprintf(" Besides, %s %s slow or under high load.", plural(weak, "service"), verb)
 		}
 	}
-	v["Sentence"], v["Headline"], v["Lead"], v["Ask"] = sentence, headline, lead, ask
-	var named []view
+	v.Sentence, v.Headline, v.Lead, v.Ask = sentence, headline, lead, ask
 	if s.status == healthy {
 		worst = nil
 	}
 	for _, sv := range worst[:min(len(worst), maxNamed)] {
-		named = append(named, newAffectedView(sv, s))
+		v.Affected = append(v.Affected, newAffectedView(sv, s))
 	}
-	v["Affected"], v["More"] = named, len(worst)-len(named)
+	v.More = len(worst) - len(v.Affected)
 }
 
-// newAffectedView tells what of a service has its status, and since when.
-func newAffectedView(sv *serviceView, s *snapshot) view {
+func newAffectedView(sv *serviceView, s *snapshot) affectedView {
 	var since time.Time
 	earlier := func(t time.Time) {
 		if since.IsZero() || t.Before(since) && !t.IsZero() {
 			since = t
 		}
 	}
-	var nodes []view
+	var nodes []affectedNode
 	bad := 0
 	for _, nv := range sv.nodes {
 		if nv.status != sv.status {
 			continue
 		}
 		if bad++; bad <= maxNamedOf && len(sv.nodes) > 1 {
-			nodes = append(nodes, view{"Comma": bad > 1, "Label": steady(nv.conf.Label)})
+			nodes = append(nodes, affectedNode{bad > 1, steady(nv.conf.Label)})
 		}
 		for _, r := range nv.replicas.all() {
 			if r.status == sv.status {
@@ -225,20 +286,19 @@ func newAffectedView(sv *serviceView, s *snapshot) view {
 			earlier(in.start)
 		}
 	}
-	v := view{
-		"ID":    elementID("h", sv.conf.ID),
-		"Link":  "#" + elementID("s", sv.conf.ID),
-		"Label": steady(sv.conf.Label),
-		"Nodes": nodes,
-		"More":  max(0, bad-maxNamedOf),
-		"Start": view(nil),
+	v := affectedView{
+		ID:    elementID("h", sv.conf.ID),
+		Link:  "#" + elementID("s", sv.conf.ID),
+		Label: steady(sv.conf.Label),
+		Nodes: nodes,
+		More:  max(0, bad-maxNamedOf),
 	}
 	if len(sv.nodes) < 2 {
-		v["More"] = 0
+		v.More = 0
 	}
 	if !since.IsZero() {
-		v["Start"] = moment(since, s.at.Location(), minuteForm)
-		v["Length"] = length(max(0, s.at.Sub(since)))
+		v.Start = newMoment(since, s.at.Location(), minuteForm)
+		v.Length = length(max(0, s.at.Sub(since)))
 	}
 	return v
 }
@@ -272,8 +332,7 @@ func (sv *serviceView) waits() bool {
 	})
 }
 
-// newServiceView returns what service.html sees.
-func newServiceView(sv *serviceView, open bool, nodes []markup) view {
+func newCardView(sv *serviceView, open bool, nodes []template.HTML) *cardView {
 	state := sv.state()
 	word := stateWord(state)
 	if len(sv.nodes) > 1 && (state == stateSick || state == stateDead) {
@@ -285,13 +344,13 @@ func newServiceView(sv *serviceView, open bool, nodes []markup) view {
 		}
 		word = strconv.Itoa(bad) + " of " + strconv.Itoa(len(sv.nodes)) + " " + word
 	}
-	return view{
-		"ID":    elementID("s", sv.conf.ID),
-		"Label": steady(sv.conf.Label),
-		"State": state,
-		"Word":  word,
-		"Open":  open,
-		"Nodes": nodes,
+	return &cardView{
+		ID:    elementID("s", sv.conf.ID),
+		Label: steady(sv.conf.Label),
+		State: state,
+		Word:  word,
+		Open:  open,
+		Nodes: nodes,
 	}
 }
 

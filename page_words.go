@@ -1,6 +1,7 @@
 package main
 
 import (
+	"html/template"
 	"math"
 	"net/url"
 	"strconv"
@@ -8,40 +9,11 @@ import (
 	"time"
 )
 
-// count returns "1 node" or "3 nodes".
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return thousands(n) + " " + noun + "s"
-}
-
 // thousands writes n with commas.
 func thousands(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
 		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-// length returns a duration for people, in its one or two largest units.
-func length(d time.Duration) string {
-	switch d = d.Round(time.Second); {
-	case d < time.Minute:
-		return strconv.Itoa(int(d/time.Second)) + " s"
-	case d < time.Hour:
-		return strconv.Itoa(int(d/time.Minute)) + " min"
-	case d < 24*time.Hour:
-		return two(int(d/time.Hour), " h", int(d%time.Hour/time.Minute), " min")
-	}
-	return two(int(d/(24*time.Hour)), " d", int(d%(24*time.Hour)/time.Hour), " h")
-}
-
-func two(a int, unit string, b int, small string) string {
-	s := strconv.Itoa(a) + unit
-	if b > 0 {
-		s += " " + strconv.Itoa(b) + small
 	}
 	return s
 }
@@ -74,15 +46,17 @@ const (
 	secondForm = "2 Jan 2006, 15:04:05 MST"
 )
 
-// moment is a point in time for a <time> element: ISO for machines, and Text in
-// the server's zone. The script shows the visitor's.
-func moment(t time.Time, zone *time.Location, form string) view {
-	return view{"ISO": t.UTC().Format(time.RFC3339), "Text": t.In(zone).Format(form)}
+// A moment is a point in time for a <time> element: ISO for machines, and Text
+// in the server's zone. The script shows the visitor's.
+type moment struct{ ISO, Text string }
+
+func newMoment(t time.Time, zone *time.Location, form string) *moment {
+	return &moment{t.UTC().Format(time.RFC3339), t.In(zone).Format(form)}
 }
 
 // link returns an address for an href, or "" where its scheme could run
 // a script. Without a scheme it is relative to the page.
-func link(raw string) string {
+func link(raw string) template.URL {
 	if raw == "" { // as most are
 		return ""
 	}
@@ -92,15 +66,15 @@ func link(raw string) string {
 	}
 	switch u.Scheme {
 	case "", "http", "https", "mailto", "tel", "sms", "xmpp":
-		return u.String()
+		return template.URL(u.String())
 	}
 	return ""
 }
 
 // picture is link for an <img>, where a data URL does no harm either.
-func picture(raw string) string {
+func picture(raw string) template.URL {
 	if raw = strings.TrimSpace(raw); strings.HasPrefix(raw, "data:image/") {
-		return raw
+		return template.URL(raw)
 	}
 	return link(raw)
 }

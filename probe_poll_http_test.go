@@ -295,12 +295,12 @@ func TestHTTPCertificate(t *testing.T) {
 		{"expired", ca, func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Now().Add(-9*day), time.Now().Add(-3*day-time.Hour)
 		},
-			dead, "certificate expired 3 d ago"},
+			dead, "certificate expired 3 d 1 h ago"},
 		{"just expired", ca, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-125 * time.Second) }, dead, "certificate expired 2 min ago"},
 		{"not yet valid", ca, func(c *x509.Certificate) {
-			c.NotBefore, c.NotAfter = time.Now().Add(150*time.Minute), time.Now().Add(9*day)
+			c.NotBefore, c.NotAfter = time.Now().Add(150*time.Minute+30*time.Second), time.Now().Add(9*day)
 		},
-			dead, "certificate is valid only in 2 h"},
+			dead, "certificate is valid only in 2 h 30 min"},
 		{"wrong name", ca, func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, []string{"a.example"} },
 			dead, "certificate is for a.example, not 127.0.0.1"},
 		{"many names", ca, func(c *x509.Certificate) {
@@ -308,7 +308,7 @@ func TestHTTPCertificate(t *testing.T) {
 		}, dead, "certificate is for a.example, *.b.example, c.example, 2 more, not 127.0.0.1"},
 		{"no name", ca, func(c *x509.Certificate) { c.IPAddresses = nil }, dead, "certificate names no host"},
 		{"unknown authority", stranger, func(*x509.Certificate) {}, dead, "certificate signed by unknown authority"},
-		{"expired authority", old, func(*x509.Certificate) {}, dead, `certificate of issuer "Test CA" expired 1 d ago`},
+		{"expired authority", old, func(*x509.Certificate) {}, dead, `certificate of issuer "Test CA" expired 1 d 2 h ago`},
 		{"for another use", ca, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} },
 			dead, "certificate specifies an incompatible key usage"},
 	} {

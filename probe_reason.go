@@ -138,20 +138,31 @@ func certificateReason(err x509.CertificateInvalidError, now time.Time) string {
 		cert += " of issuer " + strconv.Quote(err.Cert.Subject.CommonName)
 	}
 	if now.Before(err.Cert.NotBefore) {
-		return cert + " is valid only in " + roughly(err.Cert.NotBefore.Sub(now))
+		return cert + " is valid only in " + length(err.Cert.NotBefore.Sub(now))
 	}
-	return cert + " expired " + roughly(now.Sub(err.Cert.NotAfter)) + " ago"
+	return cert + " expired " + length(now.Sub(err.Cert.NotAfter)) + " ago"
 }
 
-// roughly returns d in its largest unit of minutes, hours and days.
-func roughly(d time.Duration) string {
-	switch {
-	case d >= 24*time.Hour:
-		return strconv.Itoa(int(d/(24*time.Hour))) + " d"
-	case d >= time.Hour:
-		return strconv.Itoa(int(d/time.Hour)) + " h"
+// length returns d in its one or two largest units: "12 min", "1 d 4 h".
+func length(d time.Duration) string {
+	switch d = d.Round(time.Second); {
+	case d < time.Minute:
+		return strconv.Itoa(int(d/time.Second)) + " s"
+	case d < time.Hour:
+		return strconv.Itoa(int(d/time.Minute)) + " min"
+	case d < 24*time.Hour:
+		return two(int(d/time.Hour), " h", int(d%time.Hour/time.Minute), " min")
 	}
-	return strconv.Itoa(int(d/time.Minute)) + " min"
+	return two(int(d/(24*time.Hour)), " d", int(d%(24*time.Hour)/time.Hour), " h")
+}
+
+// two returns a count of one unit, and of a smaller one if there is any.
+func two(a int, unit string, b int, small string) string {
+	s := strconv.Itoa(a) + unit
+	if b > 0 {
+		s += " " + strconv.Itoa(b) + small
+	}
+	return s
 }
 
 // seconds returns d as people read it: "10 s", "6.2 s", "250 ms".

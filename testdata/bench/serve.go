@@ -139,7 +139,7 @@ func (b *bench) render() error {
 	for _, c := range []struct {
 		services int
 		most     float64 // milliseconds
-	}{{100, 5}, {334, 10}} {
+	}{{100, 12}, {334, 25}} {
 		if err := b.renderPage(c.services, c.most); err != nil {
 			return err
 		}

@@ -16,7 +16,7 @@ func (b *bench) small() error {
 		return err
 	}
 	size := float64(info.Size()) / (1 << 20)
-	b.add(row{measure: "small", what: "stripped static binary", figure: fmt.Sprintf("%.1f MiB", size), got: size, wanted: atMost(10)})
+	b.add(row{measure: "small", what: "stripped static binary", figure: fmt.Sprintf("%.1f MiB", size), got: size, wanted: atMost(12.5)})
 
 	farm, err := start("farm", nil)
 	if err != nil {
