@@ -173,6 +173,11 @@ func TestSmuggling(t *testing.T) {
 		{"a long path", "GET /" + strings.Repeat("x", 20<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", []int{431}, true},
 		{"many lines", "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: y\r\n", 4000) + "\r\n", []int{431}, true},
 		{"no request", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", []int{400}, true},
+		{"HTTP/1.0 with a length and a coding", "POST /reporter/web/jobs/ HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + hidden, []int{401}, true},
+		{"a folded line", head + "X: a\r\n Content-Length: 40\r\n\r\n" + hidden, []int{401}, true},
+		{"a folded length", head + "Content-Length:\r\n 5\r\n\r\nhello" + hidden, []int{401}, true},
+		{"a length with a zero in front", head + "Content-Length: 05\r\n\r\nhello" + hidden, []int{401}, true},
+		{"a line end without CR", head + "X: a\nContent-Length: 5\r\n\r\nhello" + hidden, []int{401}, true},
 		{"a length and a coding", head + "Content-Length: 48\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + hidden, []int{401}, true},
 	} {
 		answers, closed := converse(t, addr, tt.request, 2*time.Second)

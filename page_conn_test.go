@@ -1,23 +1,27 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
 
-// Whatever an answer's length, on a connection that joins its pieces the same
-// bytes arrive as without.
-func TestJoinedAnswers(t *testing.T) {
-	for _, size := range []int{0, 1, 900, 2047, 2048, 3500, 3900, 4000, 4095, 4096, 4097, 5000, 8191, 8192, 8193, 70000} {
+// An answer arrives whole whatever its length, also on a connection that is
+// used again.
+func TestAnswerLengths(t *testing.T) {
+	for _, size := range []int{0, 1, 2047, 4095, 4096, 4097, 8193, 70000} {
 		want := bytes.Repeat([]byte("0123456789abcdef"), size/16+1)[:size]
-		// Only the plain variant, so that the length is what it says.
 		d := &reply{plain: newVariant(want, "tag"), fields: []field{newField("Content-Type", "text/plain")}}
 		addr := serveTest(t, http.HandlerFunc(d.serve))
 		client := http.Client{Timeout: 10 * time.Second}
-		for range 2 { // the second one on the same connection
+		for range 2 {
 			res, err := client.Get("http://" + addr)
 			if err != nil {
 				t.Fatalf("%d bytes: %v", size, err)
@@ -30,4 +34,131 @@ func TestJoinedAnswers(t *testing.T) {
 		}
 		client.CloseIdleConnections()
 	}
+}
+
+// Framing is judged the same in whatever pieces the bytes arrive.
+func TestFraming(t *testing.T) {
+	const get = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	for _, tt := range []struct {
+		name, raw string
+		clear     bool
+	}{
+		{"nothing", "", true},
+		{"one request", get, true},
+		{"two requests", get + get, true},
+		{"half a request", get[:9], true},
+		{"a body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n\n \t\r\n" + get, true},
+		{"no body", "POST / HTTP/1.1\r\ncontent-length:0\r\n\r\n" + get, true},
+		{"HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", false},
+		{"HTTP/0.9", "GET /\r\n\r\n", false},
+		{"an empty line first", "\r\n" + get, false},
+		{"a bare LF", "GET / HTTP/1.1\r\nHost: x\n\r\n", false},
+		{"a folded line", "GET / HTTP/1.1\r\nHost: x\r\n y\r\n\r\n", false},
+		{"a folded length", "GET / HTTP/1.1\r\nContent-Length:\r\n\t5\r\n\r\n", false},
+		{"a coding", "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", false},
+		{"a coding with a space", "GET / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n", false},
+		{"05", "GET / HTTP/1.1\r\nContent-Length: 05\r\n\r\n", false},
+		{"+5", "GET / HTTP/1.1\r\nContent-Length: +5\r\n\r\n", false},
+		{"-1", "GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", false},
+		{"no digits", "GET / HTTP/1.1\r\nContent-Length: \r\n\r\n", false},
+		{"the same length twice", "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", false},
+		{"a list of lengths", "GET / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n", false},
+		{"odd behind a body", "POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nxGET / HTTP/1.0\r\n\r\n", false},
+		{"a line without an end", "GET / HTTP/1.1\r\nX: " + strings.Repeat("x", maxFramedLine) + "\r\n", false},
+	} {
+		for _, piece := range []int{1, 2, 7, 1 << 20} {
+			var f framing
+			clear := true
+			for rest := []byte(tt.raw); clear && len(rest) > 0; {
+				n := min(piece, len(rest))
+				clear = f.scan(rest[:n])
+				rest = rest[n:]
+			}
+			if clear != tt.clear {
+				t.Errorf("%s in pieces of %d: clear %v, want %v", tt.name, piece, clear, tt.clear)
+			}
+		}
+	}
+}
+
+// clearRequests counts the requests in front of raw that no two programs read
+// differently.
+func clearRequests(raw string) (n int) {
+	for {
+		head, rest, ok := strings.Cut(raw, "\r\n\r\n")
+		if !ok {
+			return n
+		}
+		lines := strings.Split(head, "\r\n")
+		body := 0
+		for i, line := range lines {
+			name, value, colon := strings.Cut(strings.ToLower(line), ":")
+			switch {
+			case strings.Contains(line, "\n"),
+				i == 0 && !strings.HasSuffix(line, " HTTP/1.1"),
+				i > 0 && (!colon || strings.ContainsAny(name, " \t") || name == "transfer-encoding"):
+				return n
+			case i > 0 && name == "content-length":
+				length, err := strconv.Atoi(strings.Trim(value, " \t"))
+				if err != nil || body > 0 || fmt.Sprint(length) != strings.Trim(value, " \t") || length < 0 {
+					return n
+				}
+				body = length
+			}
+		}
+		n++
+		if len(rest) < body {
+			return n
+		}
+		raw = rest[body:]
+	}
+}
+
+// Whatever a client sends, it gets at most one answer more than it has sent
+// clear requests: nothing behind an odd one is taken for a request.
+func FuzzRawRequests(f *testing.F) {
+	const hidden = "GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+	for _, raw := range []string{
+		hidden + hidden,
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}" + hidden,
+		"POST / HTTP/1.0\r\nContent-Length: 48\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n0\r\n\r\n" + hidden + strings.Repeat("x", 20),
+		"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + hidden,
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 05\r\n\r\nhello" + hidden,
+		"POST / HTTP/1.1\r\nHost: x\r\nX: a\r\n Content-Length: 40\r\n\r\n" + hidden,
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n 5\r\n\r\nhello" + hidden,
+		"POST / HTTP/1.1\r\nHost: x\r\nX: a\nContent-Length: 5\r\n\r\nhello" + hidden,
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + hidden,
+		"\r\n" + hidden + hidden,
+	} {
+		f.Add([]byte(raw))
+	}
+	addr := serveTest(f, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		io.WriteString(w, "x")
+	}))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.Write(raw) // the server may close before it has read everything
+		c.(*net.TCPConn).CloseWrite()
+		in := bufio.NewReader(c)
+		answers := 0
+		for {
+			resp, err := http.ReadResponse(in, nil)
+			if err != nil {
+				break
+			}
+			io.Copy(io.Discard, resp.Body)
+			if resp.StatusCode >= 200 {
+				answers++
+			}
+		}
+		if most := clearRequests(string(raw)) + 1; answers > most {
+			t.Errorf("%d answers to %q, at most %d expected", answers, raw, most)
+		}
+	})
 }

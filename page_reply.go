@@ -154,11 +154,6 @@ func (d *reply) serve(w http.ResponseWriter, r *http.Request) {
 		d.unpack(w)
 		return
 	}
-	if len(v.body) > connBuffer {
-		if c, ok := r.Context().Value(connKey{}).(*conn); ok {
-			c.join()
-		}
-	}
 	w.Write(v.body)
 }
 

@@ -36,7 +36,7 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: maxRequestHeader,
 		ConnContext:    withConn,
-		ConnState:      noteState,
+		ConnState:      onConnState,
 		ErrorLog:       stdlog.New(serverLog{log}, "", 0),
 	}
 }
@@ -91,14 +91,9 @@ func connLimit() int {
 	return int(min(maxConns, max(files/2, 16)))
 }
 
-// A guard stands before all handlers. It contains their panics, so that our
-// log tells of them. The client sees its connection close: what was sent by
-// then may be half an answer.
-//
-// A chunked request is the last one on its connection. It may have had a
-// length, too, which package net/http drops; a proxy that goes by the length
-// would take for its body what we would take for the next request. RFC 9112,
-// section 6.1, asks to close then.
+// A guard wraps all handlers. It recovers from their panics and logs them; the
+// client sees its connection close, as half an answer may have been sent. It
+// also closes connections with oddly framed requests after the answer.
 type guard struct {
 	http.Handler
 	log    *slog.Logger
@@ -117,7 +112,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		panic(http.ErrAbortHandler)
 	}()
-	if len(r.TransferEncoding) > 0 {
+	if c := connOf(r); c != nil && c.odd.Load() {
 		w.Header().Set("Connection", "close")
 	}
 	g.Handler.ServeHTTP(w, r)

@@ -15,13 +15,15 @@ import (
 	"time"
 )
 
-// serve serves on loopback until the process ends.
+// serve serves on loopback until the process ends, with the time-outs that the
+// program has: each costs a little.
 func serve(h http.Handler) (addresses, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return addresses{}, err
 	}
-	go (&http.Server{Handler: h}).Serve(ln)
+	server := &http.Server{Handler: h, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 75 * time.Second}
+	go server.Serve(ln)
 	return addresses{HTTP: ln.Addr().String()}, nil
 }
 
