@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -111,17 +110,5 @@ func TestLocalPages(t *testing.T) {
 		if err != nil || !slices.Equal(got, tt.want) {
 			t.Errorf("%+v: %q, %v, want %q", tt.server, got, err, tt.want)
 		}
-	}
-}
-
-// The running program answers, with a config or the sample.
-func TestHealthOfProgram(t *testing.T) {
-	r := startVigil(t, "[server]\nlog_level = \"info\"\ninet = \"127.0.0.1:0\"\n[branding]\npage_url = \"http://a.example\"\n[storage]\npath = \"\"\n")
-	var out, err bytes.Buffer
-	if code := run(context.Background(), []string{"health", "-url", r.url}, &out, &err); code != 0 {
-		t.Errorf("exit code %d: %s", code, err.String())
-	}
-	if want := "Vigil serves " + r.url + ", the status there is healthy\n"; out.String() != want {
-		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }

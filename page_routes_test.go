@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -341,54 +340,6 @@ func TestOverlay(t *testing.T) {
 	if _, err := newPage(newBoard(s), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "node.html") {
 		t.Errorf("a template that does not parse: %v", err)
 	}
-}
-
-// What the README shows as a look of one's own works, under a path, too.
-func TestOverlayExample(t *testing.T) {
-	for _, f := range fences(t, "README.md") {
-		if !strings.Contains(f.text, "custom_html") {
-			continue
-		}
-		dir := t.TempDir()
-		text := strings.Replace(f.text, `"./assets/"`, strconv.Quote(dir), 1)
-		conf, _, err := parseConfig(strings.NewReader(text), f.String(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range []string{"logo.svg", "brand.css", "robots.txt"} {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte("own "+name), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		s := healthySample()
-		s.conf = conf
-		h := newTestPage(t, s).handler(nil)
-		page := get(h, "GET", "/")
-		var own []string
-		for _, target := range links(t, body(t, page)) {
-			res := get(h, "GET", strings.Replace(target, "/./", "/", 1))
-			if text := body(t, res); res.StatusCode != 200 {
-				t.Errorf("%s: %s", target, res.Status)
-			} else if strings.HasPrefix(text, "own ") {
-				own = append(own, text)
-			}
-		}
-		if got := strings.Join(own, ", "); got != "own brand.css, own logo.svg" {
-			t.Errorf("the page loads of its own: %s", got)
-		}
-		if csp := page.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "style-src 'self'") || strings.Contains(csp, "unsafe") {
-			t.Errorf("policy %s", csp)
-		}
-		conf.Server.PathPrefix = "/status"
-		h = newTestPage(t, s).handler(nil)
-		for _, target := range []string{"/status", "/status/"} {
-			if text := body(t, get(h, "GET", target)); !strings.Contains(text, ` src="/status/assets/logo.svg" `) {
-				t.Errorf("%s: the logo's address does not hold", target)
-			}
-		}
-		return
-	}
-	t.Error("the README has no example")
 }
 
 func TestHashedAssets(t *testing.T) {

@@ -1,0 +1,264 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	slowConns = 5000            // that send a byte a second each
+	loadTime  = 4 * time.Second // of each attack
+	loadSlack = 2 * time.Second // for an answer on a machine that does all this at once
+)
+
+// underLoad is the program with a target that it polls, while visitors and
+// reporters of good will come all the time.
+type underLoad struct {
+	*running
+	t      *testing.T
+	hook   *hook
+	target net.Listener
+	addr   string // of the program
+
+	polled  atomic.Int64 // checks of the target
+	lastGap atomic.Int64 // the longest time between two of them, in ns
+	good    atomic.Int64 // requests that were answered well
+	slowest atomic.Int64 // time that one of them took, in ns
+}
+
+func newUnderLoad(t *testing.T) *underLoad {
+	target, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &underLoad{t: t, hook: newHook(t), target: target}
+	go func() {
+		var last time.Time
+		for {
+			c, err := target.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+			if now := time.Now(); !last.IsZero() {
+				raise(&u.lastGap, int64(now.Sub(last)))
+			}
+			last = time.Now()
+			u.polled.Add(1)
+		}
+	}()
+	t.Cleanup(func() { target.Close() })
+	u.running = startVigil(t, testPlan{
+		hook: u.hook, inMemory: true,
+		server:  "reporter_token = \"right\"",
+		metrics: "poll_retry_wait = 100\npush_delay_dead = 300",
+		nodes:   polledNode("target", "Target", "tcp://"+target.Addr().String()) + pushedNode("jobs", "Jobs"),
+	}.String())
+	page, err := url.Parse(u.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.addr = page.Host
+	u.hook.next(t, "startup", "healthy")
+	return u
+}
+
+// raise makes a at least n.
+func raise(a *atomic.Int64, n int64) {
+	for {
+		old := a.Load()
+		if n <= old || a.CompareAndSwap(old, n) {
+			return
+		}
+	}
+}
+
+// goodWill asks for the page and reports until done is closed, on a new
+// connection or on one that stays.
+func (u *underLoad) goodWill(done <-chan struct{}, wg *sync.WaitGroup) {
+	for i := range 4 {
+		client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: i%2 == 0}}
+		wg.Go(func() {
+			defer client.CloseIdleConnections()
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					return
+				case <-time.After(10 * time.Millisecond):
+				}
+				var req *http.Request
+				if n%2 == 0 {
+					req, _ = http.NewRequest("GET", u.url, nil)
+				} else {
+					req, _ = http.NewRequest("POST", u.url+"reporter/web/jobs/", strings.NewReader(`{"replica":"r","interval":30,"load":{"cpu":0,"ram":0}}`))
+					req.SetBasicAuth("", "right")
+				}
+				start := time.Now()
+				resp, err := client.Do(req)
+				if err != nil {
+					u.t.Errorf("%s: %v", req.Method, err)
+					return
+				}
+				_, err = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if err != nil || resp.StatusCode != http.StatusOK {
+					u.t.Errorf("%s: %s, %v", req.Method, resp.Status, err)
+					return
+				}
+				raise(&u.slowest, int64(time.Since(start)))
+				u.good.Add(1)
+			}
+		})
+	}
+}
+
+// judge says whether probes, page and alerts went on while the attack did,
+// which is ended by a death of the target.
+func (u *underLoad) judge() {
+	u.t.Helper()
+	slowest, gap := time.Duration(u.slowest.Load()), time.Duration(u.lastGap.Load())
+	u.t.Logf("%d good requests, the slowest took %v; %d checks, at most %v apart", u.good.Load(), slowest, u.polled.Load(), gap)
+	if slowest > loadSlack {
+		u.t.Errorf("a good request took %v", slowest)
+	}
+	if least := int64(loadTime / time.Second / 2); u.good.Load() < 10*least || u.polled.Load() < least {
+		u.t.Error("too few of them")
+	}
+	if gap > time.Second+loadSlack {
+		u.t.Errorf("checks were %v apart, want 1 s", gap)
+	}
+	died := time.Now()
+	u.target.Close()
+	call := u.hook.next(u.t, "changed", "dead")
+	// A check begins within a second, is repeated, and deaths are gathered.
+	if took := call.at.Sub(died); took > 2*time.Second+100*time.Millisecond+loadSlack {
+		u.t.Errorf("the alert came after %v", took)
+	}
+}
+
+// A slowClient is a connection that sends a byte a second.
+type slowClient struct {
+	conn net.Conn
+	left string // to send
+}
+
+// Thousands of connections that send a byte a second each, half of them
+// headers, half of them bodies of reports, from four addresses.
+func TestSlowConnections(t *testing.T) {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 2*slowConns+1000 {
+		t.Fatalf("%d open files are too few for this test (%v)", files.Cur, err)
+	}
+	u := newUnderLoad(t)
+	body := "POST /reporter/web/jobs/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic OnJpZ2h0\r\nContent-Length: 60000\r\n\r\n"
+	dial := func(i int) *slowClient {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%4))}, Timeout: 10 * time.Second}
+		c, err := d.Dial("tcp", u.addr)
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		s := &slowClient{c, strings.Repeat("GET / HTTP/1.1 \r\n", 10)}
+		if i%2 == 0 {
+			s.left = strings.Repeat("{", 1000)
+			io.WriteString(c, body)
+		}
+		return s
+	}
+	clients := make([]*slowClient, slowConns)
+	for i := range clients {
+		clients[i] = dial(i)
+	}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	u.goodWill(done, &wg)
+	again := 0
+	for start, round := time.Now(), time.Now(); time.Since(start) < loadTime; round = round.Add(time.Second) {
+		for i, c := range clients {
+			c.conn.SetWriteDeadline(time.Now().Add(time.Second))
+			if _, err := io.WriteString(c.conn, c.left[:1]); err != nil {
+				c.conn.Close() // cut off for being slow; back again
+				clients[i] = dial(i)
+				again++
+				continue
+			}
+			c.left = c.left[1:]
+		}
+		time.Sleep(time.Until(round.Add(time.Second)))
+	}
+	close(done)
+	wg.Wait()
+	u.judge()
+	t.Logf("%d slow connections, %d of them cut off", slowConns, again)
+	for _, c := range clients {
+		c.conn.Close()
+	}
+	u.stop(syscall.SIGTERM)
+}
+
+// As many wrong tokens a second as the machine can bring forth.
+func TestWrongTokenFlood(t *testing.T) {
+	u := newUnderLoad(t)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	var wrong, throttled atomic.Int64
+	for i := range 32 {
+		c, err := net.Dial("tcp", u.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		token := base64.StdEncoding.EncodeToString(fmt.Appendf(nil, ":wrong%d", i))
+		request := "POST /reporter/web/jobs/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic " + token + "\r\nContent-Length: 0\r\n\r\n"
+		wg.Go(func() {
+			in := bufio.NewReader(c)
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				io.WriteString(c, request)
+				resp, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Errorf("wrong token: %v", err)
+					return
+				}
+				io.Copy(io.Discard, resp.Body)
+				switch resp.StatusCode {
+				case http.StatusForbidden:
+				case http.StatusTooManyRequests:
+					throttled.Add(1)
+				default:
+					t.Errorf("wrong token: %s", resp.Status)
+					return
+				}
+				wrong.Add(1)
+			}
+		})
+	}
+	u.goodWill(done, &wg)
+	time.Sleep(loadTime)
+	close(done)
+	wg.Wait()
+	u.judge()
+	n := wrong.Load()
+	t.Logf("%.0f wrong tokens a second", float64(n)/loadTime.Seconds())
+	if throttled.Load() < n-3*wrongTokens || n < 1000 {
+		t.Errorf("%d of %d wrong tokens were throttled", throttled.Load(), n)
+	}
+	if lines := strings.Count(u.logged(), "wrong tokens keep coming"); lines == 0 || lines > 2 {
+		t.Errorf("%d warnings of them", lines)
+	}
+	u.stop(syscall.SIGTERM)
+}
