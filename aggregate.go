@@ -31,6 +31,7 @@ func (p pulse) apply(*state, time.Time) { p <- struct{}{} }
 // Kinds of errors that events answer with. The edge decides what each means
 // in its protocol.
 var (
+	errInvalid  = errors.New("invalid")
 	errNotFound = errors.New("not found")
 	errFull     = errors.New("full")
 	errUnsaved  = errors.New("not saved")
@@ -45,6 +46,10 @@ type eventError struct {
 
 func (e *eventError) Error() string { return e.text }
 func (e *eventError) Unwrap() error { return e.kind }
+
+func invalid(format string, args ...any) error {
+	return &eventError{errInvalid, fmt.Sprintf(format, args...)}
+}
 
 func notFound(format string, args ...any) error {
 	return &eventError{errNotFound, fmt.Sprintf(format, args...)}

@@ -49,7 +49,7 @@ func (p *crowdPlay) event() event {
 	services := p.st.conf.Services
 	return &loadReport{
 		node: services[host/30].Nodes[host/10%3],
-		parsedReport: parsedReport{
+		report: report{
 			replica:  "host-" + strconv.Itoa(host) + ".example.net",
 			interval: 30 * time.Second,
 			load:     &replicaLoad{cpu: 0.2, ram: 0.4},

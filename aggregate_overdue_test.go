@@ -26,7 +26,7 @@ func silenceConfig(connectivity bool) *Config {
 
 func (st *state) hearHealthy(id string, interval time.Duration, now time.Time) {
 	node := st.services[0].nodes[0].conf
-	(&healthReport{node: node, parsedReport: parsedReport{replica: id, interval: interval, health: healthy}}).apply(st, now)
+	(&healthReport{node: node, report: report{replica: id, interval: interval, health: healthy}}).apply(st, now)
 }
 
 // Through aggregator and line: who falls silent because the monitor's own
@@ -45,7 +45,7 @@ func TestSilenceThroughHours(t *testing.T) {
 		defer cancel()
 		l := newLine(conf.Connectivity, script.reach, events, log)
 		report := func(id string, interval time.Duration) {
-			events <- &healthReport{node: conf.Services[0].Nodes[0], parsedReport: parsedReport{replica: id, interval: interval, health: healthy}}
+			events <- &healthReport{node: conf.Services[0].Nodes[0], report: report{replica: id, interval: interval, health: healthy}}
 		}
 		var wg sync.WaitGroup
 		wg.Go(func() { l.run(ctx) })

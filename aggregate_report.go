@@ -16,7 +16,7 @@ const crowdedFrom = maxReported - 15_000
 // A loadReport is an event: a push replica told its load.
 type loadReport struct {
 	node *Node
-	parsedReport
+	report
 	done chan<- error // capacity 1; nil: nobody waits
 }
 
@@ -75,7 +75,7 @@ func (st *state) judge(r *replicaState, now time.Time) {
 // A healthReport is an event: an agent told the status of a local replica.
 type healthReport struct {
 	node *Node
-	parsedReport
+	report
 	done chan<- error // capacity 1; nil: nobody waits
 }
 

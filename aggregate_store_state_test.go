@@ -95,8 +95,8 @@ func (l *life) at(at time.Duration, steps ...string) {
 					continue
 				}
 				s := status(slices.Index(statusNames[:], word))
-				rep := parsedReport{replica: id, interval: time.Minute, health: s}
-				(&healthReport{node: ns.conf, parsedReport: rep}).apply(l.st, l.now)
+				rep := report{replica: id, interval: time.Minute, health: s}
+				(&healthReport{node: ns.conf, report: rep}).apply(l.st, l.now)
 			}
 		case "connection":
 			connectionReport{value == "down"}.apply(l.st, l.now)
@@ -283,8 +283,8 @@ func fullState(t *testing.T) *life {
 	l.st.announce(announcement{id: "f7b5fe6c", title: "Works <tonight>", text: "Two\nlines.", at: l.now}, done)
 	l.st.announce(announcement{id: "aa02", title: "Later", text: "\u00fc", at: l.now.Add(time.Second)}, done)
 	e := conf.Services[0].Nodes[4]
-	rep := parsedReport{replica: "host 1", interval: 30 * time.Second, load: &replicaLoad{cpu: 0.25, ram: 0.5, queue: true, ready: 3, unacked: 4}}
-	(&loadReport{node: e, parsedReport: rep}).apply(l.st, l.now)
+	rep := report{replica: "host 1", interval: 30 * time.Second, load: &replicaLoad{cpu: 0.25, ram: 0.5, queue: true, ready: 3, unacked: 4}}
+	(&loadReport{node: e, report: rep}).apply(l.st, l.now)
 	l.at(time.Minute, "a=dead")
 	l.until(9 * time.Minute)
 	l.st.mute(l.now.Add(time.Hour), done)

@@ -81,9 +81,9 @@ func (h *host) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	asks := make(chan *reported, queueBuffer)
+	asks := make(chan *reportedNode, queueBuffer)
 	throttle := newThrottle(h.log)
-	reporter := newReporter(b, h.events, asks, throttle)
+	reporter := newReporterAPI(b, h.events, asks, throttle)
 	a := &aggregator{state: st, events: h.events, board: b, log: h.log, store: store}
 	h.meters.begin(now)
 	queues := newRabbit(asks, h.events, h.log)
@@ -91,7 +91,7 @@ func (h *host) run(ctx context.Context) error {
 		aggregator: a, store: store, events: h.events, rabbit: queues}
 	server := newServer(page.handler(map[string]http.Handler{
 		"reporter": reporter,
-		"manager":  newManager(b, h.events, throttle),
+		"manager":  newManagerAPI(b, h.events, throttle),
 		"mcp":      newMCP(b, version),
 		"metrics":  metrics,
 	}), h.log)

@@ -74,6 +74,8 @@ func refusalOf(err error) *refusal {
 	}
 	code := http.StatusInternalServerError
 	switch {
+	case errors.Is(err, errInvalid):
+		code = http.StatusBadRequest
 	case errors.Is(err, errNotFound):
 		code = http.StatusNotFound
 	case errors.Is(err, errFull), errors.Is(err, errUnsaved):
@@ -124,22 +126,6 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, refuse(http.StatusBadRequest, "the body did not arrive whole")
 	}
 	return body, nil
-}
-
-// decodeBody decodes one JSON value and nothing after it into the fields of v.
-func decodeBody(body []byte, v any) error {
-	err := json.Unmarshal(body, v)
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		field := wrong.Field
-		if field == "" {
-			field = "the body"
-		}
-		return refuse(http.StatusBadRequest, "wrong type for %s: %s", field, wrong.Value)
-	}
-	if err != nil {
-		return refuse(http.StatusBadRequest, "invalid JSON: %v", err)
-	}
-	return nil
 }
 
 // A segment is one segment of a path, decoded. Some clients write a space as a
@@ -204,25 +190,25 @@ func ask(ctx context.Context, events chan<- event, ev event, done <-chan error) 
 	return errBusy
 }
 
-// A gate lets those in who know a token: the password of basic
+// A tokenCheck checks the token of an API: the password of basic
 // authentication, with any user name.
-type gate struct {
+type tokenCheck struct {
 	api  string // "Reporter", "Manager"
 	key  string // of the token in the config
 	hash [sha256.Size]byte
 	open bool // there is a token; without one nobody gets in
 }
 
-func newGate(api, key string, token notify.Secret) gate {
-	return gate{api, key, sha256.Sum256([]byte(token)), token != ""}
+func newTokenCheck(api, key string, token notify.Secret) tokenCheck {
+	return tokenCheck{api, key, sha256.Sum256([]byte(token)), token != ""}
 }
 
 var errWrongToken = refuse(http.StatusForbidden, "wrong token")
 
-// admit returns nil or the refusal of a request without the right token. It
-// compares hashes, so that its time tells nothing of the token, not even its
-// length.
-func (g *gate) admit(r *http.Request) error {
+// authorize returns nil, or the refusal of a request without the right token.
+// It compares hashes, so its timing reveals nothing about the token, not even
+// its length.
+func (g *tokenCheck) authorize(r *http.Request) error {
 	if !g.open {
 		return refuse(http.StatusForbidden, "the %s API is switched off: set %s in the config to use it", g.api, g.key)
 	}

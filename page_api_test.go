@@ -42,9 +42,9 @@ type apiRig struct {
 	*httptest.Server
 	board  *board
 	events chan event
-	asks   chan *reported
+	asks   chan *reportedNode
 
-	reporter *reporter
+	reporter *reporterAPI
 }
 
 func newAPIRig(t testing.TB, conf *Config) *apiRig {
@@ -53,13 +53,13 @@ func newAPIRig(t testing.TB, conf *Config) *apiRig {
 	rig := &apiRig{
 		board:  newBoard(st.snapshot(now)),
 		events: make(chan event, eventBuffer),
-		asks:   make(chan *reported, queueBuffer),
+		asks:   make(chan *reportedNode, queueBuffer),
 	}
 	throttle := newThrottle(slog.New(slog.DiscardHandler))
-	rig.reporter = newReporter(rig.board, rig.events, rig.asks, throttle)
+	rig.reporter = newReporterAPI(rig.board, rig.events, rig.asks, throttle)
 	rooms := map[string]http.Handler{
 		"reporter": rig.reporter,
-		"manager":  newManager(rig.board, rig.events, throttle),
+		"manager":  newManagerAPI(rig.board, rig.events, throttle),
 		"mcp":      newMCP(rig.board, "1.2.3"),
 	}
 	rig.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

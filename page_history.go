@@ -77,7 +77,7 @@ func writeHistory(w io.Writer, s *snapshot, now time.Time) error {
 	h := &historyWriter{out: out, json: json.NewEncoder(out)}
 	h.node.Days, h.node.Months = []historySum{}, []historySum{} // [] in JSON when empty
 	h.text(`{"page":`)
-	h.value(reportPage{s.conf.Branding.PageTitle, s.conf.Branding.PageURL})
+	h.value(statusPage{s.conf.Branding.PageTitle, s.conf.Branding.PageURL})
 	h.text(`,"time":`)
 	h.value(now.Format(time.RFC3339))
 	h.text(`,"probes":[`)

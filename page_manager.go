@@ -22,22 +22,24 @@ const (
 // A manager serves the Manager API below /manager: operators publish
 // announcements, see what is wrong and silence reminders. PROTOCOL.md
 // describes it.
-type manager struct {
+type managerAPI struct {
 	board    *board
 	events   chan<- event
 	throttle *throttle
 }
 
 // newManager returns the handler of the Manager API.
-func newManager(b *board, events chan<- event, t *throttle) *manager { return &manager{b, events, t} }
+func newManagerAPI(b *board, events chan<- event, t *throttle) *managerAPI {
+	return &managerAPI{b, events, t}
+}
 
-func (m *manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (m *managerAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := m.serve(w, r)
 	respond(w, body, m.throttle.judge(r, err))
 }
 
 // serve returns what is to be answered as JSON; nil is no body at all.
-func (m *manager) serve(w http.ResponseWriter, r *http.Request) (any, error) {
+func (m *managerAPI) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	path, err := segments(r.URL)
 	if err != nil {
 		return nil, err
@@ -68,15 +70,15 @@ func (m *manager) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := allow(r, methods); err != nil {
 		return nil, err
 	}
-	g := newGate("Manager", "server.manager_token", m.board.load().conf.Server.ManagerToken)
-	if err := g.admit(r); err != nil {
+	g := newTokenCheck("Manager", "server.manager_token", m.board.load().conf.Server.ManagerToken)
+	if err := g.authorize(r); err != nil {
 		return nil, err
 	}
 	return do(w, r)
 }
 
 // call has the aggregator do something and waits until it is done and stored.
-func (m *manager) call(r *http.Request, do func(st *state, now time.Time, done chan<- error)) error {
+func (m *managerAPI) call(r *http.Request, do func(st *state, now time.Time, done chan<- error)) error {
 	done := make(chan error, 1)
 	return ask(r.Context(), m.events, &call{do, done}, done)
 }
@@ -87,7 +89,7 @@ type announcementTitle struct {
 }
 
 // announcements lists what is published, oldest first.
-func (m *manager) announcements(_ http.ResponseWriter, r *http.Request) (any, error) {
+func (m *managerAPI) announcements(_ http.ResponseWriter, r *http.Request) (any, error) {
 	list := []announcementTitle{}
 	err := m.call(r, func(st *state, _ time.Time, done chan<- error) {
 		for _, a := range st.announcements {
@@ -102,7 +104,7 @@ func (m *manager) announcements(_ http.ResponseWriter, r *http.Request) (any, er
 }
 
 // announce publishes an announcement and answers its id.
-func (m *manager) announce(w http.ResponseWriter, r *http.Request) (any, error) {
+func (m *managerAPI) announce(w http.ResponseWriter, r *http.Request) (any, error) {
 	body, err := readBody(w, r)
 	if err != nil {
 		return nil, err
@@ -128,7 +130,7 @@ func parseAnnouncement(body []byte) (announcement, error) {
 		Title *string `json:"title"`
 		Text  *string `json:"text"`
 	}
-	if err := decodeBody(body, &b); err != nil {
+	if err := decodeJSON(body, &b); err != nil {
 		return announcement{}, err
 	}
 	bad := func(format string, args ...any) (announcement, error) {
@@ -174,7 +176,7 @@ type alertEntry struct {
 }
 
 // alerts lists the dead and the sick replicas in the order of the config.
-func (m *manager) alerts(http.ResponseWriter, *http.Request) (any, error) {
+func (m *managerAPI) alerts(http.ResponseWriter, *http.Request) (any, error) {
 	list := alertList{[]alertEntry{}, []alertEntry{}}
 	for _, service := range m.board.load().services {
 		for _, node := range service.nodes {
@@ -203,7 +205,7 @@ type ignoreRules struct {
 }
 
 // ignored shows or sets for how long reminders are silenced.
-func (m *manager) ignored(w http.ResponseWriter, r *http.Request) (any, error) {
+func (m *managerAPI) ignored(w http.ResponseWriter, r *http.Request) (any, error) {
 	if r.Method == http.MethodPut {
 		return nil, m.ignore(w, r)
 	}
@@ -221,7 +223,7 @@ func (m *manager) ignored(w http.ResponseWriter, r *http.Request) (any, error) {
 	return rules, nil
 }
 
-func (m *manager) ignore(w http.ResponseWriter, r *http.Request) error {
+func (m *managerAPI) ignore(w http.ResponseWriter, r *http.Request) error {
 	body, err := readBody(w, r)
 	if err != nil {
 		return err
@@ -245,7 +247,7 @@ func parseIgnore(body []byte) (time.Duration, error) {
 	var b struct {
 		Seconds json.RawMessage `json:"reminders_seconds"`
 	}
-	if err := decodeBody(body, &b); err != nil {
+	if err := decodeJSON(body, &b); err != nil {
 		return 0, err
 	}
 	if string(b.Seconds) == "null" {

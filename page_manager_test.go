@@ -151,7 +151,7 @@ func FuzzAnnouncement(f *testing.F) {
 		}
 		a, err := parseAnnouncement(body)
 		if err != nil {
-			if no, ok := err.(*refusal); !ok || no.code != http.StatusBadRequest {
+			if refusalOf(err).code != http.StatusBadRequest {
 				t.Fatalf("refused with %v", err)
 			}
 			return

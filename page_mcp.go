@@ -307,7 +307,7 @@ func (m *mcp) call(method string, params *rpcParams) (map[string]any, *rpcError)
 // callReport answers the report as an object and, for clients that know no
 // such results, as text.
 func callReport(snap *snapshot) (map[string]any, *rpcError) {
-	text, err := json.Marshal(newReport(snap))
+	text, err := json.Marshal(newPublicStatus(snap))
 	if err != nil {
 		return nil, &rpcError{Code: rpcInternalError, Message: err.Error()}
 	}

@@ -24,7 +24,7 @@ type scrape struct {
 	guard      *guard // of all requests
 	meters     *meters
 	page       *page
-	reporter   *reporter
+	reporter   *reporterAPI
 	aggregator *aggregator
 	store      *store
 	events     <-chan event
@@ -70,8 +70,8 @@ func (s *scrape) admit(r *http.Request) error {
 	if err := allow(r, readMethod[0]); err != nil {
 		return err
 	}
-	g := newGate("Manager", "server.manager_token", s.board.load().conf.Server.ManagerToken)
-	return g.admit(r)
+	g := newTokenCheck("Manager", "server.manager_token", s.board.load().conf.Server.ManagerToken)
+	return g.authorize(r)
 }
 
 // text returns all metrics.

@@ -44,11 +44,11 @@ func newTestScrape(t testing.TB) *scrape {
 		guard:      new(guard),
 		meters:     new(meters),
 		page:       p,
-		reporter:   newReporter(b, nil, nil, nil),
+		reporter:   newReporterAPI(b, nil, nil, nil),
 		aggregator: new(aggregator),
 		store:      newStore(nil, slog.New(slog.DiscardHandler)),
 		events:     make(chan event, 4),
-		rabbit:     newRabbit(make(chan *reported, 4), nil, slog.New(slog.DiscardHandler)),
+		rabbit:     newRabbit(make(chan *reportedNode, 4), nil, slog.New(slog.DiscardHandler)),
 	}
 	s.rabbit.panics.Add(1)
 	s.meters.deliveries.past = map[string]deliveryCounts{"broken": {retried: 1, panics: 1}}

@@ -155,7 +155,7 @@ func TestHostileLabels(t *testing.T) {
 		}
 	}
 
-	var rep report
+	var rep publicStatus
 	if err := json.Unmarshal([]byte(body(t, get(h, "GET", "/status/report"))), &rep); err != nil {
 		t.Fatal(err)
 	}
@@ -171,11 +171,11 @@ func TestHostileLabels(t *testing.T) {
 	if err != nil || len(call.Result.Content) != 1 {
 		t.Fatal(err, string(answer))
 	}
-	var told report
+	var told publicStatus
 	if err := json.Unmarshal([]byte(call.Result.Content[0].Text), &told); err != nil {
 		t.Fatal(err)
 	}
-	for what, rep := range map[string]report{"report": rep, "MCP": told} {
+	for what, rep := range map[string]publicStatus{"report": rep, "MCP": told} {
 		if rep.Probes[0].Name != hostileLabel || rep.Probes[0].Nodes[0].Name != hostileLabel {
 			t.Errorf("%s: %+v", what, rep)
 		}

@@ -34,7 +34,7 @@ const (
 // the HTTP API of its management plugin:
 // https://www.rabbitmq.com/docs/http-api-reference
 type rabbit struct {
-	asks   <-chan *reported
+	asks   <-chan *reportedNode
 	events chan<- event
 	client *http.Client
 	slots  chan struct{}
@@ -43,7 +43,7 @@ type rabbit struct {
 }
 
 // newRabbit returns a rabbit for the nodes that come through asks.
-func newRabbit(asks <-chan *reported, events chan<- event, log *slog.Logger) *rabbit {
+func newRabbit(asks <-chan *reportedNode, events chan<- event, log *slog.Logger) *rabbit {
 	return &rabbit{
 		asks:   asks,
 		events: events,
@@ -90,7 +90,7 @@ func (q *rabbit) run(ctx context.Context) error {
 
 // look finds out about a node's queue and tells the aggregator. A failure is
 // logged when it is another than the last time, and changes nothing.
-func (q *rabbit) look(ctx context.Context, at *reported) {
+func (q *rabbit) look(ctx context.Context, at *reportedNode) {
 	depth, err := q.depth(ctx, at)
 	if ctx.Err() != nil {
 		return
@@ -115,7 +115,7 @@ func (q *rabbit) look(ctx context.Context, at *reported) {
 
 // depth asks for the queue's depth, and once more after a while if it is too
 // much and the config wants it so: many a queue is emptied by then.
-func (q *rabbit) depth(ctx context.Context, at *reported) (queueDepth, error) {
+func (q *rabbit) depth(ctx context.Context, at *reportedNode) (queueDepth, error) {
 	depth, err := q.query(ctx, at)
 	if err != nil || depth.status == healthy || at.rabbit.LoadedRetryDelay == 0 {
 		return depth, err
@@ -131,7 +131,7 @@ func (q *rabbit) depth(ctx context.Context, at *reported) (queueDepth, error) {
 }
 
 // query asks once.
-func (q *rabbit) query(ctx context.Context, at *reported) (depth queueDepth, err error) {
+func (q *rabbit) query(ctx context.Context, at *reportedNode) (depth queueDepth, err error) {
 	select {
 	case q.slots <- struct{}{}:
 		defer func() { <-q.slots }()
@@ -184,7 +184,7 @@ type queueDepth struct {
 }
 
 // weigh holds the counts against the node's thresholds and the plugin's.
-func weigh(at *reported, ready, unacked int64) queueDepth {
+func weigh(at *reportedNode, ready, unacked int64) queueDepth {
 	depth := queueDepth{known: true, ready: ready, unacked: unacked}
 	over := func(count int64, limit *int64) bool { return limit != nil && count > *limit }
 	reaches := func(count int64, limit *int64) bool { return limit != nil && count >= *limit }

@@ -37,10 +37,10 @@ func rabbitConfig(t testing.TB, api string) *Config {
 
 func TestQueueThresholds(t *testing.T) {
 	conf := rabbitConfig(t, "http://127.0.0.1/")
-	ix := newReportIndex(conf)
+	ix := newNodeIndex(conf)
 	own, global := ix.nodes[[2]string{"relay eu", "socket client"}], ix.nodes[[2]string{"relay eu", "c+d"}]
 	for _, tc := range []struct {
-		at             *reported
+		at             *reportedNode
 		ready, unacked int64
 		want           string
 	}{
@@ -250,7 +250,7 @@ func TestQueueSecondLook(t *testing.T) {
 		conf := rabbitConfig(t, api.URL)
 		conf.RabbitMQ.LoadedRetryDelay = delay
 		q := newRabbit(nil, nil, slog.New(slog.DiscardHandler))
-		depth, err := q.depth(t.Context(), newReportIndex(conf).nodes[[2]string{"relay eu", "c+d"}])
+		depth, err := q.depth(t.Context(), newNodeIndex(conf).nodes[[2]string{"relay eu", "c+d"}])
 		if got := fmt.Sprintf("%+v %v", depth, err); got != tc.want || looks.Load() != tc.looks {
 			t.Errorf("%s after %d looks\nwant %s", got, looks.Load(), tc.want)
 		}
@@ -264,7 +264,7 @@ func TestQueueTimeout(t *testing.T) {
 	api := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
 	defer api.Close()
 	defer close(hang)
-	at := newReportIndex(rabbitConfig(t, api.URL)).nodes[[2]string{"relay eu", "c+d"}]
+	at := newNodeIndex(rabbitConfig(t, api.URL)).nodes[[2]string{"relay eu", "c+d"}]
 	q := newRabbit(nil, nil, slog.New(slog.DiscardHandler))
 	if q.client.Timeout != queueTimeout {
 		t.Errorf("timeout %v, want %v", q.client.Timeout, queueTimeout)
@@ -277,12 +277,12 @@ func TestQueueTimeout(t *testing.T) {
 
 // A look that panics is counted, and the next one is taken.
 func TestQueuePanic(t *testing.T) {
-	asks, log := make(chan *reported), new(safeLog)
+	asks, log := make(chan *reportedNode), new(safeLog)
 	q := newRabbit(asks, nil, log.logger())
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- q.run(ctx) }()
-	broken := &reported{service: &Service{ID: "web"}, node: &Node{ID: "jobs"}} // nothing knows its queue
+	broken := &reportedNode{service: &Service{ID: "web"}, node: &Node{ID: "jobs"}} // nothing knows its queue
 	for range 2 {
 		broken.asking.Store(true)
 		asks <- broken

@@ -5,62 +5,62 @@ import (
 	"net/http"
 )
 
-// A report is the state in the form of /status/report. It names things by
+// A publicStatus is the state in the form of /status/report. It names things by
 // their labels, as the page does, and replicas not at all.
-type report struct {
-	Health string        `json:"health"`
-	Page   reportPage    `json:"page"`
-	Probes []reportProbe `json:"probes"`
+type publicStatus struct {
+	Health string          `json:"health"`
+	Page   statusPage      `json:"page"`
+	Probes []statusService `json:"probes"`
 }
 
-type reportPage struct {
+type statusPage struct {
 	Name string `json:"name"`
 	URL  string `json:"url"`
 }
 
-type reportProbe struct {
+type statusService struct {
 	Name   string       `json:"name"`
 	Status string       `json:"status"`
-	Nodes  []reportNode `json:"nodes"`
+	Nodes  []statusNode `json:"nodes"`
 }
 
-type reportNode struct {
+type statusNode struct {
 	Name     string   `json:"name"`
 	Status   string   `json:"status"`
 	Replicas []string `json:"replicas"`
 }
 
-// newReport returns the report of s. Its lists are never nil.
-func newReport(s *snapshot) report {
-	rep := report{
+// newPublicStatus returns that of s. Its lists are never nil.
+func newPublicStatus(s *snapshot) publicStatus {
+	rep := publicStatus{
 		Health: s.status.String(),
-		Page:   reportPage{s.conf.Branding.PageTitle, s.conf.Branding.PageURL},
-		Probes: make([]reportProbe, len(s.services)),
+		Page:   statusPage{s.conf.Branding.PageTitle, s.conf.Branding.PageURL},
+		Probes: make([]statusService, len(s.services)),
 	}
 	for i, sv := range s.services {
-		nodes := make([]reportNode, len(sv.nodes))
+		nodes := make([]statusNode, len(sv.nodes))
 		for j, nv := range sv.nodes {
 			replicas := make([]string, nv.replicas.len())
 			for k, r := range nv.replicas.all() {
 				replicas[k] = r.status.String()
 			}
-			nodes[j] = reportNode{nv.conf.Label, nv.status.String(), replicas}
+			nodes[j] = statusNode{nv.conf.Label, nv.status.String(), replicas}
 		}
-		rep.Probes[i] = reportProbe{sv.conf.Label, sv.status.String(), nodes}
+		rep.Probes[i] = statusService{sv.conf.Label, sv.status.String(), nodes}
 	}
 	return rep
 }
 
 func (p *page) serveReport(w http.ResponseWriter, r *http.Request) {
-	body, err := json.Marshal(newReport(p.board.load()))
+	body, err := json.Marshal(newPublicStatus(p.board.load()))
 	if err != nil {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
-	newReply(body, reportFields).serve(w, r)
+	newReply(body, statusFields).serve(w, r)
 }
 
-var reportFields = []field{
+var statusFields = []field{
 	newField("Content-Type", "application/json"),
 	newField("Cache-Control", "no-cache"),
 	newField("X-Content-Type-Options", "nosniff"),
