@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -61,6 +62,7 @@ type storeMeter struct {
 	took    histogram     // of each job
 	faults  atomic.Uint64 // jobs that failed
 	waiting atomic.Int64  // records that are not written yet
+	failing atomic.Bool   // the folder cannot be written
 }
 
 // An ack is somebody who waits for the disk.
@@ -70,26 +72,35 @@ type ack struct {
 }
 
 // openStore opens the folder and reads what it holds. A default folder that
-// cannot be used is no error: nothing survives then. One that another process
-// works in, or that a newer program has written, always is.
+// cannot be used is not an error: nothing survives then. One that another
+// process works in, or that a newer program has written, always is.
 func openStore(conf Storage, log *slog.Logger) (*store, *restored, error) {
 	s := newStore(nil, log)
 	if conf.Path == "" {
 		return s, newRestored(), nil
 	}
-	dir, err := openFolder(conf.Path)
+	path, err := filepath.Abs(conf.Path)
+	if err != nil {
+		path = conf.Path
+	}
+	dir, err := openFolder(path)
 	if err == nil {
+		if mode := dir.othersWrite(); mode != "" {
+			log.Warn("other users can write to the storage folder: run chmod go-w on it", "path", path, "mode", mode)
+		}
 		var im *restored
 		if im, err = s.open(dir); err == nil {
-			log.Info("opened the storage folder", "path", conf.Path,
+			log.Info("opened the storage folder", "path", path,
 				"replicas", len(im.index), "announcements", len(im.announcements))
 			return s, im, nil
 		}
 		dir.close()
 	}
 	if !conf.Set && !errors.Is(err, errLocked) && !errors.Is(err, errNewer) {
-		log.Warn("storage folder cannot be used, nothing will survive a restart", "path", conf.Path, "err", err)
-		return newStore(nil, log), newRestored(), nil
+		log.Error("storage folder cannot be used, nothing will survive a restart", "path", path, "err", err)
+		s = newStore(nil, log)
+		s.meter.failing.Store(true)
+		return s, newRestored(), nil
 	}
 	remedy := ""
 	switch {
@@ -100,7 +111,7 @@ func openStore(conf Storage, log *slog.Logger) (*store, *restored, error) {
 	case unwritable(err):
 		remedy = "; let the user that runs Vigil write there, or set storage.path to another folder"
 	}
-	return nil, nil, fmt.Errorf("storage folder %q: %w%s", conf.Path, err, remedy)
+	return nil, nil, fmt.Errorf("storage folder %q: %w%s", path, err, remedy)
 }
 
 // unwritable reports whether the fault is one of permissions or of what
@@ -129,7 +140,7 @@ func (s *store) open(dir folder) (*restored, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.disk = &disk{dir: dir, generation: im.generation, used: im.used, damaged: im.damaged}
+	s.disk = &disk{dir: dir, generation: im.generation, used: im.used, aside: im.aside}
 	if err := s.disk.start(); unwritable(err) {
 		return nil, err
 	} // any other failure, like a full disk, may pass
@@ -353,9 +364,11 @@ func (s *store) finishJob(out outcome, now time.Time) {
 	fault := cmp.Or(out.err, out.whole)
 	switch {
 	case fault == nil && !s.trouble.IsZero():
+		s.meter.failing.Store(false)
 		s.log.Info("storage works again", "after", now.Sub(s.trouble).Round(time.Millisecond))
 		s.trouble = time.Time{}
 	case fault != nil && s.trouble.IsZero():
+		s.meter.failing.Store(true)
 		s.log.Error("storage failing, continuing in memory", "err", fault)
 		s.trouble = now
 	}
@@ -378,6 +391,7 @@ func (s *store) expire(now time.Time) {
 		*acks = (*acks)[n:]
 	}
 	if s.writing && s.trouble.IsZero() && now.Sub(s.began) >= ackTime {
+		s.meter.failing.Store(true)
 		s.log.Error("storage failing, continuing in memory", "err", errDiskSlow)
 		s.trouble = s.began
 	}

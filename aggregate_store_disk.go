@@ -33,8 +33,8 @@ const (
 // in a state from which readFolder reads all that was written before.
 type disk struct {
 	dir        folder
-	generation int             // of the journal that is written, or was last
-	damaged    map[string]bool // to be set aside, once their content is safe
+	generation int               // of the journal that is written, or was last
+	aside      map[string]string // files to set aside once their content is safe, each with its mark
 
 	journal folderFile // nil: a new one is to be started
 	used    bool       // whether the one of this generation holds more than its head
@@ -125,13 +125,17 @@ func (d *disk) start() error {
 	if d.used {
 		generation = d.generation + 1
 	}
-	name := journalName(generation)
-	f, err := d.dir.create(name)
+	f, err := d.dir.create(journalName(generation))
+	for tries := 0; errors.Is(err, errOccupied) && tries < maxOccupied; tries++ {
+		generation++
+		f, err = d.dir.create(journalName(generation))
+	}
 	if err != nil {
 		return err
 	}
+	name := journalName(generation)
 	head := newLineWriter()
-	err = head.add(newHead("journal", generation))
+	err = head.add(d.newHead("journal", generation))
 	if err == nil {
 		_, err = f.Write(head.buf.Bytes())
 	}
@@ -151,8 +155,8 @@ func (d *disk) start() error {
 	return nil
 }
 
-func newHead(file string, generation int) *record {
-	return &record{Head: &headRecord{file, storeFormat, generation, time.Now().UTC().Truncate(time.Second)}}
+func (d *disk) newHead(file string, generation int) *record {
+	return &record{Head: &headRecord{file, storeFormat, generation, time.Now().UTC().Truncate(time.Second), d.dir.id()}}
 }
 
 // compact writes the state file of the journal that was just started, and
@@ -199,7 +203,7 @@ func (d *disk) write(name string, whole iter.Seq[record]) (size int64, err error
 		_, err := out.Write(lines.buf.Bytes())
 		return err
 	}
-	if err := put(newHead("state", d.generation)); err != nil {
+	if err := put(d.newHead("state", d.generation)); err != nil {
 		return 0, err
 	}
 	for rec := range whole {
@@ -217,7 +221,7 @@ func (d *disk) write(name string, whole iter.Seq[record]) (size int64, err error
 }
 
 // clear removes the files that the newest state file replaces. Those that were
-// found damaged it sets aside, and of these it removes the oldest.
+// found damaged or foreign it sets aside, and of these it removes the oldest.
 func (d *disk) clear() error {
 	names, err := d.dir.list()
 	if err != nil {
@@ -226,12 +230,12 @@ func (d *disk) clear() error {
 	stamp := time.Now().UTC().Format("20060102T150405Z")
 	for _, f := range storedFiles(names) {
 		switch {
-		case d.damaged[f.name]:
-			aside := f.name + damagedMark + stamp
+		case d.aside[f.name] != "":
+			aside := f.name + d.aside[f.name] + stamp
 			if err := d.dir.rename(f.name, aside); err != nil {
 				return err
 			}
-			delete(d.damaged, f.name)
+			delete(d.aside, f.name)
 			names = append(names, aside)
 		case f.generation < d.generation:
 			if err := d.dir.remove(f.name); err != nil {
@@ -239,13 +243,15 @@ func (d *disk) clear() error {
 			}
 		}
 	}
-	aside := slices.DeleteFunc(names, func(name string) bool { return !strings.Contains(name, damagedMark) })
-	slices.SortFunc(aside, func(a, b string) int {
-		return cmp.Compare(a[strings.Index(a, damagedMark):], b[strings.Index(b, damagedMark):])
-	})
-	for _, name := range aside[:max(0, len(aside)-keepDamaged)] {
-		if err := d.dir.remove(name); err != nil {
-			return err
+	for _, mark := range []string{damagedMark, foreignMark} {
+		aside := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !strings.Contains(name, mark) })
+		slices.SortFunc(aside, func(a, b string) int {
+			return cmp.Compare(a[strings.Index(a, mark):], b[strings.Index(b, mark):])
+		})
+		for _, name := range aside[:max(0, len(aside)-keepDamaged)] {
+			if err := d.dir.remove(name); err != nil {
+				return err
+			}
 		}
 	}
 	for _, name := range names {
@@ -261,9 +267,11 @@ func (d *disk) clear() error {
 // A folder is where the store keeps its files. The interface is all that the
 // store asks of a file system, so that tests can make each of its calls fail.
 type folder interface {
+	id() string         // the folder's identity, "" when it has none yet
+	identify(id string) // gives it one
 	list() ([]string, error)
 	open(name string) (io.ReadCloser, error)
-	create(name string) (folderFile, error) // empties one that exists
+	create(name string) (folderFile, error) // replaces a file; errOccupied where it cannot
 	rename(from, to string) error
 	remove(name string) error
 	sync() error // makes creations, renames and removals last
@@ -279,42 +287,109 @@ type folderFile interface {
 }
 
 // lockName is the file whose lock says that a process works in the folder. It
-// holds the number of that process.
+// holds the number of that process and the identity of the folder.
 const lockName = "lock"
 
-// errLocked is the fault of a folder that another process works in.
-var errLocked = errors.New("in use")
+// errLocked is the fault of a folder that another process works in,
+// errOccupied that of a name that a folder has, which is left alone.
+var (
+	errLocked   = errors.New("in use")
+	errOccupied = errors.New("there is a folder of that name")
+)
+
+// maxOccupied is how many names of journals may be taken by folders.
+const maxOccupied = 100
 
 // A diskFolder is a folder of the file system, locked against other processes.
+// No access follows a link that leads out of it.
 type diskFolder struct {
-	path string
-	lock *os.File
+	path     string
+	root     *os.Root
+	lock     *os.File
+	identity string
 }
 
 // openFolder makes the folder if there is none, and locks it.
 func openFolder(path string) (*diskFolder, error) {
-	// What is in it names hosts and may hold passwords of URLs: nobody else
-	// is to read it.
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := makeFolder(path); err != nil {
 		return nil, err
 	}
 	name := filepath.Join(path, lockName)
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file: remove it", name)
+	}
 	lock, err := lockFile(name)
 	if errors.Is(err, errLocked) {
 		pid := "another process"
-		if b, err := os.ReadFile(name); err == nil && len(b) > 0 && len(b) < 20 {
-			pid = "process " + strings.TrimSpace(string(b))
+		if b, err := os.ReadFile(name); err == nil {
+			if number, _, _ := strings.Cut(string(b), "\n"); number != "" && len(number) < 20 {
+				pid = "process " + number
+			}
 		}
 		return nil, fmt.Errorf("%w by %s", errLocked, pid)
 	}
 	if err != nil {
 		return nil, err
 	}
-	// The number is for people only, so a full disk does no harm here.
-	if lock.Truncate(0) == nil {
-		fmt.Fprintln(lock, os.Getpid())
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		lock.Close()
+		return nil, err
 	}
-	return &diskFolder{path, lock}, nil
+	f := &diskFolder{path: path, root: root, lock: lock}
+	content := make([]byte, 128)
+	n, _ := lock.ReadAt(content, 0)
+	if lines := strings.Split(string(content[:n]), "\n"); len(lines) > 1 {
+		f.identity = lines[1]
+	}
+	return f, nil
+}
+
+// makeFolder makes the folder, and those above it, so that they survive a
+// power cut. What is in it names hosts and may hold passwords of URLs: nobody
+// else is to read it.
+func makeFolder(path string) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	var parents []string // of the folders that there are not yet
+	for dir := path; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			break
+		}
+		parents = append(parents, filepath.Dir(dir))
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	for _, parent := range parents {
+		if err := syncFolder(parent); err != nil && !unwritable(err) { // which may not be readable
+			return err
+		}
+	}
+	return nil
+}
+
+// othersWrite returns the folder's permissions when other users may write
+// there, else "".
+func (f *diskFolder) othersWrite() string {
+	info, err := os.Stat(f.path)
+	if runtime.GOOS == "windows" || err != nil || info.Mode().Perm()&0o022 == 0 {
+		return ""
+	}
+	return info.Mode().Perm().String()
+}
+
+func (f *diskFolder) id() string { return f.identity }
+
+// identify also notes the number of the process. Both are lost on a full disk:
+// then the files say which folder this is.
+func (f *diskFolder) identify(id string) {
+	f.identity = id
+	if f.lock.Truncate(0) == nil {
+		_, _ = f.lock.WriteAt(fmt.Appendf(nil, "%d\n%s\n", os.Getpid(), id), 0)
+	}
 }
 
 func (f *diskFolder) list() ([]string, error) {
@@ -332,31 +407,38 @@ func (f *diskFolder) list() ([]string, error) {
 }
 
 func (f *diskFolder) open(name string) (io.ReadCloser, error) {
-	return os.Open(filepath.Join(f.path, name))
+	return f.root.Open(name)
 }
 
+// create makes a new file in any case, so that it never writes through a link.
 func (f *diskFolder) create(name string) (folderFile, error) {
+	if info, err := f.root.Lstat(name); err == nil && info.IsDir() {
+		return nil, fmt.Errorf("%s: %w", name, errOccupied)
+	}
+	if err := f.remove(name); err != nil {
+		return nil, err
+	}
 	// Appending, so that what follows a Truncate is written at the new end.
-	return os.OpenFile(filepath.Join(f.path, name), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	return f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 }
 
-func (f *diskFolder) rename(from, to string) error {
-	return os.Rename(filepath.Join(f.path, from), filepath.Join(f.path, to))
-}
+func (f *diskFolder) rename(from, to string) error { return f.root.Rename(from, to) }
 
 func (f *diskFolder) remove(name string) error {
-	err := os.Remove(filepath.Join(f.path, name))
+	err := f.root.Remove(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
 }
 
-func (f *diskFolder) sync() error {
+func (f *diskFolder) sync() error { return syncFolder(f.path) }
+
+func syncFolder(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil // which has no such call and journals its directories itself
 	}
-	d, err := os.Open(f.path)
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}
@@ -368,4 +450,4 @@ func (f *diskFolder) sync() error {
 }
 
 // close gives the lock up.
-func (f *diskFolder) close() error { return f.lock.Close() }
+func (f *diskFolder) close() error { return errors.Join(f.root.Close(), f.lock.Close()) }

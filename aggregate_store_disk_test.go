@@ -20,7 +20,7 @@ func openDisk(t *testing.T, dir folder) (*disk, *restored) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &disk{dir: dir, generation: im.generation, used: im.used, damaged: im.damaged}, im.restored
+	return &disk{dir: dir, generation: im.generation, used: im.used, aside: im.aside}, im.restored
 }
 
 // note is an announcement's record.
@@ -213,7 +213,7 @@ func TestJournalCutAtEveryByte(t *testing.T) {
 			t.Errorf("cut after %d bytes: %v, want %v", n, got, want)
 		}
 		whole := n == 0 || data[n-1] == '\n'
-		if damaged := im.damaged[journalName(1)]; damaged == whole {
+		if damaged := im.aside[journalName(1)] != ""; damaged == whole {
 			t.Errorf("cut after %d bytes: damaged %v", n, damaged)
 		}
 	}
@@ -247,7 +247,7 @@ func TestJournalDamagedAtEveryByte(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Errorf("byte %d is %q: %v, want %v", n, c, got, want)
 			}
-			if !im.damaged[journalName(1)] {
+			if im.aside[journalName(1)] == "" {
 				t.Errorf("byte %d is %q: not called damaged", n, c)
 			}
 		}
@@ -302,8 +302,8 @@ func TestDamagedState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := ids(im.restored); !slices.Equal(got, []string{"a", "b"}) || !im.damaged[stateName(2)] {
-		t.Errorf("alone: %v, damaged %v", got, im.damaged)
+	if got := ids(im.restored); !slices.Equal(got, []string{"a", "b"}) || im.aside[stateName(2)] == "" {
+		t.Errorf("alone: %v, damaged %v", got, im.aside)
 	}
 	older.put(stateName(2), cut)
 	if im, err = readFolder(older, quiet); err != nil {
@@ -317,7 +317,7 @@ func TestDamagedState(t *testing.T) {
 func TestNewerFormatIsLeftAlone(t *testing.T) {
 	dir := newMemFolder()
 	w := newLineWriter()
-	if err := w.add(&record{Head: &headRecord{"journal", storeFormat + 1, 4, time.Unix(1e9, 0).UTC()}}); err != nil {
+	if err := w.add(&record{Head: &headRecord{"journal", storeFormat + 1, 4, time.Unix(1e9, 0).UTC(), ""}}); err != nil {
 		t.Fatal(err)
 	}
 	dir.put(journalName(4), w.buf.Bytes())
@@ -359,8 +359,8 @@ func TestFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(im.announcements) != 101 || len(im.damaged) > 0 {
-		t.Errorf("%d notes, damaged %v", len(im.announcements), im.damaged)
+	if len(im.announcements) != 101 || len(im.aside) > 0 {
+		t.Errorf("%d notes, damaged %v", len(im.announcements), im.aside)
 	}
 }
 
@@ -448,13 +448,13 @@ func FuzzStoreFiles(f *testing.F) {
 		st := newState(alertConfig(Alerting{}), now)
 		st.restore(im.restored, now)
 		st.snapshot(now)
-		d := &disk{dir: dir, generation: im.generation, used: im.used, damaged: im.damaged}
+		d := &disk{dir: dir, generation: im.generation, used: im.used, aside: im.aside}
 		if out := d.do(job{whole: st.records(now)}); out.err != nil || out.whole != nil {
 			t.Fatal(out)
 		}
 		again, err := readFolder(dir, quiet)
-		if err != nil || len(again.damaged) > 0 {
-			t.Fatal("what was written anew cannot be read", err, again.damaged)
+		if err != nil || len(again.aside) > 0 {
+			t.Fatal("what was written anew cannot be read", err, again.aside)
 		}
 	})
 }

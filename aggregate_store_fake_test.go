@@ -16,6 +16,7 @@ import (
 // folder's.
 type memFolder struct {
 	mu      sync.Mutex // guards what follows but is not held during a call
+	ident   string
 	files   map[string]*memFile
 	durable map[string]*memFile // names that last
 
@@ -33,7 +34,7 @@ type memFile struct {
 }
 
 func newMemFolder() *memFolder {
-	return &memFolder{files: make(map[string]*memFile), durable: make(map[string]*memFile)}
+	return &memFolder{ident: "MEM", files: make(map[string]*memFile), durable: make(map[string]*memFile)}
 }
 
 // call notes a call and returns what is to go wrong with it.
@@ -74,6 +75,9 @@ func (d *memFolder) hang() (resume func()) {
 		d.block = nil
 	}
 }
+
+func (d *memFolder) id() string         { return d.ident }
+func (d *memFolder) identify(id string) { d.ident = id }
 
 func (d *memFolder) list() ([]string, error) {
 	if err := d.call("list", ""); err != nil {

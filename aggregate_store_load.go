@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,14 +25,19 @@ var storeFile = regexp.MustCompile(`^(state|journal)-([0-9]{6,9})\.jsonl$`)
 func stateName(generation int) string   { return fmt.Sprintf("state-%06d.jsonl", generation) }
 func journalName(generation int) string { return fmt.Sprintf("journal-%06d.jsonl", generation) }
 
-// Marks of files that are not read.
+// Marks of files that are not read. A time follows the last two.
 const (
 	unfinishedMark = ".tmp"
-	damagedMark    = ".damaged-" // a time follows
+	damagedMark    = ".damaged-"
+	foreignMark    = ".foreign-"
 )
 
-// errNewer is the fault of a file that is not for this program to read.
-var errNewer = errors.New("written by a newer program")
+// errNewer is the fault of a file that this program cannot read, errForeign
+// that of a file that was copied here from another storage folder.
+var (
+	errNewer   = errors.New("written by a newer program")
+	errForeign = errors.New("belongs to another storage folder")
+)
 
 // A storedFile is a file of the store.
 type storedFile struct {
@@ -64,20 +70,24 @@ func storedFiles(names []string) (files []storedFile) {
 // loaded is what the files of a folder hold.
 type loaded struct {
 	*restored
-	generation int             // the newest one
-	used       bool            // whether a journal of it says something
-	damaged    map[string]bool // files of which some part could not be read
+	generation int               // the newest one
+	used       bool              // whether it must not be written again
+	aside      map[string]string // files to set aside, each with its mark
 }
 
 // readFolder reads a folder. Whatever is broken in it is left out and logged; errors
 // are what forbids to go on from there.
 func readFolder(dir folder, log *slog.Logger) (loaded, error) {
-	im := loaded{restored: newRestored(), damaged: make(map[string]bool)}
+	im := loaded{restored: newRestored(), aside: make(map[string]string)}
 	names, err := dir.list()
 	if err != nil {
 		return im, err
 	}
-	files := storedFiles(names)
+	files, foreign := ownFiles(dir, storedFiles(names))
+	for _, f := range foreign {
+		im.aside[f.name] = foreignMark
+		log.Error("file of another storage folder ignored: to use it, stop Vigil, empty this folder and copy it again", "file", f.name)
+	}
 	for _, f := range files {
 		im.generation, im.used = f.generation, false
 		base := im.restored
@@ -100,7 +110,7 @@ func readFolder(dir folder, log *slog.Logger) (loaded, error) {
 			}
 		}
 		if sum.broken > 0 || f.state && !sum.whole() {
-			im.damaged[f.name] = true
+			im.aside[f.name] = damagedMark
 			attrs := []any{"file", f.name, "lines", sum.lines, "broken", sum.broken}
 			if sum.fault != nil {
 				attrs = append(attrs, "err", sum.fault)
@@ -108,7 +118,56 @@ func readFolder(dir folder, log *slog.Logger) (loaded, error) {
 			log.Error("damaged file set aside, keeping what could be read", attrs...)
 		}
 	}
+	if n := len(foreign); n > 0 {
+		im.generation = max(im.generation, foreign[n-1].generation)
+	}
+	// The name of a file that is set aside must not be used for a new one.
+	im.used = im.used || len(im.aside) > 0
 	return im, nil
+}
+
+// ownFiles tells the files that were written in this folder from those that
+// were copied here from another. A folder without an identity takes that of
+// its newest file, or a new one.
+func ownFiles(dir folder, files []storedFile) (own, foreign []storedFile) {
+	id := dir.id()
+	ids := make([]string, len(files))
+	for i, f := range files {
+		ids[i] = writtenIn(dir, f)
+	}
+	for i := len(ids) - 1; i >= 0 && id == ""; i-- {
+		id = ids[i]
+	}
+	if id == "" {
+		id = rand.Text()
+	}
+	dir.identify(id)
+	for i, f := range files {
+		if ids[i] == "" || ids[i] == id { // older versions wrote none
+			own = append(own, f)
+		} else {
+			foreign = append(foreign, f)
+		}
+	}
+	return own, foreign
+}
+
+// writtenIn returns the identity of the folder that the file says it was
+// written in; "" when it does not say.
+func writtenIn(dir folder, f storedFile) (id string) {
+	file, err := dir.open(f.name)
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	// The head is the first line, and short.
+	_, _ = readLines(io.LimitReader(file, 1<<10), func(rec record) error {
+		if rec.Head != nil {
+			id = rec.Head.Folder
+		}
+		return errForeign // the first line is enough
+	})
+	return id
 }
 
 // A readSum is what became of the reading of a file.

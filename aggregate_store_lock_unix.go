@@ -11,7 +11,7 @@ import (
 // lockFile opens the file and locks it until it is closed or the process ends,
 // however it does. It fails with errLocked when another process has the lock.
 func lockFile(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,7 @@ type headRecord struct {
 	Format     int       `json:"format"`
 	Generation int       `json:"generation"`
 	Written    time.Time `json:"written"`
+	Folder     string    `json:"folder,omitempty"` // identity of the storage folder
 }
 
 // An endRecord says that a file is whole when it has that many lines before.

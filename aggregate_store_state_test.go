@@ -304,7 +304,7 @@ func TestStoreFormat(t *testing.T) {
 		record{Alert: &alertRecord{Alert: a, Targets: []string{"slack", "pager"}, Next: l.now.Add(time.Hour), Sent: 2}},
 		record{Queued: &queuedRecord{"slack", a}},
 		record{Done: &doneRecord{"slack", "ID-1"}},
-		record{Head: &headRecord{"state", storeFormat, 7, l.now}},
+		record{Head: &headRecord{"state", storeFormat, 7, l.now, ""}},
 		record{End: &endRecord{12}},
 	) {
 		if rec.Incident != nil {

@@ -352,7 +352,7 @@ func TestOpenStore(t *testing.T) {
 
 	newer := filepath.Join(here, "newer")
 	lines := newLineWriter()
-	if err := lines.add(&record{Head: &headRecord{"journal", storeFormat + 1, 1, time.Now()}}); err != nil {
+	if err := lines.add(&record{Head: &headRecord{"journal", storeFormat + 1, 1, time.Now(), ""}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(newer, 0o700); err != nil {

@@ -192,6 +192,9 @@ func (s *scrape) stored(x *metricText, snap *snapshot, now time.Time) {
 	x.family("vigil_journal_duration_seconds", "histogram", "Time that it took to write to the disk and sync.")
 	x.histogram(&s.store.meter.took)
 	x.metric("vigil_journal_failures_total", "counter", "Writes to the disk that failed.", float64(s.store.meter.faults.Load()))
+	if snap.conf.Storage.Path != "" {
+		x.metric("vigil_storage_writable", "gauge", "Whether the storage folder takes what must survive.", oneIf(!s.store.meter.failing.Load()))
+	}
 	x.family("vigil_queue_length", "gauge", "What waits within the program: events for the aggregator, alerts for the disk, records for the disk, queues to be asked for.")
 	x.sample(float64(len(s.events)), "queue", "events")
 	x.sample(float64(s.aggregator.queued.Load()), "queue", "alerts")
