@@ -85,17 +85,6 @@ func (l viewList) has(is func(*replicaView) bool) bool {
 	return slices.ContainsFunc(l, func(page []*replicaView) bool { return slices.ContainsFunc(page, is) })
 }
 
-// without returns the list without the replica at a place.
-func (l viewList) without(gone int) viewList {
-	return listViews(func(yield func(*replicaView) bool) {
-		for i, v := range l.all() {
-			if i != gone && !yield(v) {
-				return
-			}
-		}
-	})
-}
-
 // A replicaView is one replica of a snapshot.
 type replicaView struct {
 	id        string

@@ -71,7 +71,7 @@ type replicaState struct {
 	reason    string
 	since     time.Time
 	load      *replicaLoad
-	unkept    bool // something is in ledger.later, but not in the files
+	later     int  // 1 + its index in ledger.later; 0: not in it
 	changed   bool // it is in node.changed
 
 	// Of push and local replicas:
@@ -218,19 +218,18 @@ func (st *state) add(ns *nodeState, r *replicaState) {
 	st.touchReplica(r)
 }
 
-// dropReplica takes a replica out of its node.
+// dropReplica removes a replica from its node. The last one takes its place,
+// so that this costs the same however many there are.
 func (st *state) dropReplica(r *replicaState, now time.Time) {
 	ns := r.node
-	ns.replicas = slices.Delete(ns.replicas, r.index, r.index+1)
-	for i, later := range ns.replicas[r.index:] {
-		later.index = r.index + i
+	end := len(ns.replicas) - 1
+	if last := ns.replicas[end]; last != r {
+		ns.replicas[r.index], last.index = last, r.index
+		st.touchReplica(last)
 	}
-	if r.index < ns.views.len() {
-		ns.views = ns.views.without(r.index)
-	}
-	if r.changed {
-		ns.changed = slices.DeleteFunc(ns.changed, func(other *replicaState) bool { return other == r })
-	}
+	ns.replicas[end] = nil
+	ns.replicas = ns.replicas[:end]
+	r.changed = false
 	delete(ns.byID, r.id)
 	st.count(ns, r.status, -1)
 	if r.fresh() {
@@ -244,7 +243,8 @@ func (st *state) dropReplica(r *replicaState, now time.Time) {
 // forget ends what waits for a replica that is no longer monitored.
 func (st *state) forget(r *replicaState, now time.Time) {
 	gone := r.name()
-	r.unkept, r.overdue = false, false
+	r.overdue = false
+	st.keptReplica(r)
 	st.keep(record{Gone: &gone}, nil)
 	st.deadlines.remove(r)
 	st.alerter.forget(r, now)
@@ -417,12 +417,18 @@ func (ss *serviceState) show() *serviceView {
 // with the last view, so that one among very many costs little more than it
 // does among few.
 func (ns *nodeState) show() *nodeView {
-	if len(ns.changed) > 0 {
-		count := len(ns.replicas)
+	count := len(ns.replicas)
+	if len(ns.changed) > 0 || count != ns.views.len() {
 		views := make(viewList, (count+viewPage-1)/viewPage)
 		copy(views, ns.views)
+		if last := len(views) - 1; last >= 0 && len(views[last]) > count-last*viewPage {
+			views[last] = views[last][:count-last*viewPage] // fewer than before
+		}
 		fresh := make([]bool, len(views)) // pages that nobody else has
 		for _, r := range ns.changed {
+			if !r.changed {
+				continue // dropped since
+			}
 			k := r.index / viewPage
 			if !fresh[k] {
 				page := make([]*replicaView, min(viewPage, count-k*viewPage))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"vigil/notify"
@@ -209,10 +210,24 @@ func (st *state) keepAlert(a notify.Alert) <-chan error {
 
 // keepLater has the last report of a replica kept, but not each one.
 func (st *state) keepLater(r *replicaState) {
-	if st.ledger != nil && !r.unkept {
-		r.unkept = true
+	if st.ledger != nil && r.later == 0 {
 		st.ledger.later = append(st.ledger.later, r)
+		r.later = len(st.ledger.later)
 	}
+}
+
+// keptReplica takes the replica off the list of those to keep later.
+func (st *state) keptReplica(r *replicaState) {
+	if r.later == 0 {
+		return
+	}
+	l := st.ledger
+	end := len(l.later) - 1
+	last := l.later[end]
+	l.later[r.later-1], last.later = last, r.later
+	l.later[end] = nil
+	l.later = l.later[:end]
+	r.later = 0
 }
 
 // keepWhole has the store write everything anew: after this, what is not known
@@ -246,12 +261,15 @@ func (st *state) pendingBatch(now time.Time, end bool) (b batch, any bool) {
 		if !end {
 			n = min(n, laterBurst)
 		}
-		for _, r := range l.later[:n] {
-			if r.unkept {
-				st.keepReplica(r)
-			}
+		turn := slices.Clone(l.later[:n])
+		l.later = slices.Delete(l.later, 0, n)
+		for i, r := range l.later {
+			r.later = i + 1
 		}
-		l.later = append(l.later[:0], l.later[n:]...)
+		for _, r := range turn {
+			r.later = 0
+			st.keepReplica(r)
+		}
 		if end {
 			st.history.keep(st, now)
 		}
@@ -268,7 +286,7 @@ func (st *state) pendingBatch(now time.Time, end bool) (b batch, any bool) {
 
 // keepReplica keeps what is known of a replica.
 func (st *state) keepReplica(r *replicaState) {
-	r.unkept = false
+	st.keptReplica(r)
 	if st.ledger != nil {
 		st.keep(r.show().record(r.name()), nil)
 	}

@@ -116,7 +116,7 @@ func TestSendAnswers(t *testing.T) {
 		{200, strings.Repeat(long, 10_000), 0, ""},
 		{302, "", faultAccess, `HTTP 302: the page has moved to "https://new.example/": name that as the endpoint`},
 		{304, "", faultAccess, `HTTP 304: the page has moved to "": name that as the endpoint`},
-		{400, `{"error":"replica is longer than 1024 bytes"}`, faultNode, "HTTP 400: replica is longer than 1024 bytes"},
+		{400, `{"error":"replica is longer than 256 bytes"}`, faultNode, "HTTP 400: replica is longer than 256 bytes"},
 		{401, "<h1>Who are you?</h1>", faultAccess, "HTTP 401"},
 		{403, `{"error":""}`, faultAccess, "HTTP 403"},
 		{404, `{"error":["x"]}`, faultNode, "HTTP 404"},
