@@ -2,8 +2,8 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -23,14 +23,17 @@ type LocalConfig struct {
 
 // loadLocal reads the config file of an agent at path, or else config.cfg in
 // the working directory. What it returns is like that of loadConfig.
-func loadLocal(path string, getenv func(string) (string, bool)) (*LocalConfig, []problem, error) {
-	name := cmp.Or(path, defaultConfig)
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, nil, unreadable(name, err)
-	}
-	defer f.Close()
-	return parseLocal(f, name, getenv)
+func loadLocal(ctx context.Context, path string, getenv func(string) (string, bool)) (*LocalConfig, []problem, error) {
+	l, err := interruptible(ctx, func() (configRead[*LocalConfig], error) {
+		name := cmp.Or(path, defaultConfig)
+		text, err := readFile(name, maxConfig)
+		if err != nil {
+			return configRead[*LocalConfig]{}, unreadable(name, err)
+		}
+		conf, warnings, err := parseLocal(strings.NewReader(string(text)), name, getenv)
+		return configRead[*LocalConfig]{conf, warnings}, err
+	})
+	return l.conf, l.warnings, err
 }
 
 // parseLocal reads an agent's config file and checks all of it. The name

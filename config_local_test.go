@@ -22,7 +22,7 @@ func TestLocalProblems(t *testing.T) {
 
 func TestLocalConfig(t *testing.T) {
 	env := environ(map[string]string{"VIGIL_TOKEN": "t0ken"})
-	c, warnings, err := loadLocal("testdata/config/local.cfg", env)
+	c, warnings, err := loadLocal(t.Context(), "testdata/config/local.cfg", env)
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
 	}
@@ -64,7 +64,7 @@ func TestLocalConfig(t *testing.T) {
 // A config written for Vigil Local works as it is, and one with the least
 // that it needs means the same.
 func TestLocalConfigInTheWild(t *testing.T) {
-	wild, warnings, err := loadLocal("testdata/config/local_wild.cfg", environ(nil))
+	wild, warnings, err := loadLocal(t.Context(), "testdata/config/local_wild.cfg", environ(nil))
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
 	}

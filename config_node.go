@@ -195,7 +195,7 @@ func (t *table) headers(key string) map[string]string {
 // isToken reports whether s may name a header: RFC 9110 section 5.6.2.
 func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return r > '~' || !isKeyChar(byte(r)) && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+		return !isKeyRune(r) && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 	})
 }
 

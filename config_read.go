@@ -1,72 +1,18 @@
 package main
 
 import (
-	_ "embed"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"math"
 	"net"
-	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"vigil/notify"
 )
-
-// defaultConfig is the file that is read when none is named.
-const defaultConfig = "config.cfg"
-
-// sampleConfig is what the program runs on when it finds no file.
-//
-//go:embed config.cfg
-var sampleConfig string
-
-// loadConfig reads the config file at path. With an empty path that is
-// config.cfg in the working directory or, where there is none, the sample,
-// whose Config has no Path. The problems are warnings; the error holds
-// everything that must be mended first, a line each.
-func loadConfig(path string, getenv func(string) (string, bool)) (*Config, []problem, error) {
-	name := path
-	if name == "" {
-		name = defaultConfig
-	}
-	f, err := os.Open(name)
-	if path == "" && errors.Is(err, fs.ErrNotExist) {
-		return parseConfig(strings.NewReader(sampleFor(runtime.GOOS)), "", getenv)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("%s: cannot be read: no such file or directory; 'vigil init -o %s' writes one to start from", name, name)
-	}
-	if err != nil {
-		return nil, nil, unreadable(name, err)
-	}
-	defer f.Close()
-	return parseConfig(f, name, getenv)
-}
-
-// unreadable words an error of reading a config file.
-func unreadable(name string, err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		err = pathErr.Err
-	}
-	remedy := "allowed: a file that this user may read"
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		remedy = "let the user that runs Vigil read it and enter its folder"
-	case errors.Is(err, fs.ErrNotExist):
-		remedy = "name the file that there is with -c"
-	case errors.Is(err, syscall.EISDIR):
-		remedy = "name the file in it with -c"
-	}
-	return fmt.Errorf("%s: cannot be read: %w; %s", name, err, remedy)
-}
 
 // parseConfig reads a config file and checks all of it. The name stands before
 // each problem and becomes the Config's Path; it is empty for the sample.
@@ -178,12 +124,12 @@ func (c *Config) readAssets(t *table) {
 	const def = "./res/assets/"
 	c.Assets = t.text("path", def)
 	if c.Assets != "" {
-		info, err := os.Stat(c.Assets)
+		info, err := statPath(c.Assets)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && filepath.Clean(c.Assets) == filepath.Clean(def):
 			c.Assets = ""
 		case err != nil:
-			t.fault("path", "%s cannot be read (%v); allowed: a folder that exists", t.show("path", c.Assets), errors.Unwrap(err))
+			t.fault("path", "%s cannot be read (%v); allowed: a folder that exists", t.show("path", c.Assets), withoutPath(err))
 		case !info.IsDir():
 			t.fault("path", "%s is not a folder; allowed: a folder that exists", t.show("path", c.Assets))
 		}
@@ -311,24 +257,3 @@ func (c *Config) readStorage(t *table) {
 	c.Storage.Path = t.text("path", "./data/")
 	t.rest()
 }
-
-// sampleFor returns the sample as it is of use on a system: where there is no
-// shell, the node that needs one is left out.
-func sampleFor(goos string) string {
-	if hasShell(goos) {
-		return sampleConfig
-	}
-	head, rest, _ := strings.Cut(sampleConfig, sampleScript)
-	_, ending, _ := strings.Cut(rest, sampleEnding)
-	return head + sampleEnding + ending
-}
-
-// The sample's node that runs a script, and the remark that comes after it and
-// ends the sample.
-const (
-	sampleScript = "[[probe.service.node]]\n\nid = \"disk\"\n"
-	sampleEnding = "# A node that waits for the reports"
-)
-
-// hasShell reports whether scripts can be run: they are for /bin/sh.
-func hasShell(goos string) bool { return goos != "windows" }

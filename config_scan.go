@@ -1,33 +1,30 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/BurntSushi/toml"
 )
 
-// A scanner goes over a config file once, puts in environment variables and
-// notes where each key stands, because the TOML parser tells neither the lines
-// of keys nor those inside of arrays. It does not judge: at the first thing
-// that it cannot read it stops, copies the rest and leaves it to the parser to
-// say what is wrong.
+// A scanner notes where each key of a config file stands, because the TOML
+// parser tells neither the lines of keys nor those inside of arrays. It puts
+// quotes around bare values that hold variables. It judges nothing: at the
+// first thing that it cannot read it stops and leaves the error to the parser.
 type scanner struct {
-	getenv func(string) (string, bool)
-	src    string
+	vars   *variables
+	src    string // with placeholders for variables
 	pos    int
 	line   int             // of pos, from 1
-	out    strings.Builder // the file with variables put in, line for line
+	out    strings.Builder // src with quotes around bare variables
 	copied int             // how much of src is in out
 	depth  int             // of arrays and inline tables around pos
 
-	// What helps to say more of a mistake than the parser does, by line.
+	// Mistakes of which the parser says too little, by line.
 	again   map[int]int    // a key that was there before -> where it was first
 	unset   map[int]string // a value outside of quotes that holds a variable which is not set
 	open    int            // where something begins that is never closed; 0: nowhere
 	opener  string         // how it begins
 	tooDeep int            // where values are nested deeper than maxDepth
-	badVars []problem
 }
 
 // maxDepth bounds recursion, the parser's as well as the scanner's. A sane
@@ -35,7 +32,13 @@ type scanner struct {
 const maxDepth = 32
 
 // scan returns the places of all keys; the text to parse is in s.out.
-func (s *scanner) scan() *place {
+func scan(src string, vars *variables) (*scanner, *place) {
+	s := &scanner{src: src, vars: vars}
+	return s, s.file()
+}
+
+// file reads the whole file.
+func (s *scanner) file() *place {
 	s.line = 1
 	s.again = make(map[int]int)
 	s.unset = make(map[int]string)
@@ -92,8 +95,7 @@ func (s *scanner) space() {
 	}
 }
 
-// blank moves over white space, line ends and comments. Variables in comments
-// stay as they are: they do nothing, and a value with a line end would.
+// blank moves over white space, line ends and comments.
 func (s *scanner) blank() {
 	for {
 		s.space()
@@ -124,27 +126,6 @@ func (s *scanner) replace(n int, text string) {
 	s.out.WriteString(text)
 	s.skip(n)
 	s.copied = s.pos
-}
-
-// variable returns the value of the variable at the start of text and how long
-// its ${NAME} is; 0 when there is none or it is not set.
-func (s *scanner) variable(text string) (string, int) {
-	name := variable(text)
-	if name == "" {
-		return "", 0
-	}
-	value, ok := s.getenv(name)
-	if !ok {
-		return "", 0
-	}
-	if !utf8.ValidString(value) {
-		s.badVars = append(s.badVars, problem{
-			line: s.line, key: "${" + name + "}",
-			text: "the variable's value is not text in UTF-8; allowed: UTF-8 only",
-		})
-		value = strings.ToValidUTF8(value, "?")
-	}
-	return value, len(name) + len("${}")
 }
 
 // header reads [a.b] or [[a.b]] and returns the table that it opens.
@@ -223,60 +204,44 @@ func (s *scanner) keyPart() ([]string, bool) {
 		if n < 0 {
 			return nil, false
 		}
-		token, used := s.expandQuoted(rest[:n])
-		if used {
-			s.replace(n, token)
-		} else {
-			s.skip(n)
-		}
-		return []string{unquoteKey(token)}, true
-	}
-	n := bareLen(rest, isKeyChar)
-	if n == 0 {
-		return nil, false
-	}
-	name, used := s.expandBare(rest[:n])
-	if !used {
 		s.skip(n)
-		return []string{name}, true
+		return []string{unquoteKey(rest[:n])}, true
 	}
-	names := strings.Split(name, ".")
-	for _, part := range names {
-		if part == "" || bareLen(part, isKeyChar) < len(part) {
-			s.replace(n, `"`+escape(name)+`"`)
-			return []string{name}, true
-		}
+	n := 0
+	for n < len(rest) && (rest[n] >= utf8.RuneSelf || isKeyRune(rune(rest[n]))) {
+		n++
 	}
-	s.replace(n, name)
+	key := rest[:n]
+	if n == 0 || !s.vars.isIn(key) {
+		s.skip(n)
+		return []string{key}, n > 0
+	}
+	names := strings.Split(s.vars.value(key), ".")
+	if slices.ContainsFunc(names, func(name string) bool { return !isBareKey(name) }) {
+		s.replace(n, `"`+key+`"`)
+		return []string{key}, true
+	}
+	s.replace(n, strings.Join(names, "."))
 	return names, true
 }
 
-// bareLen returns how many bytes at the start of text are variables or allowed.
-func bareLen(text string, allowed func(byte) bool) int {
-	n := 0
-	for n < len(text) {
-		if name := variable(text[n:]); name != "" {
-			n += len(name) + len("${}")
-		} else if allowed(text[n]) {
-			n++
-		} else {
-			break
-		}
-	}
-	return n
+// isBareKey reports whether a key needs no quotes.
+func isBareKey(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !isKeyRune(r) })
 }
 
-// isKeyChar reports whether a key without quotes may hold c.
-func isKeyChar(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
+// isKeyRune reports whether a key without quotes may hold r.
+func isKeyRune(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_' || r == '-'
 }
 
 // unquoteKey returns the name that a quoted key stands for.
 func unquoteKey(token string) string {
 	if token[0] == '"' && strings.Contains(token, `\`) {
-		var doc struct{ K string }
-		if _, err := toml.Decode("K = "+token, &doc); err == nil {
-			return doc.K
+		if doc, err := decodeTOML("key = " + token); err == nil {
+			if name, ok := doc["key"].(string); ok {
+				return name
+			}
 		}
 	}
 	return token[1 : len(token)-1]
@@ -331,34 +296,32 @@ func (s *scanner) value(p *place) bool {
 			}
 			return false
 		}
-		token, used := s.expandQuoted(rest[:n])
-		if !used {
-			s.skip(n)
-			return true
-		}
-		p.written = strings.Trim(rest[:n], rest[:1])
-		s.replace(n, token)
+		s.skip(n)
 		return true
 	case '[':
 		return s.list(p)
 	case '{':
 		return s.inlineTable(p)
 	}
-	n := bareLen(rest, func(c byte) bool { return strings.IndexByte(",]}#\n\"'", c) < 0 })
-	token := strings.TrimRight(rest[:n], " \t\r")
-	if token == "" {
+	token := rest
+	if n := strings.IndexAny(rest, ",]}#\n\"'"); n >= 0 {
+		token = rest[:n]
+	}
+	token = strings.TrimRight(token, " \t\r")
+	unset := unsetVariable(rest[:min(len(token)+len("}"), len(rest))])
+	switch {
+	case token == "":
 		return false
-	}
-	value, used := s.expandBare(token)
-	if !used {
-		if name := unsetVariable(token); name != "" {
-			s.unset[s.line] = name
-		}
+	case unset != "":
+		s.unset[s.line] = unset
+		return false
+	case !s.vars.isIn(token):
 		s.skip(len(token))
-		return true
+	case utf8.RuneCountInString(token) == 1:
+		s.replace(len(token), `"`+string(s.vars.bare)+token+`"`)
+	default:
+		s.replace(len(token), `"`+token+`"`)
 	}
-	p.written = token
-	s.replace(len(token), `"`+escape(value)+`"`)
 	return true
 }
 

@@ -26,7 +26,7 @@ type table struct {
 
 // path returns a key with the path of its table.
 func (t *table) path(key string) string {
-	if bareLen(key, func(c byte) bool { return isKeyChar(c) || c == '[' || c == ']' }) < len(key) || key == "" {
+	if key == "" || strings.ContainsFunc(key, func(r rune) bool { return !isKeyRune(r) && r != '[' && r != ']' }) {
 		key = strconv.Quote(shorten(key))
 	}
 	if t.name == "" {

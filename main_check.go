@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -35,7 +36,7 @@ func runCheck(args []string, stdout, stderr io.Writer) int {
 		return code
 	}
 
-	c, warnings, err := loadConfig(*path, os.LookupEnv)
+	c, warnings, err := loadConfig(context.Background(), *path, os.LookupEnv)
 	notes := slices.DeleteFunc(slices.Clone(warnings), func(p problem) bool { return !p.note })
 	warnings = slices.DeleteFunc(warnings, func(p problem) bool { return p.note })
 	if *strict && err == nil {

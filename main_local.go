@@ -73,7 +73,7 @@ func (l *localHost) run(ctx context.Context) error {
 	ctx, hangup, stop := heedSignals(ctx)
 	defer stop()
 
-	conf, err := l.load()
+	conf, err := l.load(ctx)
 	if err != nil {
 		return err
 	}
@@ -96,8 +96,8 @@ func (l *localHost) run(ctx context.Context) error {
 
 // load reads the config, says what is odd with it and takes over its log
 // level.
-func (l *localHost) load() (*LocalConfig, error) {
-	conf, warnings, err := loadLocal(l.path, os.LookupEnv)
+func (l *localHost) load(ctx context.Context) (*LocalConfig, error) {
+	conf, warnings, err := loadLocal(ctx, l.path, os.LookupEnv)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (l *localHost) untilReload(ctx context.Context, c *checks, results chan<- e
 			case <-ctx.Done():
 				return nil
 			case <-hangup:
-				next = l.reload(results)
+				next = l.reload(ctx, results)
 			}
 		}
 		stop()
@@ -184,8 +184,8 @@ func (l *localHost) untilReload(ctx context.Context, c *checks, results chan<- e
 
 // reload reads the config again and builds its checks. With a fault in it, it
 // logs that and returns nil: the old one stays in force.
-func (l *localHost) reload(results chan<- event) *checks {
-	conf, err := l.load()
+func (l *localHost) reload(ctx context.Context, results chan<- event) *checks {
+	conf, err := l.load(ctx)
 	if err == nil {
 		var c *checks
 		if c, err = newChecks(conf, results, l.log); err == nil {

@@ -44,7 +44,7 @@ func runNotify(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "vigil notify: -status %q: want healthy, sick or dead\n", *word)
 		return exitUsage
 	}
-	conf, _, err := loadConfig(*path, os.LookupEnv)
+	conf, _, err := loadConfig(context.Background(), *path, os.LookupEnv)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitError

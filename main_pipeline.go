@@ -159,7 +159,7 @@ func (h *host) adopt(next *pipeline, a *aggregator) {
 // in it, it logs that and returns nil: the old one stays in force.
 func (h *host) reload(ctx context.Context, old *Config, s *store) *pipeline {
 	const refused = "config not reloaded, the old one stays in force"
-	conf, err := h.load()
+	conf, err := h.load(ctx)
 	if err == nil {
 		// A template or an asset may be broken, too.
 		_, err = newSite(conf, conf.Assets, h.log)

@@ -60,7 +60,7 @@ func (h *host) run(ctx context.Context) error {
 	ctx, hangup, stop := heedSignals(ctx)
 	defer stop()
 
-	conf, err := h.load()
+	conf, err := h.load(ctx)
 	if err != nil {
 		return err
 	}
@@ -139,8 +139,8 @@ func (h *host) run(ctx context.Context) error {
 
 // load reads the config, says what is odd with it and takes over its log
 // level.
-func (h *host) load() (*Config, error) {
-	conf, warnings, err := loadConfig(h.path, os.LookupEnv)
+func (h *host) load(ctx context.Context) (*Config, error) {
+	conf, warnings, err := loadConfig(ctx, h.path, os.LookupEnv)
 	if err != nil {
 		return nil, err
 	}
