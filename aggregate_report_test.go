@@ -10,15 +10,15 @@ import (
 )
 
 // pushState is a state with one push node, and what sends reports to it.
-func pushState(t *testing.T) (st *state, report, drop func(id string)) {
+func pushState(t *testing.T) (st *state, send, drop func(id string)) {
 	conf := &Config{Services: []*Service{{ID: "s", Nodes: []*Node{{ID: "n", Mode: modePush}}}}}
 	conf.Metrics = Metrics{PushDelayDead: time.Minute, CPUSickAbove: 0.9, RAMSickAbove: 0.9}
 	node, now := conf.Services[0].Nodes[0], time.Now()
 	st = newState(conf, now)
 	st.keepFor([]notify.Target{{Name: "slack"}})
-	report = func(id string) {
-		rep := parsedReport{replica: id, interval: time.Minute, load: &replicaLoad{cpu: 0.1, ram: 0.1}}
-		(&loadReport{node: node, parsedReport: rep}).apply(st, now)
+	send = func(id string) {
+		rep := report{replica: id, interval: time.Minute, load: &replicaLoad{cpu: 0.1, ram: 0.1}}
+		(&loadReport{node: node, report: rep}).apply(st, now)
 	}
 	drop = func(id string) {
 		done := make(chan error, 1)
@@ -27,17 +27,17 @@ func pushState(t *testing.T) (st *state, report, drop func(id string)) {
 			t.Fatal(err)
 		}
 	}
-	return st, report, drop
+	return st, send, drop
 }
 
 // However many names come and go, nothing of those that went is kept.
 func TestFlushedReplicasAreForgotten(t *testing.T) {
-	st, report, drop := pushState(t)
-	report("stays")
+	st, send, drop := pushState(t)
+	send("stays")
 	for i := range 20_000 {
 		id := fmt.Sprint("host-", i)
-		report(id)
-		report(id)
+		send(id)
+		send(id)
 		drop(id)
 		if i%1000 == 0 {
 			st.pendingBatch(time.Now(), false)
@@ -60,11 +60,11 @@ func TestViewsFollowFlushes(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	st, report, drop := pushState(t)
+	st, send, drop := pushState(t)
 	ns := st.services[0].nodes[0]
 	for range 300 {
 		for range rng.IntN(600) {
-			report(fmt.Sprint(rng.IntN(2000)))
+			send(fmt.Sprint(rng.IntN(2000)))
 		}
 		for range rng.IntN(600) {
 			if len(ns.replicas) > 0 {
@@ -85,9 +85,9 @@ func TestViewsFollowFlushes(t *testing.T) {
 
 // Flushing one of very many changes as many pages of views as one of few.
 func TestFlushCostsTheSameAmongMany(t *testing.T) {
-	st, report, drop := pushState(t)
+	st, send, drop := pushState(t)
 	for i := range 100_000 {
-		report(fmt.Sprint(i))
+		send(fmt.Sprint(i))
 	}
 	before := st.snapshot(time.Now()).services[0].nodes[0].replicas
 	drop("17")
