@@ -68,8 +68,8 @@ type aggregator struct {
 	alerts  chan<- notify.Alert // closed when run returns
 	board   *board
 	log     *slog.Logger
-	store   *store       // takes what must survive; may be nil
-	confirm chan<- doubt // asks whether the monitor's own connection works; nil: it does
+	store   *store          // takes what must survive; may be nil
+	confirm chan<- question // asks whether the monitor's own connection works; nil: it does
 
 	panics atomic.Int64 // events that panicked since the start
 	took   histogram    // of each snapshot
@@ -101,16 +101,16 @@ func (a *aggregator) run(ctx context.Context) error {
 	var asked []*replicaState // whose silence the line was asked about
 	answer := make(chan bool, 1)
 	for {
-		var doubts chan<- doubt
-		var silence doubt
+		var questions chan<- question
+		var missing question
 		if asked == nil && len(a.state.overdue) > 0 {
-			doubts, silence = a.confirm, doubt{a.state.overdueSince, answer}
+			questions, missing = a.confirm, question{a.state.overdueSince, answer}
 		}
 		select {
 		case <-ctx.Done():
 			a.finish()
 			return nil
-		case doubts <- silence:
+		case questions <- missing:
 			asked, a.state.overdue = a.state.overdue, nil
 		case sure := <-answer:
 			a.state.confirmOverdue(asked, sure, time.Now())

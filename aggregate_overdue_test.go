@@ -35,7 +35,7 @@ func TestSilenceThroughHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const m, h = time.Minute, time.Hour
 		conf := silenceConfig(true)
-		script := &lineScript{begin: time.Now(), slow: 10 * time.Millisecond, downs: [][2]time.Duration{{h, h + 20*m}}}
+		script := &connectionScript{begin: time.Now(), slow: 10 * time.Millisecond, downs: [][2]time.Duration{{h, h + 20*m}}}
 		log := slog.New(slog.DiscardHandler)
 		events := make(chan event, eventBuffer)
 		alerts := make(chan notify.Alert)
@@ -43,7 +43,8 @@ func TestSilenceThroughHours(t *testing.T) {
 		b := newBoard(st.snapshot(script.begin))
 		ctx, cancel := context.WithTimeout(t.Context(), 2*h)
 		defer cancel()
-		l := newLine(conf.Connectivity, script.reach, events, log)
+		l := newConnectivity(events, log)
+		l.adopt(conf.Connectivity, script.reach)
 		report := func(id string, interval time.Duration) {
 			events <- &healthReport{node: conf.Services[0].Nodes[0], report: report{replica: id, interval: interval, health: healthy}}
 		}

@@ -206,12 +206,12 @@ func TestPipelineThroughHours(t *testing.T) {
 			phase := time.Since(begin) % (2 * time.Hour)
 			return phase >= time.Hour && phase < time.Hour+50*time.Minute
 		}
-		probe := func(_ context.Context, r *replica) result {
+		probe := func(_ context.Context, r *replica) verdict {
 			s := healthy
 			if r.node.ID == "b" && out() {
 				s = dead
 			}
-			return result{replica: r, status: s, latency: time.Millisecond, at: time.Now()}
+			return verdict{status: s, latency: time.Millisecond}
 		}
 		log := slog.New(slog.DiscardHandler)
 		events := make(chan event, eventBuffer)
@@ -222,7 +222,7 @@ func TestPipelineThroughHours(t *testing.T) {
 		defer cancel()
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if err := newPollPool(conf.Metrics, probe, events, log).run(ctx, replicas(conf.Services)); err != nil {
+			if err := newTestPool(conf.Metrics, replicas(conf.Services), probe, events).run(ctx, nil); err != nil {
 				t.Error(err)
 			}
 		})

@@ -175,13 +175,12 @@ func BenchmarkHungTargets(b *testing.B) {
 	log := slog.New(slog.DiscardHandler)
 	var worst time.Duration
 	for b.Loop() {
-		poller, err := newPoller(m, "http://localhost/", log)
+		poller, err := newPoller(m, "http://localhost/", newPinger(log))
 		if err != nil {
 			b.Fatal(err)
 		}
 		events := make(chan event, eventBuffer)
-		p := newPollPool(m, poller.check, events, log)
-		p.schedule.parkAfter = pollParkAfter / 60
+		p := newTestPool(m, replicas([]*Service{{ID: "s", Nodes: []*Node{node}}}), poller.check, events)
 		ctx, cancel := context.WithTimeout(b.Context(), 12*interval)
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -199,12 +198,11 @@ func BenchmarkHungTargets(b *testing.B) {
 				}
 			}
 		})
-		if err := p.run(ctx, replicas([]*Service{{ID: "s", Nodes: []*Node{node}}})); err != nil {
+		if err := p.run(ctx, nil); err != nil {
 			b.Fatal(err)
 		}
 		cancel()
 		wg.Wait()
-		poller.close()
 	}
 	b.ReportMetric(float64(worst)/float64(interval), "gap/interval(1.1)")
 }

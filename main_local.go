@@ -78,7 +78,9 @@ func (l *localHost) run(ctx context.Context) error {
 		return err
 	}
 	results := make(chan event, resultBuffer)
-	c, err := newChecks(conf, results, l.log)
+	probes := newProbes(results, l.log)
+	defer probes.close()
+	c, err := newChecks(conf, probes, l.log)
 	if err != nil {
 		return err
 	}
@@ -87,7 +89,7 @@ func (l *localHost) run(ctx context.Context) error {
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.run(ctx, results, reloads) })
-	g.Go(func() error { return l.runChecks(ctx, c, results, reloads, hangup) })
+	g.Go(func() error { return l.runChecks(ctx, c, reloads, hangup) })
 	l.log.Info("reporting", "replicas", len(replicas(conf.Services)), "endpoint", conf.Endpoint, "version", version)
 	err = g.Wait()
 	l.log.Info("stopped")
@@ -110,50 +112,41 @@ func (l *localHost) load(ctx context.Context) (*LocalConfig, error) {
 
 // checks are the checks of one config.
 type checks struct {
-	conf   *LocalConfig
-	poller *poller
-	poll   *pool
-	script *pool
+	conf     *LocalConfig
+	probes   *probes
+	poller   *poller
+	scripter *scripter
 }
 
 // newChecks builds the checks of a config without starting them, so that what
 // does not work is known before older ones are stopped.
-func newChecks(conf *LocalConfig, results chan<- event, log *slog.Logger) (*checks, error) {
-	poller, err := newPoller(conf.Metrics, conf.Endpoint, log)
+func newChecks(conf *LocalConfig, p *probes, log *slog.Logger) (*checks, error) {
+	poller, err := newPoller(conf.Metrics, conf.Endpoint, p.pinger)
 	if err != nil {
 		return nil, fmt.Errorf("probes: %w", err)
 	}
-	scripter := newScripter(conf.Interval, log)
-	return &checks{
-		conf:   conf,
-		poller: poller,
-		poll:   newPollPool(conf.Metrics, poller.check, results, log),
-		script: newScriptPool(conf.Metrics, scripter.check, results, log),
-	}, nil
+	return &checks{conf: conf, probes: p, poller: poller, scripter: newScripter(conf.Interval, log)}, nil
 }
 
-// run checks the replicas until ctx ends, which is no error.
-func (c *checks) run(ctx context.Context) error {
-	defer c.poller.close()
-	all := replicas(c.conf.Services)
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.poll.run(ctx, ofMode(all, modePoll)) })
-	g.Go(func() error { return c.script.run(ctx, ofMode(all, modeScript)) })
-	return g.Wait()
+// run checks the replicas until ctx ends, which is no error, or until pause is
+// closed, while checks go on.
+func (c *checks) run(ctx context.Context, pause <-chan struct{}) error {
+	c.probes.adopt(c.conf.Metrics, c.conf.Services, nil, c.poller, c.scripter)
+	return c.probes.run(ctx, pause)
 }
 
 // runChecks runs c and then, with each good config that a hangup brings, the
 // checks of that one, until ctx ends. The agent learns of it through reloads.
-func (l *localHost) runChecks(ctx context.Context, c *checks, results chan<- event, reloads chan<- *LocalConfig, hangup <-chan os.Signal) error {
+func (l *localHost) runChecks(ctx context.Context, c *checks, reloads chan<- *LocalConfig, hangup <-chan os.Signal) error {
 	for {
-		next, err := l.untilReload(ctx, c, results, hangup)
+		next, err := l.untilReload(ctx, c, hangup)
 		if next == nil || err != nil {
 			return err
 		}
 		select {
 		case reloads <- next.conf:
 		case <-ctx.Done():
-			return next.poller.close()
+			return nil
 		}
 		c = next
 	}
@@ -161,18 +154,18 @@ func (l *localHost) runChecks(ctx context.Context, c *checks, results chan<- eve
 
 // untilReload runs c until ctx ends, and then returns nil, or until there are
 // the checks of a new config to run.
-func (l *localHost) untilReload(ctx context.Context, c *checks, results chan<- event, hangup <-chan os.Signal) (next *checks, err error) {
-	ctx, stop := context.WithCancel(ctx)
+func (l *localHost) untilReload(life context.Context, c *checks, hangup <-chan os.Signal) (next *checks, err error) {
+	ctx, stop := context.WithCancel(life)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.run(ctx) })
+	g.Go(func() error { return c.run(life, ctx.Done()) })
 	g.Go(func() error {
 		for next == nil {
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-hangup:
-				next = l.reload(ctx, results)
+				next = l.reload(ctx, c.probes)
 			}
 		}
 		stop()
@@ -184,11 +177,11 @@ func (l *localHost) untilReload(ctx context.Context, c *checks, results chan<- e
 
 // reload reads the config again and builds its checks. With a fault in it, it
 // logs that and returns nil: the old one stays in force.
-func (l *localHost) reload(ctx context.Context, results chan<- event) *checks {
+func (l *localHost) reload(ctx context.Context, p *probes) *checks {
 	conf, err := l.load(ctx)
 	if err == nil {
 		var c *checks
-		if c, err = newChecks(conf, results, l.log); err == nil {
+		if c, err = newChecks(conf, p, l.log); err == nil {
 			l.log.Info("config reloaded", "replicas", len(replicas(conf.Services)), "endpoint", conf.Endpoint)
 			return c
 		}

@@ -58,11 +58,11 @@ func (c *answerCounts) count(err error) {
 // meters are the figures that outlive a pipeline, so that they do not start
 // anew with a reload.
 type meters struct {
-	started      time.Time
-	poll, script poolMeter
-	linePanics   atomic.Int64
-	deliveries   deliveryMeter
-	reloads      reloadMeter
+	started            time.Time
+	poll, script       poolMeter
+	connectivityPanics atomic.Int64
+	deliveries         deliveryMeter
+	reloads            reloadMeter
 }
 
 // begin notes that the program starts, with a config that is good.

@@ -14,16 +14,16 @@ import (
 	"vigil/notify"
 )
 
-const notifyUsage = `usage: vigil notify [-c config.cfg] [-to slack] [-status dead]
+const notifyUsage = `usage: vigil notify [-c config.cfg] [-channel slack] [-status dead]
 
-Sends a test message through each channel of the config, all at the same time,
-and prints for each whether the service accepted it or why not. The messages are
-marked as tests, channels with reminders_only get one too, and nothing is tried
-twice. A running Vigil is not affected.
+Sends one message through each channel of the config, all at the same time, and
+prints for each whether the service accepted it or why not. The messages are
+marked as tests, channels for reminders only get one too, and nothing is tried
+twice. A running Vigil is not concerned.
 
   -c, --config file   read this config; without it ./config.cfg
-  -to id              only to this channel or recipient, like slack or pushover#2
-  -status status      status in the message: healthy (default), sick or dead
+  -channel name       only this channel or recipient, like slack or pushover#2
+  -status status      what the messages tell: healthy (default), sick or dead
 
 Exit status: 0 when all messages were accepted, 1 when one was not or the
 config has an error, 2 for wrong usage.
@@ -34,9 +34,7 @@ config has an error, 2 for wrong usage.
 func runNotify(args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil notify", flag.ContinueOnError)
 	path := configFlag(fs)
-	var to string
-	fs.StringVar(&to, "to", "", "")
-	fs.StringVar(&to, "channel", "", "") // as in version 1
+	channel := fs.String("channel", "", "")
 	word := fs.String("status", string(notify.Healthy), "")
 	if code, ok := parseFlags(fs, notifyUsage, args, stdout, stderr); !ok {
 		return code
@@ -57,17 +55,17 @@ func runNotify(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "vigil notify: %s configures no channel: it needs a table like [notify.slack]\n", configName(conf))
 		return exitError
 	}
-	if to != "" {
+	if *channel != "" {
 		var names []string
 		var chosen []notify.Target
 		for _, t := range targets {
 			names = append(names, t.Name)
-			if t.Channel == to || t.Name == to {
+			if t.Channel == *channel || t.Name == *channel {
 				chosen = append(chosen, t)
 			}
 		}
 		if targets = chosen; len(targets) == 0 {
-			fmt.Fprintf(stderr, "vigil notify: -to %q: %s configures %s\n", to, configName(conf), strings.Join(names, ", "))
+			fmt.Fprintf(stderr, "vigil notify: -channel %q: %s configures %s\n", *channel, configName(conf), strings.Join(names, ", "))
 			return exitUsage
 		}
 	}

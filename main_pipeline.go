@@ -19,9 +19,9 @@ import (
 // the aggregator books results and reports, the dispatcher tells people.
 type pipeline struct {
 	conf       *Config
+	probes     *probes
 	poller     *poller
-	poll       *pool
-	script     *pool
+	scripter   *scripter
 	targets    []notify.Target
 	dispatcher *notify.Dispatcher
 	meters     *meters
@@ -29,41 +29,30 @@ type pipeline struct {
 
 // newPipeline builds the pipeline of a config without starting it, so that
 // what does not work is known before an older one is stopped.
-func newPipeline(conf *Config, events chan<- event, s *store, m *meters, log *slog.Logger) (*pipeline, error) {
-	poller, err := newPoller(conf.Metrics, conf.Branding.PageURL, log)
+func newPipeline(conf *Config, probes *probes, s *store, m *meters, log *slog.Logger) (*pipeline, error) {
+	poller, err := newPoller(conf.Metrics, conf.Branding.PageURL, probes.pinger)
 	if err != nil {
 		return nil, fmt.Errorf("probes: %w", err)
 	}
-	scripter := newScripter(conf.Metrics.ScriptInterval, log)
 	targets := conf.Notify.Targets(version)
-	poll := newPollPool(conf.Metrics, poller.check, events, log)
-	poll.line = newLine(conf.Connectivity, poller.reach, events, log)
-	script := newScriptPool(conf.Metrics, scripter.check, events, log)
-	poll.meter, script.meter = &m.poll, &m.script
-	if poll.line != nil {
-		poll.line.panics = &m.linePanics
-	}
 	return &pipeline{
 		conf:       conf,
+		probes:     probes,
 		poller:     poller,
-		poll:       poll,
-		script:     script,
+		scripter:   newScripter(conf.Metrics.ScriptInterval, log),
 		targets:    targets,
 		dispatcher: notify.NewDispatcher(targets, s, log),
 		meters:     m,
 	}, nil
 }
 
-// watch checks replicas and books results until ctx ends, which is no error.
-// Checks under way are dropped then. It closes alerts.
-func (p *pipeline) watch(ctx context.Context, a *aggregator, alerts chan<- notify.Alert) error {
-	defer p.poller.close()
-	a.alerts, a.confirm = alerts, p.poll.line.asked()
-	own := replicas(p.conf.Services)
+// watch checks replicas and applies results until ctx ends, which is no error.
+// Checks under way go on then, until life ends. It closes alerts.
+func (p *pipeline) watch(life, ctx context.Context, a *aggregator, alerts chan<- notify.Alert) error {
+	p.probes.adopt(p.conf.Metrics, p.conf.Services, p.conf.Connectivity, p.poller, p.scripter)
+	a.alerts, a.confirm = alerts, p.probes.connectivity.asked()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return p.poll.run(ctx, ofMode(own, modePoll)) })
-	g.Go(func() error { return p.poll.line.run(ctx) })
-	g.Go(func() error { return p.script.run(ctx, ofMode(own, modeScript)) })
+	g.Go(func() error { return p.probes.run(life, ctx.Done()) })
 	g.Go(func() error { return a.run(ctx) })
 	return g.Wait()
 }
@@ -111,11 +100,11 @@ func (h *host) runPipelines(ctx context.Context, p *pipeline, a *aggregator, und
 
 // untilReload runs p until ctx ends, and then returns nil, or until there is
 // a next pipeline to run.
-func (h *host) untilReload(ctx context.Context, p *pipeline, a *aggregator, alerts chan<- notify.Alert, hangup <-chan os.Signal) (next *pipeline, err error) {
-	ctx, stop := context.WithCancel(ctx)
+func (h *host) untilReload(life context.Context, p *pipeline, a *aggregator, alerts chan<- notify.Alert, hangup <-chan os.Signal) (next *pipeline, err error) {
+	ctx, stop := context.WithCancel(life)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return p.watch(ctx, a, alerts) })
+	g.Go(func() error { return p.watch(life, ctx, a, alerts) })
 	g.Go(func() error {
 		for next == nil {
 			select {
@@ -166,12 +155,10 @@ func (h *host) reload(ctx context.Context, old *Config, s *store) *pipeline {
 	}
 	var p *pipeline
 	if err == nil {
-		p, err = newPipeline(conf, h.events, s, &h.meters, h.log)
+		p, err = newPipeline(conf, h.probes, s, &h.meters, h.log)
 	}
 	if err == nil {
-		if err = h.front.move(ctx, conf.Server); err != nil {
-			p.poller.close()
-		}
+		err = h.front.move(ctx, conf.Server)
 	}
 	if err != nil {
 		h.meters.reloads.took(false, time.Now())

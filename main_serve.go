@@ -49,6 +49,7 @@ type host struct {
 	level  *slog.LevelVar
 	events chan event
 	meters meters
+	probes *probes
 
 	supervisor *supervisor
 	front      *front
@@ -68,7 +69,11 @@ func (h *host) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := newPipeline(conf, h.events, store, &h.meters, h.log)
+	h.probes = newProbes(h.events, h.log)
+	h.probes.poll.meter, h.probes.script.meter = &h.meters.poll, &h.meters.script
+	h.probes.connectivity.panics = &h.meters.connectivityPanics
+	defer h.probes.close()
+	p, err := newPipeline(conf, h.probes, store, &h.meters, h.log)
 	if err != nil {
 		return err
 	}

@@ -213,7 +213,7 @@ func (s *scrape) program(x *metricText) {
 	x.family("vigil_panics_total", "counter", "Faults that were contained, by the part of the program.")
 	x.sample(float64(m.poll.panics.Load()), "part", "poll")
 	x.sample(float64(m.script.panics.Load()), "part", "script")
-	x.sample(float64(m.linePanics.Load()), "part", "connectivity")
+	x.sample(float64(m.connectivityPanics.Load()), "part", "connectivity")
 	x.sample(float64(s.rabbit.panics.Load()), "part", "queue")
 	x.sample(float64(m.deliveries.panics()), "part", "delivery")
 	x.sample(float64(s.aggregator.panics.Load()), "part", "event")

@@ -17,8 +17,8 @@ import (
 	"vigil/notify"
 )
 
-// A lineScript says when the connection is down, in a bubble's time.
-type lineScript struct {
+// A connectionScript says when the connection is down, in a bubble's time.
+type connectionScript struct {
 	begin time.Time
 	downs [][2]time.Duration
 	slow  time.Duration // how long a target takes to answer
@@ -27,14 +27,14 @@ type lineScript struct {
 	asked []time.Duration
 }
 
-func (s *lineScript) down() bool {
+func (s *connectionScript) down() bool {
 	at := time.Since(s.begin)
 	return slices.ContainsFunc(s.downs, func(d [2]time.Duration) bool { return d[0] <= at && at < d[1] })
 }
 
 // reach is asked for "good", which answers over a connection that works, and
 // for "bad", which never does.
-func (s *lineScript) reach(ctx context.Context, t *Target) error {
+func (s *connectionScript) reach(ctx context.Context, t *Target) error {
 	if t.Raw == "good" {
 		s.mu.Lock()
 		s.asked = append(s.asked, time.Since(s.begin))
@@ -45,7 +45,7 @@ func (s *lineScript) reach(ctx context.Context, t *Target) error {
 	case t.Raw == "bad":
 		wait, err = time.Millisecond, errors.New("bad: connection refused")
 	case s.down():
-		wait, err = lineLimit, errors.New("good: no answer in 5 s")
+		wait, err = connectionLimit, errors.New("good: no answer in 5 s")
 	}
 	select {
 	case <-time.After(wait):
@@ -55,13 +55,14 @@ func (s *lineScript) reach(ctx context.Context, t *Target) error {
 	}
 }
 
-// runLine runs a line along the script inside a bubble, and use beside it.
+// runConnectivity runs a connectivity along the script inside a bubble, and use beside it.
 // It returns the log and the line's reports, each with its time.
-func runLine(t *testing.T, s *lineScript, use func(ctx context.Context, l *line)) (log string, reports []string) {
+func runConnectivity(t *testing.T, s *connectionScript, use func(ctx context.Context, l *connectivity)) (log string, reports []string) {
 	t.Helper()
 	var text bytes.Buffer
 	events := make(chan event)
-	l := newLine([]Target{{Raw: "bad"}, {Raw: "good"}}, s.reach, events, slog.New(slog.NewTextHandler(&text, nil)))
+	l := newConnectivity(events, slog.New(slog.NewTextHandler(&text, nil)))
+	l.adopt([]Target{{Raw: "bad"}, {Raw: "good"}}, s.reach)
 	s.begin = time.Now()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -90,7 +91,7 @@ func runLine(t *testing.T, s *lineScript, use func(ctx context.Context, l *line)
 	return regexp.MustCompile(`time=\S+ `).ReplaceAllString(text.String(), ""), reports
 }
 
-func TestLine(t *testing.T) {
+func TestConnectivity(t *testing.T) {
 	const s, ms = time.Second, time.Millisecond
 	type asking struct{ began, at time.Duration }
 	tests := []struct {
@@ -128,14 +129,14 @@ func TestLine(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				script := &lineScript{downs: tt.downs, slow: 50 * ms}
+				script := &connectionScript{downs: tt.downs, slow: 50 * ms}
 				sure := make([]bool, len(tt.asks))
-				log, reports := runLine(t, script, func(ctx context.Context, l *line) {
+				log, reports := runConnectivity(t, script, func(ctx context.Context, l *connectivity) {
 					var wg sync.WaitGroup
 					for i, a := range tt.asks {
 						wg.Go(func() {
 							time.Sleep(a.at)
-							sure[i] = l.bears(ctx, script.begin.Add(a.began))
+							sure[i] = l.confirms(ctx, script.begin.Add(a.began))
 						})
 					}
 					wg.Wait()
@@ -159,15 +160,15 @@ func TestLine(t *testing.T) {
 
 // However long the line is down, and however many replicas are asked about,
 // it is checked at its own pace.
-func TestLineIsPolite(t *testing.T) {
+func TestConnectivityIsPolite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		script := &lineScript{downs: [][2]time.Duration{{time.Minute, 5 * time.Minute}}, slow: 20 * time.Millisecond}
-		runLine(t, script, func(ctx context.Context, l *line) {
+		script := &connectionScript{downs: [][2]time.Duration{{time.Minute, 5 * time.Minute}}, slow: 20 * time.Millisecond}
+		runConnectivity(t, script, func(ctx context.Context, l *connectivity) {
 			var wg sync.WaitGroup
 			for range 10 {
 				wg.Go(func() {
 					for time.Since(script.begin) < 5*time.Minute {
-						l.bears(ctx, time.Now())
+						l.confirms(ctx, time.Now())
 						time.Sleep(40 * time.Millisecond)
 					}
 				})
@@ -176,7 +177,7 @@ func TestLineIsPolite(t *testing.T) {
 		})
 		for i := 1; i < len(script.asked); i++ {
 			gap := script.asked[i] - script.asked[i-1]
-			if least := lineGap; gap < least || script.asked[i-1] > time.Minute+lineGap && gap < lineRecheck {
+			if least := connectionGap; gap < least || script.asked[i-1] > time.Minute+connectionGap && gap < connectionRecheck {
 				t.Fatalf("asked %v after the time before, at %v", gap, script.asked[i])
 			}
 		}
@@ -186,10 +187,11 @@ func TestLineIsPolite(t *testing.T) {
 	})
 }
 
-func TestLinePanic(t *testing.T) {
+func TestConnectivityPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var none []error
-		l := newLine([]Target{{Raw: "tcp://a:1"}}, func(context.Context, *Target) error { return none[1] }, nil, slog.New(slog.DiscardHandler))
+		l := newConnectivity(nil, slog.New(slog.DiscardHandler))
+		l.adopt([]Target{{Raw: "tcp://a:1"}}, func(context.Context, *Target) error { return none[1] })
 		const want = "tcp://a:1: the probe failed: runtime error: index out of range [1] with length 0"
 		if err := l.check(t.Context()); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
@@ -206,9 +208,9 @@ func TestConnectivityThroughHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conf := alertConfig(Alerting{Startup: true, BackoffLimit: 1})
 		conf.Metrics = testMetrics()
-		script := &lineScript{begin: time.Now(), slow: 10 * time.Millisecond,
+		script := &connectionScript{begin: time.Now(), slow: 10 * time.Millisecond,
 			downs: [][2]time.Duration{{time.Hour, time.Hour + 20*time.Minute}}}
-		probe := func(ctx context.Context, r *replica) result {
+		probe := func(ctx context.Context, r *replica) verdict {
 			s := healthy
 			if script.down() || r.node.ID == "b" && time.Since(script.begin) > time.Hour {
 				s = dead
@@ -217,7 +219,7 @@ func TestConnectivityThroughHours(t *testing.T) {
 			case <-time.After(time.Second):
 			case <-ctx.Done():
 			}
-			return result{replica: r, status: s, at: time.Now()}
+			return verdict{status: s}
 		}
 		log := slog.New(slog.DiscardHandler)
 		events := make(chan event, eventBuffer)
@@ -226,11 +228,12 @@ func TestConnectivityThroughHours(t *testing.T) {
 		b := newBoard(st.snapshot(script.begin))
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 		defer cancel()
-		p := newPollPool(conf.Metrics, probe, events, log)
-		p.line = newLine([]Target{{Raw: "good"}, {Raw: "bad"}}, script.reach, events, log)
+		p := newTestPool(conf.Metrics, replicas(conf.Services), probe, events)
+		p.connectivity = newConnectivity(events, log)
+		p.connectivity.adopt([]Target{{Raw: "good"}, {Raw: "bad"}}, script.reach)
 		var wg sync.WaitGroup
-		wg.Go(func() { p.run(ctx, replicas(conf.Services)) })
-		wg.Go(func() { p.line.run(ctx) })
+		wg.Go(func() { p.run(ctx, nil) })
+		wg.Go(func() { p.connectivity.run(ctx) })
 		wg.Go(func() { (&aggregator{state: st, events: events, alerts: alerts, board: b, log: log}).run(ctx) })
 		var got []string
 		for a := range alerts {
@@ -285,14 +288,13 @@ func TestConnectivityOverSockets(t *testing.T) {
 			var text bytes.Buffer
 			log := slog.New(slog.NewTextHandler(&text, nil))
 			events := make(chan event)
-			pool := newPollPool(m, p.check, events, log)
-			pool.line = newLine(targets, p.reach, events, log)
+			pool := newTestPool(m, []*replica{pollReplica(t, "tcp://"+open, Node{}), pollReplica(t, "tcp://"+shut, Node{})}, p.check, events)
+			pool.connectivity = newConnectivity(events, log)
+			pool.connectivity.adopt(targets, p.reach)
 			ctx, cancel := context.WithCancel(t.Context())
 			var wg sync.WaitGroup
-			wg.Go(func() { pool.line.run(ctx) })
-			wg.Go(func() {
-				pool.run(ctx, []*replica{pollReplica(t, "tcp://"+open, Node{}), pollReplica(t, "tcp://"+shut, Node{})})
-			})
+			wg.Go(func() { pool.connectivity.run(ctx) })
+			wg.Go(func() { pool.run(ctx, nil) })
 			var line, alive, refused event
 			for range 3 {
 				switch ev := (<-events).(type) {

@@ -20,7 +20,7 @@ import (
 func movingChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := testMetrics()
-		pl := runPool(t, newPollPool(m, nil, nil, nil), 3, 10*time.Minute, func(*replica, int) (time.Duration, status) {
+		pl := runPool(t, newTestPool(m, pollReplicas(3), nil, nil), 10*time.Minute, func(*replica, int) (time.Duration, status) {
 			return 5 * time.Second, healthy
 		})
 		for i, starts := range pl.starts {
@@ -37,7 +37,7 @@ func movingHanging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := testMetrics()
 		m.PollParallelism = 4
-		pl := runPool(t, newPollPool(m, nil, nil, nil), 100, 10*time.Minute, func(r *replica, _ int) (time.Duration, status) {
+		pl := runPool(t, newTestPool(m, pollReplicas(100), nil, nil), 10*time.Minute, func(r *replica, _ int) (time.Duration, status) {
 			if r.ordinal%2 == 0 {
 				return m.PollDelayDead, dead
 			}
@@ -63,7 +63,7 @@ func movingRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := testMetrics()
 		m.RetryCount, m.RetryWait = 3, 500*time.Millisecond
-		pl := runPool(t, newPollPool(m, nil, nil, nil), 1, 30*time.Second, func(*replica, int) (time.Duration, status) { return 0, dead })
+		pl := runPool(t, newTestPool(m, pollReplicas(1), nil, nil), 30*time.Second, func(*replica, int) (time.Duration, status) { return 0, dead })
 		if got := fmt.Sprint(pl.starts[0]); got != "[0s 500ms 1s 1.5s]" {
 			t.Errorf("checked at %s", got)
 		}
@@ -76,7 +76,7 @@ func movingAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantResult(t, testPoller(t, pollMetrics()).check(t.Context(), pollReplica(t, "tcp://localhost:"+port, Node{})), healthy, "")
+	wantVerdict(t, testPoller(t, pollMetrics()).check(t.Context(), pollReplica(t, "tcp://localhost:"+port, Node{})), healthy, "")
 }
 
 func movingSSH(t *testing.T) {
@@ -84,7 +84,7 @@ func movingSSH(t *testing.T) {
 		io.WriteString(conn, "SSH-2.0-x\r\n"+sshPacket(sshKex()))
 		silence(conn)
 	})
-	wantResult(t, testPoller(t, pollMetrics()).check(t.Context(), pollReplica(t, "ssh://"+addr, Node{})), healthy, "")
+	wantVerdict(t, testPoller(t, pollMetrics()).check(t.Context(), pollReplica(t, "ssh://"+addr, Node{})), healthy, "")
 }
 
 func movingBody(t *testing.T) {
@@ -109,15 +109,15 @@ func movingBody(t *testing.T) {
 
 func movingScripts(t *testing.T) {
 	s := newScripter(300*time.Millisecond, slog.New(slog.DiscardHandler))
-	wantResult(t, s.check(t.Context(), scriptReplica("sleep 600")), dead, "still running after 300 ms, killed")
+	wantVerdict(t, s.check(t.Context(), scriptReplica("sleep 600")), dead, "still running after 300 ms, killed")
 	s = newScripter(time.Minute, slog.New(slog.DiscardHandler))
-	wantResult(t, s.check(t.Context(), scriptReplica("echo looking; echo disk full; exit 1")), sick, "disk full")
+	wantVerdict(t, s.check(t.Context(), scriptReplica("echo looking; echo disk full; exit 1")), sick, "disk full")
 }
 
 func movingPings(t *testing.T) {
 	p := testPoller(t, pollMetrics())
 	p.pinger.open.Do(func() { p.pinger.err4, p.pinger.err6 = os.ErrPermission, os.ErrPermission })
-	wantResult(t, p.check(t.Context(), pollReplica(t, "icmp://127.0.0.1", Node{})), dead, errNotPermitted.Error())
+	wantVerdict(t, p.check(t.Context(), pollReplica(t, "icmp://127.0.0.1", Node{})), dead, errNotPermitted.Error())
 	// TestPingLoopback sees what the log says where it is so.
 	if remedy := errNotPermitted.Error(); runtime.GOOS == "linux" && !strings.Contains(remedy, "ping_group_range") {
 		t.Errorf("the reason names no remedy: %s", remedy)

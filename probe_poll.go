@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,8 +12,8 @@ import (
 	"time"
 )
 
-// A poller checks the targets of poll nodes. One poller serves all workers of
-// a pipeline, and its check method is their prober.
+// A poller checks the targets of poll nodes under one config. It serves all
+// workers, and its check method is their prober.
 //
 // A check shares nothing with the one before it: it looks the name up, connects
 // and shakes hands as a new visitor would. Checks of one name at the same time
@@ -22,28 +21,26 @@ import (
 type poller struct {
 	metrics   Metrics
 	agent     string // User-Agent of HTTP checks
-	resolver  *net.Resolver
 	dialer    *net.Dialer
 	transport *http.Transport
 	pinger    *pinger
 }
 
-// newPoller returns a poller with the thresholds m. HTTP checks name pageURL,
-// if there is one, so that who reads a server's log knows whom to ask.
-func newPoller(m Metrics, pageURL string, log *slog.Logger) (*poller, error) {
+// newPoller returns a poller with the thresholds m that pings by pinger. HTTP
+// checks name pageURL, if there is one, so that readers of a server's log know
+// whom to ask.
+func newPoller(m Metrics, pageURL string, pinger *pinger) (*poller, error) {
 	if strings.ContainsFunc(pageURL, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return nil, fmt.Errorf("page url %q cannot stand in a User-Agent header", pageURL)
+		return nil, fmt.Errorf("page url %q does not fit into a User-Agent header", pageURL)
 	}
-	resolver := new(net.Resolver)
 	// A connection that lives for one check needs no keep-alive probes.
-	dialer := &net.Dialer{Resolver: resolver, KeepAlive: -1}
+	dialer := &net.Dialer{Resolver: pinger.resolver, KeepAlive: -1}
 	p := &poller{
 		metrics:   m,
 		agent:     "vigil",
-		resolver:  resolver,
 		dialer:    dialer,
 		transport: newTransport(dialer),
-		pinger:    newPinger(resolver, log),
+		pinger:    pinger,
 	}
 	if pageURL != "" {
 		p.agent = "vigil (+" + pageURL + ")"
@@ -55,12 +52,9 @@ func newPoller(m Metrics, pageURL string, log *slog.Logger) (*poller, error) {
 // of the system's. It must be called before the first check.
 func (p *poller) trust(roots *x509.CertPool) { p.transport.TLSClientConfig.RootCAs = roots }
 
-// close releases what the poller holds open between checks.
-func (p *poller) close() error { return p.pinger.close() }
-
 // check makes one check of r's target: a good answer in less than
 // PollDelaySick is healthy, a slower one sick, and anything else dead.
-func (p *poller) check(ctx context.Context, r *replica) result {
+func (p *poller) check(ctx context.Context, r *replica) verdict {
 	limit := r.target().limit(p.metrics.PollDelayDead)
 	start := time.Now()
 	latency, err := p.ask(ctx, r.target(), r.node, limit)
@@ -68,21 +62,21 @@ func (p *poller) check(ctx context.Context, r *replica) result {
 	if latency == 0 {
 		latency = end.Sub(start)
 	}
-	res := result{replica: r, latency: latency, at: end}
+	v := verdict{latency: latency}
 	switch {
 	case err != nil:
-		res.status, res.reason = dead, reasonFor(err, limit, end)
+		v.status, v.reason = dead, reasonFor(err, limit, end)
 	case latency >= p.metrics.PollDelayDead:
-		res.status, res.reason = dead, "no answer in "+seconds(p.metrics.PollDelayDead)
+		v.status, v.reason = dead, "no answer in "+seconds(p.metrics.PollDelayDead)
 	case latency >= p.metrics.PollDelaySick:
-		res.status, res.reason = sick, "slow: "+seconds(latency)
+		v.status, v.reason = sick, "slow: "+seconds(latency)
 	}
-	return res
+	return v
 }
 
 // reach returns nil when t answers as a healthy replica does, however slowly.
 func (p *poller) reach(ctx context.Context, t *Target) error {
-	limit := t.limit(min(lineLimit, p.metrics.PollDelayDead))
+	limit := t.limit(min(connectionLimit, p.metrics.PollDelayDead))
 	if _, err := p.ask(ctx, t, new(Node), limit); err != nil {
 		return fmt.Errorf("%s: %s", t.Raw, reasonFor(err, limit, time.Now()))
 	}

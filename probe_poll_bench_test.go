@@ -154,11 +154,10 @@ func benchReplica(b *testing.B, scheme, addr string) (*poller, *replica) {
 	p, err := newPoller(Metrics{
 		PollDelaySick: 5 * time.Second, PollDelayDead: 10 * time.Second,
 		HTTPHealthyAbove: 200, HTTPHealthyBelow: 400,
-	}, "https://status.example", slog.New(slog.DiscardHandler))
+	}, "https://status.example", newPinger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { p.close() })
 	u, err := url.Parse(scheme + "://" + addr)
 	if err != nil {
 		b.Fatal(err)

@@ -83,7 +83,7 @@ func TestHTTPOnTheWire(t *testing.T) {
 	}))
 	defer srv.Close()
 	r := pollReplica(t, srv.URL+"/a?b=c", Node{HTTPHeaders: map[string]string{"Host": "b.example"}})
-	wantResult(t, testPoller(t, pollMetrics()).check(t.Context(), r), healthy, "")
+	wantVerdict(t, testPoller(t, pollMetrics()).check(t.Context(), r), healthy, "")
 	want := "HEAD /a?b=c&N HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\nGot-Host: b.example\r\n" +
 		"User-Agent: vigil (+https://status.example/)\r\n\r\n"
 	if string(dump) != want {
@@ -134,7 +134,7 @@ func TestHTTPAnswer(t *testing.T) {
 				conn.(*net.TCPConn).CloseWrite()
 				silence(conn)
 			})
-			wantResult(t, testPoller(t, pollMetrics()).check(t.Context(), pollReplica(t, "http://"+addr, tt.node)), tt.status, tt.reason)
+			wantVerdict(t, testPoller(t, pollMetrics()).check(t.Context(), pollReplica(t, "http://"+addr, tt.node)), tt.status, tt.reason)
 		})
 	}
 }
@@ -142,17 +142,17 @@ func TestHTTPAnswer(t *testing.T) {
 func TestHTTPFailure(t *testing.T) {
 	t.Parallel()
 	p := testPoller(t, pollMetrics())
-	wantResult(t, p.check(t.Context(), pollReplica(t, "http://"+closedPort(t), Node{})), dead, "connection refused")
-	wantResult(t, p.check(t.Context(), pollReplica(t, "http://"+listening(t, reset), Node{})), dead, "connection reset")
-	wantResult(t, p.check(t.Context(), pollReplica(t, "https://"+listening(t, reset), Node{})), dead, "connection reset")
+	wantVerdict(t, p.check(t.Context(), pollReplica(t, "http://"+closedPort(t), Node{})), dead, "connection refused")
+	wantVerdict(t, p.check(t.Context(), pollReplica(t, "http://"+listening(t, reset), Node{})), dead, "connection reset")
+	wantVerdict(t, p.check(t.Context(), pollReplica(t, "https://"+listening(t, reset), Node{})), dead, "connection reset")
 
 	plain := listening(t, func(conn net.Conn) {
 		conn.Read(make([]byte, 4096))
 		io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
 	})
-	wantResult(t, p.check(t.Context(), pollReplica(t, "https://"+plain, Node{})), dead, "plain HTTP where TLS was expected")
+	wantVerdict(t, p.check(t.Context(), pollReplica(t, "https://"+plain, Node{})), dead, "plain HTTP where TLS was expected")
 	other := listening(t, func(conn net.Conn) { io.WriteString(conn, "220 mail ready\r\n") })
-	wantResult(t, p.check(t.Context(), pollReplica(t, "https://"+other, Node{})), dead, "not a TLS server")
+	wantVerdict(t, p.check(t.Context(), pollReplica(t, "https://"+other, Node{})), dead, "not a TLS server")
 	gone := listening(t, func(net.Conn) {})
 	if got := p.check(t.Context(), pollReplica(t, "https://"+gone, Node{})); got.reason != "connection closed without an answer" && got.reason != "connection reset" {
 		t.Errorf("got %v %q", got.status, got.reason)
@@ -170,7 +170,7 @@ func TestHTTPSlowBody(t *testing.T) {
 		silence(conn)
 	})
 	r := pollReplica(t, "http://"+addr, Node{HTTPMatch: regexp.MustCompile("well")})
-	wantResult(t, testPoller(t, m).check(t.Context(), r), dead, "no answer in 300 ms")
+	wantVerdict(t, testPoller(t, m).check(t.Context(), r), dead, "no answer in 300 ms")
 }
 
 // Every check opens its own connection and negotiates TLS from the start, with
@@ -206,14 +206,14 @@ func TestHTTPFreshConnections(t *testing.T) {
 			p := testPoller(t, pollMetrics())
 			p.trust(srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs)
 			r := pollReplica(t, srv.URL, Node{HTTPMatch: regexp.MustCompile("^well$")})
-			results := make(chan result)
+			results := make(chan verdict)
 			for range checks {
 				go func() { results <- p.check(t.Context(), r) }()
 			}
 			for range checks {
-				wantResult(t, <-results, healthy, "")
+				wantVerdict(t, <-results, healthy, "")
 			}
-			wantResult(t, p.check(t.Context(), r), healthy, "")
+			wantVerdict(t, p.check(t.Context(), r), healthy, "")
 			if n := conns.Load(); n != checks+1 {
 				t.Errorf("%d connections for %d checks", n, checks+1)
 			}
@@ -321,7 +321,7 @@ func TestHTTPCertificate(t *testing.T) {
 			defer srv.Close()
 			p := testPoller(t, pollMetrics())
 			p.trust(trusted)
-			wantResult(t, p.check(t.Context(), pollReplica(t, srv.URL, Node{})), tt.status, tt.reason)
+			wantVerdict(t, p.check(t.Context(), pollReplica(t, srv.URL, Node{})), tt.status, tt.reason)
 		})
 	}
 }
@@ -353,7 +353,7 @@ func TestHTTPTLSRefused(t *testing.T) {
 			roots := x509.NewCertPool()
 			roots.AddCert(ca.cert)
 			p.trust(roots)
-			wantResult(t, p.check(t.Context(), pollReplica(t, srv.URL, Node{})), dead, tt.reason)
+			wantVerdict(t, p.check(t.Context(), pollReplica(t, srv.URL, Node{})), dead, tt.reason)
 		})
 	}
 }

@@ -30,7 +30,7 @@ type pinger struct {
 	err6     error
 }
 
-func newPinger(r *net.Resolver, log *slog.Logger) *pinger { return &pinger{resolver: r, log: log} }
+func newPinger(log *slog.Logger) *pinger { return &pinger{resolver: new(net.Resolver), log: log} }
 
 // start opens the sockets. When that is not permitted, it says so to the log,
 // this once; each result carries the reason too.

@@ -74,7 +74,7 @@ func (f *fakeNet) SetWriteDeadline(time.Time) error { return nil }
 // fakePinger pings over fake networks.
 func fakePinger(t *testing.T, raw bool, answer func(to netip.Addr, n int, request []byte) []packet) *poller {
 	t.Helper()
-	p, err := newPoller(pollMetrics(), "", slog.New(slog.DiscardHandler))
+	p, err := newPoller(pollMetrics(), "", newPinger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestPing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := fakePinger(t, tt.raw, func(_ netip.Addr, _ int, req []byte) []packet { return tt.answer(req) })
 				got := p.check(t.Context(), pollReplica(t, tt.url, Node{}))
-				wantResult(t, got, tt.status, tt.reason)
+				wantVerdict(t, got, tt.status, tt.reason)
 				if got.latency != tt.latency {
 					t.Errorf("latency %v, want %v", got.latency, tt.latency)
 				}
@@ -236,7 +236,7 @@ func TestPing(t *testing.T) {
 					t.Errorf("still waiting for %d", n)
 				}
 				time.Sleep(time.Minute) // what is late arrives too
-				if err := p.close(); err != nil {
+				if err := p.pinger.close(); err != nil {
 					t.Error(err)
 				}
 			})

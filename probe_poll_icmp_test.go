@@ -43,7 +43,7 @@ func TestPingEveryAddress(t *testing.T) {
 					return []packet{{s, 20 * time.Millisecond, change(req, nil)}}
 				}
 			})
-			defer p.close()
+			defer p.pinger.close()
 			worst, addr, err := p.pinger.ping(t.Context(), addrs, pingLimit)
 			reason := ""
 			if err != nil {
@@ -92,7 +92,7 @@ func TestPingTogether(t *testing.T) {
 				wg.Go(func() {
 					got := p.check(t.Context(), r)
 					if d := delay(addr, n); d > pingLimit {
-						wantResult(t, got, dead, "no answer in 1 s")
+						wantVerdict(t, got, dead, "no answer in 1 s")
 					} else if got.status != healthy || got.latency != d {
 						t.Errorf("%v, ping %d: %v %q after %v, want %v", addr, n, got.status, got.reason, got.latency, d)
 					}
@@ -104,7 +104,7 @@ func TestPingTogether(t *testing.T) {
 		if n := len(p.pinger.v4.waiting); n != 0 {
 			t.Errorf("still waiting for %d", n)
 		}
-		p.close()
+		p.pinger.close()
 	})
 }
 
@@ -120,7 +120,7 @@ func TestPingPace(t *testing.T) {
 			sent[time.Since(start).Truncate(time.Millisecond)]++
 			return []packet{{to.String(), 0, change(req, nil)}}
 		})
-		defer p.close()
+		defer p.pinger.close()
 		var wg sync.WaitGroup
 		for i := range 1000 {
 			r := pollReplica(t, fmt.Sprintf("icmp://10.0.%d.%d", i>>8, i&255), Node{})
@@ -141,7 +141,7 @@ func TestPingPace(t *testing.T) {
 func TestPingCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fakePinger(t, true, func(netip.Addr, int, []byte) []packet { return nil })
-		defer p.close()
+		defer p.pinger.close()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		start := time.Now()
@@ -156,10 +156,10 @@ func TestPingCancelled(t *testing.T) {
 func TestPingLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fakePinger(t, true, func(netip.Addr, int, []byte) []packet { return nil })
-		defer p.close()
+		defer p.pinger.close()
 		p.metrics.PollDelayDead = 500 * time.Millisecond
 		got := p.check(t.Context(), pollReplica(t, "icmp://192.0.2.1", Node{}))
-		wantResult(t, got, dead, "no answer in 500 ms")
+		wantVerdict(t, got, dead, "no answer in 500 ms")
 		if got.latency != 500*time.Millisecond {
 			t.Errorf("gave up after %v", got.latency)
 		}
@@ -186,7 +186,7 @@ func TestPingCannotSend(t *testing.T) {
 	} {
 		p := testPoller(t, pollMetrics())
 		p.pinger.open.Do(func() { p.pinger.v4 = newEchoer(brokenNet{newFakeNet(false, nil), tt.err}, false, true) })
-		wantResult(t, p.check(t.Context(), pollReplica(t, "icmp://192.0.2.1", Node{})), dead, tt.reason)
+		wantVerdict(t, p.check(t.Context(), pollReplica(t, "icmp://192.0.2.1", Node{})), dead, tt.reason)
 		if n := len(p.pinger.v4.waiting); n != 0 {
 			t.Errorf("still waiting for %d", n)
 		}
@@ -198,23 +198,23 @@ func TestPingCannotSend(t *testing.T) {
 func TestPingLoopback(t *testing.T) {
 	t.Parallel()
 	var log strings.Builder
-	p, err := newPoller(pollMetrics(), "", slog.New(slog.NewTextHandler(&log, nil)))
+	p, err := newPoller(pollMetrics(), "", newPinger(slog.New(slog.NewTextHandler(&log, nil))))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.close()
+	defer p.pinger.close()
 	got := p.check(t.Context(), pollReplica(t, "icmp://127.0.0.1", Node{}))
 	if errors.Is(p.pinger.err4, fs.ErrPermission) {
 		p.check(t.Context(), pollReplica(t, "icmp://127.0.0.2", Node{}))
-		wantResult(t, got, dead, errNotPermitted.Error())
+		wantVerdict(t, got, dead, errNotPermitted.Error())
 		if strings.Count(log.String(), "cannot ping") != 1 {
 			t.Errorf("logged %q", log.String())
 		}
 		return
 	}
-	wantResult(t, got, healthy, "")
+	wantVerdict(t, got, healthy, "")
 	if p.pinger.err6 == nil {
-		wantResult(t, p.check(t.Context(), pollReplica(t, "icmp://[::1]", Node{})), healthy, "")
+		wantVerdict(t, p.check(t.Context(), pollReplica(t, "icmp://[::1]", Node{})), healthy, "")
 	}
 	// A machine that is busy with something else may not send them all within
 	// their second; then the whole burst says nothing, and there is another.
@@ -258,7 +258,7 @@ func TestPingNotPermitted(t *testing.T) {
 	p := testPoller(t, pollMetrics())
 	p.pinger.open.Do(func() { p.pinger.err4, p.pinger.err6 = fs.ErrPermission, fs.ErrPermission })
 	for _, target := range []string{"icmp://127.0.0.1", "icmp://[::1]"} {
-		wantResult(t, p.check(t.Context(), pollReplica(t, target, Node{})), dead, errNotPermitted.Error())
+		wantVerdict(t, p.check(t.Context(), pollReplica(t, target, Node{})), dead, errNotPermitted.Error())
 	}
 	if r := errNotPermitted.Error(); oneLine(r) != r {
 		t.Errorf("too long for a reason: %q", r)

@@ -27,7 +27,7 @@ type nameServer struct {
 func (s *nameServer) serve(t *testing.T, p *poller) {
 	t.Helper()
 	to := askingAt(s.listen(t))
-	p.resolver.PreferGo, p.resolver.Dial = to.PreferGo, to.Dial
+	p.pinger.resolver.PreferGo, p.pinger.resolver.Dial = to.PreferGo, to.Dial
 }
 
 // askingAt is the resolver that asks a nameServer.
@@ -130,14 +130,14 @@ func TestLookupReasons(t *testing.T) {
 			if strings.HasPrefix(name, "silent") {
 				asker = impatient
 			}
-			wantResult(t, asker.check(t.Context(), pollReplica(t, url, Node{})), dead, reason)
+			wantVerdict(t, asker.check(t.Context(), pollReplica(t, url, Node{})), dead, reason)
 		}
 	}
 	gone := closedPort(t)
-	p.resolver.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+	p.pinger.resolver.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", gone)
 	}
-	wantResult(t, p.check(t.Context(), pollReplica(t, "tcp://edge-9.test:1", Node{})), dead,
+	wantVerdict(t, p.check(t.Context(), pollReplica(t, "tcp://edge-9.test:1", Node{})), dead,
 		"lookup edge-9.test: name server: connection refused")
 }
 
@@ -152,13 +152,13 @@ func TestLookupShared(t *testing.T) {
 	r := pollReplica(t, "tcp://edge.test:"+port, Node{})
 	var wg sync.WaitGroup
 	for range 50 {
-		wg.Go(func() { wantResult(t, p.check(t.Context(), r), healthy, "") })
+		wg.Go(func() { wantVerdict(t, p.check(t.Context(), r), healthy, "") })
 	}
 	wg.Wait()
 	if n := s.queries.Load(); n != 1 {
 		t.Errorf("%d queries of 50 checks at the same time", n)
 	}
-	wantResult(t, p.check(t.Context(), r), healthy, "")
+	wantVerdict(t, p.check(t.Context(), r), healthy, "")
 	if n := s.queries.Load(); n != 2 {
 		t.Errorf("%d queries after another check, want 2", n)
 	}
@@ -173,7 +173,7 @@ func TestHappyEyeballs(t *testing.T) {
 	}}).serve(t, p)
 	_, port, _ := net.SplitHostPort(listening(t, silence))
 	got := p.check(t.Context(), pollReplica(t, "tcp://edge.test:"+port, Node{}))
-	wantResult(t, got, healthy, "")
+	wantVerdict(t, got, healthy, "")
 	if got.latency > 10*time.Second {
 		t.Errorf("took %v", got.latency)
 	}
@@ -188,7 +188,7 @@ func TestPingNameWithSeveralAddresses(t *testing.T) {
 		}
 		return []packet{{to.String(), 0, change(req, nil)}}
 	})
-	defer p.close()
+	defer p.pinger.close()
 	p.metrics.PollDelayDead = 300 * time.Millisecond
 	one, two, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")
 	s := &nameServer{zone: map[string][]netip.Addr{"good.test": {one, six}, "half.test": {one, two, six}, "bad.test": {two}}}
@@ -200,6 +200,6 @@ func TestPingNameWithSeveralAddresses(t *testing.T) {
 		if reason == "" {
 			want = healthy
 		}
-		wantResult(t, p.check(t.Context(), pollReplica(t, "icmp://"+name, Node{})), want, reason)
+		wantVerdict(t, p.check(t.Context(), pollReplica(t, "icmp://"+name, Node{})), want, reason)
 	}
 }

@@ -81,7 +81,7 @@ func TestPollSSH(t *testing.T) {
 				silence(conn)
 			})
 			got := testPoller(t, pollMetrics()).check(t.Context(), pollReplica(t, "ssh://"+addr, Node{}))
-			wantResult(t, got, tt.status, tt.reason)
+			wantVerdict(t, got, tt.status, tt.reason)
 			if h := <-heard; h != "SSH-2.0-vigil\r\n" {
 				t.Errorf("the server heard %q", h)
 			}

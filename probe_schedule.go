@@ -2,31 +2,49 @@ package main
 
 import (
 	"container/heap"
+	"context"
+	"slices"
 	"time"
 )
 
+// A cadence says how often a replica is checked.
+type cadence struct {
+	interval  time.Duration
+	retries   int // further checks after one that came back dead
+	retryWait time.Duration
+}
+
 // An entry is one replica's place in the schedule. The schedule owns it, but
-// while a check runs the worker may set tries and again.
+// while a check runs the worker may set again and verdict.
 type entry struct {
+	cadence
 	replica *replica
 	order   int           // of two entries that are due together, the lower goes first
 	phase   time.Duration // its place in the interval, in (0, interval]
-	turn    int64         // which of its turns that is, or was
 	due     time.Time     // when it is to be checked next
+	turn    time.Time     // when its turn after the one being served is
 
-	tries int  // checks made so far of which only the last will count
-	again bool // the last one was dead and there is a try left
+	fresh   bool          // it has not been checked yet
+	tries   int           // checks made this turn, of which only the last counts
+	waited  time.Duration // how long they waited for a slot
+	again   bool          // the last one was dead and there is a retry left
+	verdict verdict       // of the last one
+	slow    bool          // the last turn took longer than the interval
+	gone    bool          // it is no longer in the config
 
-	started    time.Time // when its check began
-	parked     bool
-	prev, next *entry // its neighbours among the checks that hold a slot
+	started      time.Time          // when its check began
+	stop         context.CancelFunc // ends its check; nil: nothing does
+	running      bool
+	parked       bool
+	older, newer *entry // its neighbours among the checks that hold a slot
 }
 
-// A schedule decides which replica is checked when. All are due at once at
-// first; from then on each keeps its own time in the interval, spread evenly,
-// however long checks take: it never drifts, and a check that overran is
-// followed by the next one on the grid. A replica is either waiting in due or
-// being checked, never both, so it is never checked twice at a time.
+// A schedule decides which replica is checked when. A new one is due at once;
+// from then on each keeps its own time in its interval, however long checks
+// take: it never drifts, and a check that overran is followed by the next one
+// on the grid. A replica is either waiting or being checked, never both, so it
+// is never checked twice at a time. Retries go before everything else, so that
+// a death is known soon even while the first round is going on.
 //
 // A check holds one of width slots. One that has held its slot for parkAfter
 // while others wait is parked: it goes on without a slot, so that targets
@@ -34,46 +52,192 @@ type entry struct {
 //
 // It has no clock and no goroutine: it belongs to its pool.
 type schedule struct {
-	interval  time.Duration
 	width     int
 	parkAfter time.Duration
 	parkMost  int
-	retryWait time.Duration
 
-	begin    time.Time
-	due      entryHeap
-	slots    int    // checks that hold a slot
-	parked   int    // checks that do not
-	oldest   *entry // of those that hold a slot; they form a list by age
-	newest   *entry
-	overruns int // turns on the grid that were missed
+	begin   time.Time // the grid of each interval starts here
+	entries []*entry
+	byKey   map[replicaKey]*entry
+	waiting entryHeap // for their turn
+	retries entryHeap
+	slots   int    // checks that hold a slot
+	parked  int    // checks that do not
+	oldest  *entry // of those that hold a slot; they form a list by age
+	newest  *entry
+
+	overruns   int64    // turns that were missed, until taken
+	missed     int      // those missed for want of a slot
+	outlasting []string // replicas whose checks have begun to outlast their interval
 }
 
-// add puts the replicas into the schedule, all due now.
-func (s *schedule) add(replicas []*replica, now time.Time) {
-	s.begin = now
-	s.due = make(entryHeap, len(replicas))
-	for i, r := range replicas {
-		// In two steps, as interval times a great many replicas may overflow.
-		n := time.Duration(len(replicas))
-		phase := s.interval/n*time.Duration(i+1) + s.interval%n*time.Duration(i+1)/n
-		s.due[i] = &entry{replica: r, order: i, phase: phase, due: now}
+// The limits on parked checks: enough for a farm of dead targets, few enough
+// for the memory and the descriptors of a small box.
+const (
+	pollParkMost    = 1024
+	scriptParkAfter = 10 * time.Second
+	scriptParkMost  = 64
+)
+
+// pollParkAfter returns how long a poll check holds its slot while others wait:
+// not longer than to make a full round of checks that all hang take a quarter
+// of the interval. What takes longer than that, or than 50 ms, spends its time
+// waiting for the network.
+func pollParkAfter(width int, rate float64) time.Duration {
+	const least, most = time.Millisecond, 50 * time.Millisecond
+	return time.Duration(min(max(float64(width)/(4*rate)*float64(time.Second), float64(least)), float64(most)))
+}
+
+// rate is how many checks a second the cadences ask for.
+func (s *schedule) rate() (sum float64) {
+	for _, e := range s.entries {
+		sum += 1 / e.interval.Seconds()
 	}
-	heap.Init(&s.due)
+	return sum
 }
+
+// adopt makes all the replicas to check. Those that are known and are checked
+// in the same way keep their place, their tries and their running check; others
+// are due at once. A replica with another interval than before takes a new
+// place. It returns the entries that are gone.
+func (s *schedule) adopt(all []*replica, of func(*Node) cadence, now time.Time) (gone []*entry) {
+	if s.begin.IsZero() {
+		s.begin = now
+	}
+	known := s.byKey
+	s.byKey = make(map[replicaKey]*entry, len(all))
+	s.entries = make([]*entry, 0, len(all))
+	kept := make(map[time.Duration][]time.Duration) // places taken, by interval
+	homeless := make(map[time.Duration][]*entry)    // without a place, by interval
+	for i, r := range all {
+		key, c := r.key(), of(r.node)
+		e := known[key]
+		if e == nil || !r.sameCheck(e.replica) {
+			e = &entry{fresh: true, due: now}
+		} else {
+			delete(known, key)
+		}
+		if e.interval == c.interval {
+			kept[c.interval] = append(kept[c.interval], e.phase)
+		} else {
+			homeless[c.interval] = append(homeless[c.interval], e)
+		}
+		e.cadence, e.replica, e.order = c, r, i
+		s.byKey[key] = e
+		s.entries = append(s.entries, e)
+	}
+	for _, e := range known {
+		e.gone = true
+		gone = append(gone, e)
+	}
+	for interval, entries := range homeless {
+		for i, phase := range spread(kept[interval], len(entries), interval) {
+			s.place(entries[i], phase, now)
+		}
+	}
+	s.waiting, s.retries = nil, nil
+	for _, e := range s.entries {
+		switch {
+		case e.running:
+		case e.tries > 0:
+			s.retries = append(s.retries, e)
+		default:
+			s.waiting = append(s.waiting, e)
+		}
+	}
+	heap.Init(&s.waiting)
+	heap.Init(&s.retries)
+	return gone
+}
+
+// place gives an entry a place in its interval, which its next check waits for
+// unless it is due before.
+func (s *schedule) place(e *entry, phase time.Duration, now time.Time) {
+	e.phase = phase
+	e.turn = s.begin.Add(phase)
+	if passed := now.Sub(e.turn); passed >= 0 {
+		e.turn = e.turn.Add((passed/e.interval + 1) * e.interval)
+	}
+	if e.due.After(e.turn) && e.tries == 0 {
+		e.due, e.turn = e.turn, e.turn.Add(e.interval)
+	}
+}
+
+// spread returns n places in an interval, as far from each other and from
+// those taken as can be.
+func spread(taken []time.Duration, n int, interval time.Duration) []time.Duration {
+	places := make([]time.Duration, n)
+	if len(taken) == 0 {
+		for i := range n {
+			places[i] = fraction(interval, i+1, n)
+		}
+		return places
+	}
+	slices.Sort(taken)
+	gaps := make(gapHeap, len(taken))
+	for i, place := range taken {
+		gaps[i] = gap{from: place, length: taken[(i+1)%len(taken)] - place, parts: 1}
+	}
+	gaps[len(taken)-1].length += interval
+	heap.Init(&gaps)
+	for range n {
+		gaps[0].parts++
+		heap.Fix(&gaps, 0)
+	}
+	places = places[:0]
+	for _, g := range gaps {
+		for i := 1; i < g.parts; i++ {
+			place := g.from + fraction(g.length, i, g.parts)
+			if place > interval {
+				place -= interval
+			}
+			places = append(places, place)
+		}
+	}
+	return places
+}
+
+// fraction returns i n-ths of d, in two steps, as d times a great many may
+// overflow.
+func fraction(d time.Duration, i, n int) time.Duration {
+	return d/time.Duration(n)*time.Duration(i) + d%time.Duration(n)*time.Duration(i)/time.Duration(n)
+}
+
+// A gap is the free time between two places of an interval, to be divided into
+// equal parts.
+type gap struct {
+	from, length time.Duration
+	parts        int
+}
+
+// gapHeap is a heap of gaps, the one with the longest parts on top.
+type gapHeap []gap
+
+func (h gapHeap) Len() int { return len(h) }
+func (h gapHeap) Less(i, j int) bool {
+	return h[i].length/time.Duration(h[i].parts) > h[j].length/time.Duration(h[j].parts)
+}
+func (h gapHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *gapHeap) Push(x any)   { *h = append(*h, x.(gap)) }
+func (h *gapHeap) Pop() any     { panic("gaps are only divided") }
 
 // take returns the next entry to check and gives it a slot; nil when none is
 // due or no slot is free.
 func (s *schedule) take(now time.Time) *entry {
-	if len(s.due) == 0 || s.due[0].due.After(now) || !s.makeRoom(now) {
+	due := &s.retries
+	if !due.has(now) {
+		due = &s.waiting
+	}
+	if !due.has(now) || !s.makeRoom(now) {
 		return nil
 	}
-	e := heap.Pop(&s.due).(*entry)
-	e.started = now
+	e := heap.Pop(due).(*entry)
+	e.waited += now.Sub(e.due)
+	e.started, e.running = now, true
 	s.slots++
-	e.prev, e.next = s.newest, nil
+	e.older, e.newer = s.newest, nil
 	if s.newest != nil {
-		s.newest.next = e
+		s.newest.newer = e
 	} else {
 		s.oldest = e
 	}
@@ -81,8 +245,8 @@ func (s *schedule) take(now time.Time) *entry {
 	return e
 }
 
-// makeRoom reports whether a slot is free, parking the oldest check if it has
-// to and may.
+// makeRoom reports whether a slot is free, parking the oldest check if it must
+// and may.
 func (s *schedule) makeRoom(now time.Time) bool {
 	if s.slots < s.width {
 		return true
@@ -98,63 +262,111 @@ func (s *schedule) makeRoom(now time.Time) bool {
 }
 
 func (s *schedule) leaveSlot(e *entry) {
-	if e.prev != nil {
-		e.prev.next = e.next
+	if e.older != nil {
+		e.older.newer = e.newer
 	} else {
-		s.oldest = e.next
+		s.oldest = e.newer
 	}
-	if e.next != nil {
-		e.next.prev = e.prev
+	if e.newer != nil {
+		e.newer.older = e.older
 	} else {
-		s.newest = e.prev
+		s.newest = e.older
 	}
-	e.prev, e.next = nil, nil
+	e.older, e.newer = nil, nil
 	s.slots--
 }
 
-// put takes back an entry whose check has ended.
-func (s *schedule) put(e *entry, now time.Time) {
+// put takes back an entry whose check has ended, and reports whether its verdict
+// counts.
+func (s *schedule) put(e *entry, now time.Time) bool {
+	e.running = false
 	if e.parked {
 		e.parked = false
 		s.parked--
 	} else {
 		s.leaveSlot(e)
 	}
+	if e.gone {
+		return false
+	}
 	if e.again {
 		e.again = false
-		e.due = now.Add(s.retryWait)
-	} else {
-		e.tries = 0
-		e.due = s.turn(e, now)
+		e.tries++
+		e.due = now.Add(e.retryWait)
+		heap.Push(&s.retries, e)
+		return false
 	}
-	heap.Push(&s.due, e)
+	s.nextTurn(e, now)
+	heap.Push(&s.waiting, e)
+	return true
 }
 
-// turn returns when the entry's next turn is. The first round was turn 0; turn
-// k is at its phase after k-1 intervals. What lies between the turn just
-// served and the next one was missed.
-func (s *schedule) turn(e *entry, now time.Time) time.Time {
-	first := s.begin.Add(e.phase)
-	passed := int64(0)
-	if !now.Before(first) {
-		passed = int64(now.Sub(first)/s.interval) + 1
+// nextTurn makes an entry due at its next turn after now. Turns before that
+// were missed, but the first check stands for the turn it ran into, as it did
+// not begin at one.
+func (s *schedule) nextTurn(e *entry, now time.Time) {
+	missed := time.Duration(0)
+	if late := now.Sub(e.turn); late >= 0 {
+		missed = late/e.interval + 1
 	}
-	// The first check comes at once, so it may end after the entry's first
-	// place on the grid; then it stands for that turn, too.
-	s.overruns += int(passed - max(e.turn, min(passed, 1)))
-	e.turn = passed + 1
-	return first.Add(time.Duration(passed) * s.interval)
+	slow := missed > 0 && now.Sub(e.turn) >= e.waited // even if it had not waited for slots
+	e.due = e.turn.Add(missed * e.interval)
+	e.turn = e.due.Add(e.interval)
+	if e.fresh && missed > 0 {
+		missed--
+	}
+	s.overruns += int64(missed)
+	switch {
+	case missed > 0 && !slow:
+		s.missed += int(missed)
+	case missed > 0 && !e.slow:
+		s.outlasting = append(s.outlasting, e.replica.path())
+	}
+	e.slow = slow
+	e.fresh, e.tries, e.waited = false, 0, 0
+}
+
+// takeOverruns returns how many turns were missed since it was last called.
+func (s *schedule) takeOverruns() int64 {
+	n := s.overruns
+	s.overruns = 0
+	return n
+}
+
+// takeMissed returns how many turns were missed for want of a slot since it was
+// last called, and the replicas whose checks have outlasted their interval.
+func (s *schedule) takeMissed() (missed int, outlasting []string) {
+	missed, outlasting = s.missed, s.outlasting
+	s.missed, s.outlasting = 0, nil
+	return missed, outlasting
+}
+
+// slowest returns the replicas whose checks have been running for longest.
+func (s *schedule) slowest() (names []string) {
+	const most = 3
+	var running []*entry
+	for _, e := range s.entries {
+		if e.running {
+			running = append(running, e)
+		}
+	}
+	slices.SortFunc(running, func(a, b *entry) int { return a.started.Compare(b.started) })
+	for _, e := range running[:min(most, len(running))] {
+		names = append(names, e.replica.path())
+	}
+	return names
 }
 
 // wake returns when take may next have something, given that it has nothing
 // now; false when only the end of a check can tell.
-func (s *schedule) wake() (time.Time, bool) {
-	if len(s.due) == 0 {
-		return time.Time{}, false
+func (s *schedule) wake() (at time.Time, ok bool) {
+	for _, h := range []entryHeap{s.retries, s.waiting} {
+		if len(h) > 0 && (!ok || h[0].due.Before(at)) {
+			at, ok = h[0].due, true
+		}
 	}
-	at := s.due[0].due
-	if s.slots < s.width {
-		return at, true
+	if !ok || s.slots < s.width {
+		return at, ok
 	}
 	if s.parked >= s.parkMost {
 		return time.Time{}, false
@@ -167,6 +379,9 @@ func (s *schedule) wake() (time.Time, bool) {
 
 // entryHeap is a heap of entries, the one due first on top.
 type entryHeap []*entry
+
+// has reports whether one is due.
+func (h entryHeap) has(now time.Time) bool { return len(h) > 0 && !h[0].due.After(now) }
 
 func (h entryHeap) Len() int { return len(h) }
 func (h entryHeap) Less(i, j int) bool {

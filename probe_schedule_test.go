@@ -30,21 +30,28 @@ type poolLog struct {
 	running map[int]int
 	most    int // checks that ran at once
 	results map[int][]result
+	begin   time.Time
 }
 
-// runPool runs p on n replicas for some time inside a synctest bubble. Each
-// check takes as long, and comes out as, probe says.
-func runPool(t *testing.T, p *pool, n int, run time.Duration, probe func(r *replica, try int) (time.Duration, status)) *poolLog {
+// newTestPool returns a pool for poll replicas.
+func newTestPool(m Metrics, all []*replica, probe prober, events chan<- event) *pool {
+	p := newPool("poll", events, slog.New(slog.DiscardHandler))
+	p.adoptPoll(m, all, probe, time.Now())
+	return p
+}
+
+// runPool runs p, whose replicas are those of one node, for some time inside a
+// synctest bubble. Each check takes as long, and comes out as, probe says.
+func runPool(t *testing.T, p *pool, run time.Duration, probe func(r *replica, try int) (time.Duration, status)) *poolLog {
 	t.Helper()
 	pl := &poolLog{starts: map[int][]time.Duration{}, running: map[int]int{}, results: map[int][]result{}}
-	begin := time.Now()
+	pl.begin = time.Now()
 	events := make(chan event)
 	all := 0
-	p.log = slog.New(slog.DiscardHandler)
 	p.events = events
-	p.probe = func(ctx context.Context, r *replica) result {
+	p.probe = func(ctx context.Context, r *replica) verdict {
 		pl.mu.Lock()
-		pl.starts[r.ordinal] = append(pl.starts[r.ordinal], time.Since(begin))
+		pl.starts[r.ordinal] = append(pl.starts[r.ordinal], time.Since(pl.begin))
 		took, s := probe(r, len(pl.starts[r.ordinal]))
 		if pl.running[r.ordinal]++; pl.running[r.ordinal] > 1 {
 			t.Errorf("replica %d is checked twice at a time", r.ordinal)
@@ -60,7 +67,7 @@ func runPool(t *testing.T, p *pool, n int, run time.Duration, probe func(r *repl
 		pl.running[r.ordinal]--
 		all--
 		pl.mu.Unlock()
-		return result{replica: r, status: s, at: time.Now()}
+		return verdict{status: s}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), run)
 	defer cancel()
@@ -76,7 +83,7 @@ func runPool(t *testing.T, p *pool, n int, run time.Duration, probe func(r *repl
 			}
 		}
 	})
-	if err := p.run(ctx, pollReplicas(n)); err != nil {
+	if err := p.run(ctx, nil); err != nil {
 		t.Errorf("run: %v", err)
 	}
 	wg.Wait()
@@ -93,9 +100,9 @@ func testMetrics() Metrics {
 
 func TestScheduleSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPollPool(testMetrics(), nil, nil, nil)
 		const n = 60
-		pl := runPool(t, p, n, 10*time.Minute+time.Millisecond, func(*replica, int) (time.Duration, status) {
+		p := newTestPool(testMetrics(), pollReplicas(n), nil, nil)
+		pl := runPool(t, p, 10*time.Minute+time.Millisecond, func(*replica, int) (time.Duration, status) {
 			return 3 * time.Millisecond, healthy
 		})
 		perSecond := map[time.Duration]int{}
@@ -120,8 +127,8 @@ func TestScheduleSpread(t *testing.T) {
 				t.Errorf("%d checks at %v, want them spread", count, at)
 			}
 		}
-		if p.schedule.overruns != 0 {
-			t.Errorf("%d overruns", p.schedule.overruns)
+		if p.meter.overruns.Load() != 0 {
+			t.Errorf("%d overruns", p.meter.overruns.Load())
 		}
 	})
 }
@@ -149,7 +156,7 @@ func TestScheduleRetries(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := testMetrics()
 				m.RetryCount, m.RetryWait = tt.count, tt.wait
-				pl := runPool(t, newPollPool(m, nil, nil, nil), 1, 50*time.Second, func(_ *replica, try int) (time.Duration, status) {
+				pl := runPool(t, newTestPool(m, pollReplicas(1), nil, nil), 50*time.Second, func(_ *replica, try int) (time.Duration, status) {
 					if try <= tt.deads {
 						return 0, dead
 					}
@@ -172,7 +179,7 @@ func TestScheduleRetryHoldsNoWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := testMetrics()
 		m.PollParallelism, m.RetryWait = 1, 30*time.Second
-		pl := runPool(t, newPollPool(m, nil, nil, nil), 3, 20*time.Second, func(r *replica, _ int) (time.Duration, status) {
+		pl := runPool(t, newTestPool(m, pollReplicas(3), nil, nil), 20*time.Second, func(r *replica, _ int) (time.Duration, status) {
 			if r.ordinal == 0 {
 				return 0, dead
 			}
@@ -184,33 +191,56 @@ func TestScheduleRetryHoldsNoWorker(t *testing.T) {
 	})
 }
 
-// Half of 200 targets accept and never answer; with 16 checks at once the
-// other half keep their time.
+// Targets that hang do not delay the others, at the default parallelism too,
+// and the first death is known as early as if there were no others.
 func TestScheduleHungTargets(t *testing.T) {
-	for _, width := range []int{4, 16} {
-		synctest.Test(t, func(t *testing.T) {
-			m := testMetrics()
-			m.PollParallelism = width
-			p := newPollPool(m, nil, nil, nil)
-			pl := runPool(t, p, 200, 20*time.Minute, func(r *replica, _ int) (time.Duration, status) {
-				if r.ordinal%2 == 0 {
-					return m.PollDelayDead, dead
+	for _, tt := range []struct {
+		width, each int // so many hang, and so many do not
+		interval    time.Duration
+	}{
+		{4, 100, time.Minute},
+		{16, 100, time.Minute},
+		{4, 300, 10 * time.Second},
+		{4, 1000, 2 * time.Minute},
+	} {
+		t.Run(fmt.Sprintf("%d of %d at %v, width %d", tt.each, 2*tt.each, tt.interval, tt.width), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := testMetrics()
+				m.PollParallelism, m.PollInterval = tt.width, tt.interval
+				p := newTestPool(m, pollReplicas(2*tt.each), nil, nil)
+				run := 10 * tt.interval
+				pl := runPool(t, p, run, func(r *replica, _ int) (time.Duration, status) {
+					if r.ordinal%2 == 0 {
+						return m.PollDelayDead, dead
+					}
+					return time.Millisecond, healthy
+				})
+				var worst, lastFirst time.Duration
+				firstDeath := run
+				for i := range 2 * tt.each {
+					if i%2 == 0 {
+						firstDeath = min(firstDeath, pl.results[i][0].at.Sub(pl.begin))
+						continue
+					}
+					starts := append(pl.starts[i], run)
+					lastFirst = max(lastFirst, starts[0])
+					for k := 1; k < len(starts); k++ {
+						worst = max(worst, starts[k]-starts[k-1])
+					}
 				}
-				return time.Millisecond, healthy
+				if limit := tt.interval * 11 / 10; worst > limit {
+					t.Errorf("a healthy target was not checked for %v, want at most %v", worst, limit)
+				}
+				if limit := tt.interval / 2; lastFirst > limit {
+					t.Errorf("the last first check of a healthy target came after %v, want at most %v", lastFirst, limit)
+				}
+				if limit := 2*m.PollDelayDead + m.RetryWait + 2*time.Second; firstDeath > limit {
+					t.Errorf("the first death was known after %v, want at most %v", firstDeath, limit)
+				}
+				if most := tt.width + p.schedule.parkMost; pl.most > most {
+					t.Errorf("%d checks at once, want at most %d", pl.most, most)
+				}
 			})
-			var worst time.Duration
-			for i := 1; i < 200; i += 2 {
-				starts := append(pl.starts[i], 20*time.Minute)
-				for k := 1; k < len(starts); k++ {
-					worst = max(worst, starts[k]-starts[k-1])
-				}
-			}
-			if limit := m.PollInterval * 11 / 10; worst > limit {
-				t.Errorf("width %d: a healthy target was not checked for %v, want at most %v", width, worst, limit)
-			}
-			if most := width + p.schedule.parkMost; pl.most > most {
-				t.Errorf("width %d: %d checks at once, want at most %d", width, pl.most, most)
-			}
 		})
 	}
 }
@@ -219,8 +249,8 @@ func TestScheduleWidth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := testMetrics()
 		m.PollParallelism = 5
-		pl := runPool(t, newPollPool(m, nil, nil, nil), 100, 3*time.Minute, func(*replica, int) (time.Duration, status) {
-			return 400 * time.Millisecond, healthy
+		pl := runPool(t, newTestPool(m, pollReplicas(100), nil, nil), 3*time.Minute, func(*replica, int) (time.Duration, status) {
+			return 40 * time.Millisecond, healthy
 		})
 		if pl.most != 5 {
 			t.Errorf("%d checks at once, want 5", pl.most)
@@ -230,9 +260,9 @@ func TestScheduleWidth(t *testing.T) {
 
 func TestScheduleParkingHasALimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPollPool(testMetrics(), nil, nil, nil)
+		p := newTestPool(testMetrics(), pollReplicas(50), nil, nil)
 		p.schedule.width, p.schedule.parkMost = 2, 3
-		pl := runPool(t, p, 50, 30*time.Second, func(*replica, int) (time.Duration, status) {
+		pl := runPool(t, p, 30*time.Second, func(*replica, int) (time.Duration, status) {
 			return 20 * time.Second, healthy
 		})
 		if pl.most != 5 {
@@ -245,8 +275,8 @@ func TestScheduleParkingHasALimit(t *testing.T) {
 // and the next one is on the grid again.
 func TestScheduleOverrun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPollPool(testMetrics(), nil, nil, nil)
-		pl := runPool(t, p, 1, 5*time.Minute+30*time.Second, func(_ *replica, try int) (time.Duration, status) {
+		p := newTestPool(testMetrics(), pollReplicas(1), nil, nil)
+		pl := runPool(t, p, 5*time.Minute+30*time.Second, func(_ *replica, try int) (time.Duration, status) {
 			if try == 2 {
 				return 150 * time.Second, healthy
 			}
@@ -256,8 +286,8 @@ func TestScheduleOverrun(t *testing.T) {
 		if got := pl.starts[0]; !slices.Equal(got, want) {
 			t.Errorf("checks at %v, want %v", got, want)
 		}
-		if p.schedule.overruns != 2 {
-			t.Errorf("%d overruns, want 2", p.schedule.overruns)
+		if p.meter.overruns.Load() != 2 {
+			t.Errorf("%d overruns, want 2", p.meter.overruns.Load())
 		}
 	})
 }
@@ -266,10 +296,10 @@ func TestScheduleOverrun(t *testing.T) {
 // them missed its turn because of that.
 func TestScheduleFirstRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPollPool(testMetrics(), nil, nil, nil)
-		runPool(t, p, 100, 10*time.Minute, func(*replica, int) (time.Duration, status) { return 2 * time.Second, healthy })
-		if p.schedule.overruns != 0 {
-			t.Errorf("%d overruns", p.schedule.overruns)
+		p := newTestPool(testMetrics(), pollReplicas(100), nil, nil)
+		runPool(t, p, 10*time.Minute, func(*replica, int) (time.Duration, status) { return 2 * time.Second, healthy })
+		if p.meter.overruns.Load() != 0 {
+			t.Errorf("%d overruns", p.meter.overruns.Load())
 		}
 	})
 }
@@ -278,7 +308,7 @@ func TestScheduleFirstRound(t *testing.T) {
 // (the bubble would not end).
 func TestPoolStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		pl := runPool(t, newPollPool(testMetrics(), nil, nil, nil), 40, 100*time.Millisecond, func(*replica, int) (time.Duration, status) {
+		pl := runPool(t, newTestPool(testMetrics(), pollReplicas(40), nil, nil), 40*time.Millisecond, func(*replica, int) (time.Duration, status) {
 			return time.Hour, dead
 		})
 		if len(pl.starts) != 16 || len(pl.results) != 0 {
@@ -290,11 +320,11 @@ func TestPoolStop(t *testing.T) {
 func TestPoolContainsPanic(t *testing.T) {
 	var log bytes.Buffer
 	var none []status
-	p := newPollPool(testMetrics(), func(context.Context, *replica) result { return result{status: none[0]} },
-		nil, slog.New(slog.NewTextHandler(&log, nil)))
-	res := p.check(t.Context(), pollReplicas(1)[0])
-	if res.status != dead || res.reason != "the probe failed, see the log" || res.replica == nil {
-		t.Errorf("result %+v", res)
+	p := newPool("poll", nil, slog.New(slog.NewTextHandler(&log, nil)))
+	v := p.check(task{ctx: t.Context(), replica: pollReplicas(1)[0],
+		probe: func(context.Context, *replica) verdict { return verdict{status: none[0]} }})
+	if v.status != dead || v.reason != "the probe failed, see the log" {
+		t.Errorf("verdict %+v", v)
 	}
 	if n := p.meter.panics.Load(); n != 1 {
 		t.Errorf("%d panics counted, want 1", n)
@@ -303,5 +333,37 @@ func TestPoolContainsPanic(t *testing.T) {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log lacks %q:\n%s", want, log.String())
 		}
+	}
+}
+
+// BenchmarkSchedule shows what it takes to find the next check, give it a slot
+// and take it back, with few and with very many replicas.
+func BenchmarkSchedule(b *testing.B) {
+	for _, n := range []int{1000, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			const interval = 10 * time.Second
+			s := schedule{width: 64, parkAfter: time.Second, parkMost: 1024}
+			now := time.Now()
+			s.adopt(pollReplicas(n), func(*Node) cadence { return cadence{interval: interval} }, now)
+			step := interval / time.Duration(n)
+			var running []*entry
+			b.ReportAllocs()
+			for b.Loop() {
+				e := s.take(now)
+				for e == nil {
+					now = now.Add(step)
+					e = s.take(now)
+				}
+				if running = append(running, e); len(running) == 16 {
+					for _, e := range running {
+						s.put(e, now)
+					}
+					running = running[:0]
+				}
+			}
+			if s.overruns > 0 {
+				b.Errorf("%d overruns", s.overruns)
+			}
+		})
 	}
 }

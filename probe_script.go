@@ -36,36 +36,35 @@ func newScripter(limit time.Duration, log *slog.Logger) *scripter {
 // The script leads a process group of its own. The whole group is killed when
 // the script ends, when its time is up and when ctx is done, so that a run
 // leaves nothing behind and what it started cannot hold up the result.
-func (s *scripter) check(ctx context.Context, r *replica) result {
+func (s *scripter) check(ctx context.Context, r *replica) verdict {
 	start := time.Now()
 	ctx, cancel := context.WithDeadline(ctx, start.Add(s.limit))
 	defer cancel()
 
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", r.script())
 	out, err := runScript(cmd)
-	end := time.Now()
-	res := result{replica: r, latency: end.Sub(start), at: end}
+	v := verdict{latency: time.Since(start)}
 	exit, ended := errors.AsType[*exec.ExitError](err)
 	switch {
 	case err == nil:
 	case ended && exit.ExitCode() > 0:
-		res.status = dead
+		v.status = dead
 		if exit.ExitCode() == 1 {
-			res.status = sick
+			v.status = sick
 		}
-		if res.reason = oneLine(string(out.lastLine())); res.reason == "" {
-			res.reason = exit.String() // "exit status 2"
+		if v.reason = oneLine(string(out.lastLine())); v.reason == "" {
+			v.reason = exit.String() // "exit status 2"
 		}
 	case ctx.Err() != nil:
-		res.status, res.reason = dead, "still running after "+seconds(s.limit)+", killed"
+		v.status, v.reason = dead, "still running after "+seconds(s.limit)+", killed"
 	case ended: // "signal: killed"
-		res.status, res.reason = dead, "ended by "+exit.String()
+		v.status, v.reason = dead, "ended by "+exit.String()
 	default:
-		res.status, res.reason = dead, oneLine("cannot run: "+err.Error())
+		v.status, v.reason = dead, oneLine("cannot run: "+err.Error())
 	}
 	s.log.Debug("ran script", "service", r.service.ID, "node", r.node.ID, "replica", r.id,
-		"status", res.status.String(), "took", res.latency, "output", string(out.head))
-	return res
+		"status", v.status.String(), "took", v.latency, "output", string(out.head))
+	return v
 }
 
 // runScript runs cmd and returns what it printed. Unlike cmd.Run with a
