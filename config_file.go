@@ -125,7 +125,7 @@ func unreadable(name string, err error) error {
 	remedy := "allowed: a file that this user may read"
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		remedy = "let the user that runs Vigil read it and enter its folder"
+		remedy = fmt.Sprintf("Vigil runs as user %d, who must be allowed to read it and to enter its folder", os.Getuid())
 	case errors.Is(err, fs.ErrNotExist):
 		remedy = "name an existing file with -c"
 	case errors.Is(err, syscall.EISDIR):

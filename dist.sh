@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # ./dist.sh [FOLDER] builds the files of a release from the last commit, in dist/
-# or FOLDER: static binaries for each system, packages for Debian, the sources
-# with all they need for a build without a network, and checksums.
+# or FOLDER: static binaries for each system, packages for Debian and an apt
+# repository of them, the sources with all they need for a build without a
+# network, and checksums.
 #
 # The same commit, built by the same version of Go, gives the same files bit by
-# bit. It takes Go, git, GNU tar, gzip and zip, and dpkg-deb for the packages.
+# bit. It takes Go, git, GNU tar, gzip and zip, and dpkg-deb and dpkg-scanpackages
+# for the packages. With VIGIL_SIGNING_KEY, the name of a key that gpg has, the
+# repository is signed.
 set -euo pipefail
 umask 022
 cd "$(dirname "$0")"
@@ -24,7 +27,7 @@ done
 # A fresh clone is free of whatever else lies about here, and tells Go the commit.
 git clone -q --no-hardlinks . "$work/src"
 cd "$work/src"
-version=$(sed -n 's/^const version = "\(.*\)"$/\1/p' main_version.go)
+version=$(sed -n 's/^const version = "\(.*\)"$/\1/p' main.go)
 commit=$(git rev-parse HEAD)
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 date=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
@@ -96,10 +99,41 @@ mkdir "$work/$name"
 git archive HEAD | tar -xf - -C "$work/$name"
 cd "$work/$name"
 go mod vendor
-sed -i "s/^const archiveCommit, archiveDate = .*/const archiveCommit, archiveDate = \"${commit:0:12}\", \"$date\"/" main_version.go
-grep -q "$date" main_version.go
+sed -i "s/^const archiveCommit, archiveDate = .*/const archiveCommit, archiveDate = \"${commit:0:12}\", \"$date\"/" main.go
+grep -q "$date" main.go
 pack "$name" "$name.tar.gz"
 echo "built $name"
+
+# An apt repository: its packages in pool/, its lists in dists/. The date of the
+# commit is that of the lists.
+if command -v dpkg-scanpackages >/dev/null; then
+	rm -rf "$out/apt"
+	dist=dists/stable
+	mkdir -p "$out/apt/pool/main"
+	cp "$out"/vigil_*.deb "$out/apt/pool/main"
+	cd "$out/apt"
+	for arch in amd64 arm64 armhf riscv64; do
+		mkdir -p "$dist/main/binary-$arch"
+		dpkg-scanpackages --arch "$arch" pool 2>/dev/null >"$dist/main/binary-$arch/Packages"
+		gzip -n9k "$dist/main/binary-$arch/Packages"
+	done
+	{
+		printf '%s\n' 'Origin: Vigil' 'Label: Vigil' 'Suite: stable' 'Codename: stable' \
+			'Architectures: amd64 arm64 armhf riscv64' 'Components: main' \
+			"Date: $(date -u -d "@$SOURCE_DATE_EPOCH" '+%a, %d %b %Y %H:%M:%S UTC')" 'SHA256:'
+		(cd "$dist" && find main -type f | sort | while read -r file; do
+			printf ' %s %s %s\n' "$(sha256sum <"$file" | cut -d' ' -f1)" "$(stat -c %s "$file")" "$file"
+		done)
+	} >"$dist/Release"
+	if [ -n "${VIGIL_SIGNING_KEY-}" ]; then
+		gpg --batch --yes -u "$VIGIL_SIGNING_KEY" --clearsign -o "$dist/InRelease" "$dist/Release"
+		gpg --batch --yes -u "$VIGIL_SIGNING_KEY" --armor --detach-sign -o "$dist/Release.gpg" "$dist/Release"
+	fi
+	find . -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+	echo 'built apt'
+else
+	echo "note: no dpkg-scanpackages here, so there is no apt repository"
+fi
 
 cd "$out"
 sha256sum "${files[@]}" >SHA256SUMS

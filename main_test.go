@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"fmt"
 	"bytes"
 	"context"
 	"io/fs"
@@ -45,7 +47,7 @@ func TestUsage(t *testing.T) {
 
 func TestUnreadable(t *testing.T) {
 	err := unreadable("config.cfg", &fs.PathError{Op: "open", Path: "config.cfg", Err: fs.ErrPermission})
-	if want := "config.cfg: cannot be read: permission denied; let the user that runs Vigil read it and enter its folder"; err.Error() != want {
+	if want := fmt.Sprintf("config.cfg: cannot be read: permission denied; Vigil runs as user %d, who must be allowed to read it and to enter its folder", os.Getuid()); err.Error() != want {
 		t.Errorf("got %q, want %q", err, want)
 	}
 }

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,7 +81,7 @@ func TestPeerFirstHourOfNobody(t *testing.T) {
 	write("warn.cfg", "[server]\nlog_level = \"warn\"\n"+page, 0o644)
 	write("ping.cfg", pingConfig, 0o644)
 
-	const unreadable = ": cannot be read: permission denied; let the user that runs Vigil read it and enter its folder"
+	unreadable := fmt.Sprintf(": cannot be read: permission denied; Vigil runs as user %d, who must be allowed to read it and to enter its folder", nobody)
 	for _, tt := range []struct {
 		args string
 		code int    // -1: it runs, until it has said enough

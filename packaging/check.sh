@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 step() { printf '\n-- %s (%d s)\n' "$*" "$SECONDS"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
-testdata/peers/install.sh zip unzip binutils man-db groff iproute2 util-linux qemu-user-static mmdebstrap
+testdata/peers/install.sh zip unzip binutils man-db groff iproute2 util-linux qemu-user-static mmdebstrap dpkg-dev gnupg
 work=$(mktemp -d)
 chmod 755 "$work"
 trap 'rm -rf "$work"' EXIT
@@ -20,7 +20,7 @@ step 'all files, twice, the same bit by bit'
 diff -r "$work/one" "$work/two" || fail 'two builds differ'
 rm -r "$work/two"
 (cd "$work/one" && sha256sum -c --quiet SHA256SUMS)
-version=$(sed -n 's/^const version = "\(.*\)"$/\1/p' main_version.go)
+version=$(sed -n 's/^const version = "\(.*\)"$/\1/p' main.go)
 commit=$(git rev-parse --short=12 HEAD)
 
 # linked FILE SETTING... looks for settings of the build in a program.
@@ -54,7 +54,7 @@ for system in linux/amd64 linux/arm64 linux/armv7 linux/riscv64 darwin/amd64 dar
 	diff -r packaging/prometheus "$work/$name/prometheus"
 	# The limit is for Linux: the formats of the others take more for the same.
 	case $system in linux/*)
-		[ "$size" -le $((10 << 20)) ] || fail "the program for $system is larger than 10 MiB"
+		[ "$size" -le $((25 << 19)) ] || fail "the program for $system is larger than 12.5 MiB"
 		parts=$(readelf -SlW "$vigil")
 		[[ $parts == *.text* && $parts != *.symtab* ]] || fail "the program for $system is not stripped"
 		[[ $parts != *INTERP* ]] || fail "the program for $system is not static"
@@ -65,6 +65,11 @@ for arch in amd64 arm64 armhf riscv64; do
 	[ "$(dpkg-deb -f "$work/one/vigil_${version}_$arch.deb" Package Version Architecture | cut -d' ' -f2 | xargs)" = "vigil $version $arch" ] ||
 		fail "the package for $arch says that it is another"
 done
+
+# The Rust Vigil's last package is 1.29.0-1; ours of the same name must replace it.
+dpkg --compare-versions "$version" gt 1.29.0-1 || fail "version $version does not sort after the Rust Vigil's"
+(cd "$work/one/apt/dists/stable" && sed -n 's/^ \([0-9a-f]\{64\}\) [0-9]* \(.*\)$/\1  \2/p' Release | sha256sum -c --quiet -)
+[ "$(grep -c '^ [0-9a-f]\{64\} ' "$work/one/apt/dists/stable/Release")" = 8 ] || fail 'the apt repository lacks a list'
 
 cat >"$work/alone.sh" <<-'END'
 	ip link set lo up

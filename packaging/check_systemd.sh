@@ -24,6 +24,7 @@ mkdir "$root"
 tar -C "$root" -xf "$debian"
 install -d "$root/check/release" "$root/check/readme" "$root/var/log/journal"
 cp "$release"/vigil-*-linux-amd64.tar.gz "$release"/vigil_*_amd64.deb "$release/SHA256SUMS" "$root/check/release"
+cp -r "$release/apt" "$root/check/apt"
 cp packaging/check_systemd_inside.sh "$root/check/inside.sh"
 
 # fence NAME TEXT takes out the README's first block of commands after a line that
@@ -46,6 +47,22 @@ dpkg-deb -R "$root"/check/release/vigil_*_amd64.deb "$work/newer"
 sed -i 's/^Version: .*/&+1/' "$work/newer/DEBIAN/control"
 echo '# new in this version' >>"$work/newer/etc/vigil/config.cfg"
 dpkg-deb --root-owner-group -b "$work/newer" "$root/check/newer.deb" >/dev/null
+
+# A stand-in for the package of the Rust Vigil: its name, its version, its files, and
+# a program that only stays.
+rust=$work/rust
+install -d "$rust/DEBIAN" "$rust/usr/bin" "$rust/etc/vigil" "$rust/lib/systemd/system"
+printf '%s\n' '#!/bin/sh' 'exec sleep infinity' >"$rust/usr/bin/vigil"
+chmod 755 "$rust/usr/bin/vigil"
+sed 's/^page_title = .*/page_title = "From the Rust package"/' config.cfg >"$rust/etc/vigil/vigil.cfg"
+printf '%s\n' '[Service]' 'ExecStart=/usr/bin/vigil -c /etc/vigil/vigil.cfg' '[Install]' 'WantedBy=multi-user.target' \
+	>"$rust/lib/systemd/system/vigil.service"
+printf '%s\n' 'Package: vigil' 'Version: 1.29.0-1' 'Architecture: amd64' 'Maintainer: nobody <nobody@localhost>' \
+	'Description: stand-in' >"$rust/DEBIAN/control"
+echo /etc/vigil/vigil.cfg >"$rust/DEBIAN/conffiles"
+printf '%s\n' '#!/bin/sh' 'systemctl daemon-reload' 'systemctl enable --now vigil' >"$rust/DEBIAN/postinst"
+chmod 755 "$rust/DEBIAN/postinst"
+dpkg-deb --root-owner-group -b "$rust" "$root/check/rust.deb" >/dev/null
 
 cat >"$root/etc/systemd/system/check.service" <<'END'
 [Unit]

@@ -85,6 +85,23 @@ if [ "$boot" = first ]; then
 	systemctl daemon-reload
 	gone
 
+	step 'an upgrade from the package of the Rust Vigil, through an apt repository'
+	dpkg -i /check/rust.deb >/dev/null 2>&1
+	systemctl is-active -q vigil
+	mv /etc/apt/sources.list /check/sources.list
+	echo 'deb [trusted=yes] file:/check/apt stable main' >/etc/apt/sources.list.d/vigil.list
+	apt-get -qq update
+	apt-get -qq -o Dpkg::Options::=--force-confold install vigil >/check/apt.log 2>&1 || { cat /check/apt.log; fail 'the upgrade'; }
+	grep -F 'vigil: the service runs with /etc/vigil/vigil.cfg' /check/apt.log
+	serving
+	until_true 20 shows 'From the Rust package'
+	systemctl is-enabled -q vigil
+	apt-get -qq purge vigil >/dev/null 2>&1
+	rm -rf /etc/vigil /etc/apt/sources.list.d/vigil.list
+	mv /check/sources.list /etc/apt/sources.list
+	apt-get -qq update 2>/dev/null || true
+	gone
+
 	step 'the package, as in the README'
 	as_admin debian >/dev/null 2>&1
 	serving
