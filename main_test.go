@@ -1,11 +1,11 @@
 package main
 
 import (
-	"os"
-	"fmt"
 	"bytes"
 	"context"
+	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"testing"
 )
