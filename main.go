@@ -1,17 +1,17 @@
 // Vigil monitors hosts and apps, shows their health on a public status page
-// and tells people when it changes.
+// and alerts people when it changes.
 package main
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -30,100 +30,90 @@ const usage = `usage: vigil [-c config.cfg] [-log-format text] [-debug-addr addr
        vigil COMMAND [flags]
 
 Vigil monitors hosts and apps, shows their health on a public status page and
-tells people when something dies and when it is back.
+alerts people when something goes down and when it recovers.
 
-  -c, --config file    the config; without it ./config.cfg or, where there is
-                       none, the sample that is built in
+  -c, --config file    the config; default: ./config.cfg or, if there is none,
+                       the built-in sample
   -log-format format   text (the default) or json, for the log on standard error
-  -debug-addr address  where to serve profiles of the program, like
+  -debug-addr address  serve profiles of the program at this address, like
                        127.0.0.1:6060; off by default
+  -V, --version        print version, commit and Go version
 
 commands:
 
-  check     read a config, say what is wrong with it and what it would do
+  check     validate a config and print what it does
   init      write a config to start from
-  health    ask the running Vigil whether it serves
+  health    check that Vigil runs on this machine
   notify    send one test message through each configured channel
-  local     run as an agent that reports to a Vigil elsewhere
+  local     run an agent that reports to a Vigil elsewhere
   report    report this host's load to a Vigil elsewhere
   version   print version, commit and Go version
 
-'vigil COMMAND -h' tells more of each. SIGHUP reloads the config, SIGTERM and
-SIGINT stop cleanly, a second one kills.
+See 'vigil COMMAND -h' for each. SIGHUP reloads the config; SIGTERM and SIGINT
+stop cleanly, a second one kills. A program named vigil-local behaves like
+'vigil local'.
 
 Exit status: 0 after a clean stop, 1 for a config or start-up error, 2 for
 wrong usage.
 `
 
+// A command is one of vigil's subcommands.
+type command struct {
+	name string
+	run  func(ctx context.Context, args []string, stdout, stderr io.Writer) int
+}
+
+// commands returns the subcommands in the order of the usage text.
+func commands() []command {
+	return []command{
+		{"check", runCheck},
+		{"init", runInit},
+		{"health", runHealth},
+		{"notify", runNotify},
+		{"local", runLocal},
+		{"report", runReport},
+		{"version", runVersion},
+	}
+}
+
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	args := os.Args[1:]
+	if strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") == "vigil-local" {
+		args = slices.Insert(args, 0, "local")
+	}
+	os.Exit(run(context.Background(), args, os.Stdout, os.Stderr))
 }
 
 // run runs the command that args name and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	command := ""
+	name := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		command, args = args[0], args[1:]
+		name, args = args[0], args[1:]
 	}
-	switch command {
-	case "":
-		if slices.Equal(args, []string{"-version"}) || slices.Equal(args, []string{"--version"}) {
-			return runVersion(nil, stdout, stderr) // as others have it
-		}
+	switch {
+	case len(args) == 1 && slices.Contains([]string{"-V", "-version", "--version"}, args[0]):
+		return runVersion(ctx, nil, stdout, stderr)
+	case name == "":
 		return runServe(ctx, args, stdout, stderr)
-	case "check":
-		return runCheck(args, stdout, stderr)
-	case "init":
-		return runInit(args, stdout, stderr)
-	case "health":
-		return runHealth(ctx, args, stdout, stderr)
-	case "notify":
-		return runNotify(args, stdout, stderr)
-	case "local":
-		return runLocal(ctx, args, stdout, stderr)
-	case "report":
-		return runReport(ctx, args, stdout, stderr)
-	case "version":
-		return runVersion(args, stdout, stderr)
-	case "help": // as others have it
+	case name == "help":
 		return run(ctx, append(args, "-h"), stdout, stderr)
 	}
-	fmt.Fprintf(stderr, "vigil: unknown command %q: commands are check, init, health, notify, local, report and version\n", command)
+	var names []string
+	for _, c := range commands() {
+		if c.name == name {
+			return c.run(ctx, args, stdout, stderr)
+		}
+		names = append(names, c.name)
+	}
+	fmt.Fprintf(stderr, "vigil: unknown command %q%s (see 'vigil -h')\n", name, hint(name, names))
 	return exitUsage
 }
 
-// parseFlags parses a command's args, which are flags and nothing else. When
-// there is nothing left to do it returns false and the exit code: usage, the
-// text for people, was asked for, or something is wrong with args.
-func parseFlags(fs *flag.FlagSet, usage string, args []string, stdout, stderr io.Writer) (code int, ok bool) {
-	fs.SetOutput(io.Discard) // Parse would print more than one line
-	err := fs.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
-		return exitOK, false
-	case err == nil && fs.NArg() > 0:
-		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v ('%s -h' tells more)\n", fs.Name(), err, fs.Name())
-		return exitUsage, false
-	}
-	return exitOK, true
-}
-
-// configFlag adds the flag that names the config file, in both its forms.
-func configFlag(fs *flag.FlagSet) *string {
-	path := fs.String("c", "", "")
-	fs.StringVar(path, "config", "", "")
-	return path
-}
-
-// heedSignals returns a context that ends with the first SIGINT or SIGTERM; a
-// second one kills. Each SIGHUP, but for those that come while one waits, is
-// in hangup. Whoever calls it calls stop.
-func heedSignals(parent context.Context) (ctx context.Context, hangup <-chan os.Signal, stop func()) {
-	ctx, end := heedStop(parent)
+// notifySignals returns a context that ends with the first SIGINT or SIGTERM; a
+// second one kills. Each SIGHUP arrives at hangup; those that come while one is
+// waiting count as that one. The caller must call stop.
+func notifySignals(parent context.Context) (ctx context.Context, hangup <-chan os.Signal, stop func()) {
+	ctx, end := notifyStop(parent)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	return ctx, hangups, func() {
@@ -132,35 +122,40 @@ func heedSignals(parent context.Context) (ctx context.Context, hangup <-chan os.
 	}
 }
 
-// heedStop is heedSignals without SIGHUP. That nobody reads the log any more is
-// no reason to stop, either: with SIGPIPE caught, a write fails instead. It is
-// not ignored, as scripts would inherit that.
-func heedStop(parent context.Context) (ctx context.Context, stop func()) {
+// notifyStop is notifySignals without SIGHUP. It catches SIGPIPE, so that a
+// closed log makes a write fail instead of ending the program. Ignoring SIGPIPE
+// would do the same, but scripts would inherit that.
+func notifyStop(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, end := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, end)
-	unread := make(chan os.Signal, 1)
-	signal.Notify(unread, syscall.SIGPIPE)
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
 	return ctx, func() {
-		signal.Stop(unread)
+		signal.Stop(pipe)
 		end()
 	}
 }
 
-// version is that of the next or the current release.
-const version = "1.0.0"
+// version is the version of the current or the next release.
+const version = "2.0.0"
 
-// The commit and its date that a source archive is of. The script that makes the
-// archive fills them in: there Go finds no repository.
+// The commit of a source archive and its date. dist.sh fills them in, because a
+// source archive has no repository to read them from.
 const archiveCommit, archiveDate = "", ""
 
 const versionUsage = `usage: vigil version
 
 Prints version, commit and Go version.
+
+examples:
+
+  vigil version
+  vigil -V
 `
 
 // runVersion prints the version, the commit when the binary was built from a
 // checkout, and the Go version.
-func runVersion(args []string, stdout, stderr io.Writer) int {
+func runVersion(_ context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil version", flag.ContinueOnError)
 	if code, ok := parseFlags(fs, versionUsage, args, stdout, stderr); !ok {
 		return code
@@ -174,7 +169,7 @@ func runVersion(args []string, stdout, stderr io.Writer) int {
 }
 
 // buildCommit returns the commit that the binary was built from, with a "+"
-// when the checkout had changes, and its date; empty when Go did not note it.
+// if the checkout had changes, and its date. Both are empty if unknown.
 func buildCommit() (commit, date string) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -194,8 +189,8 @@ func buildCommit() (commit, date string) {
 	return cmp.Or(commit, archiveCommit), cmp.Or(settings["vcs.time"], archiveDate)
 }
 
-// newLogger returns a logger that writes to w as format says, "text" or
-// "json", and the variable that holds its level.
+// newLogger returns a logger that writes to w in that format, "text" or "json",
+// and the variable that holds its level.
 func newLogger(w io.Writer, format string) (*slog.Logger, *slog.LevelVar, error) {
 	level := new(slog.LevelVar)
 	opts := &slog.HandlerOptions{Level: level}
@@ -208,7 +203,7 @@ func newLogger(w io.Writer, format string) (*slog.Logger, *slog.LevelVar, error)
 	return nil, nil, fmt.Errorf("-log-format %q: want text or json", format)
 }
 
-// logLevel returns the level of that name, one that the config allows.
+// logLevel returns the level with that name; the config has checked it.
 func logLevel(name string) slog.Level {
 	switch name {
 	case "debug":
@@ -221,15 +216,15 @@ func logLevel(name string) slog.Level {
 	return slog.LevelError
 }
 
-// logPanic logs a panic that was contained, with its stack: a fault in one
-// check, request or event must not end the monitoring of everything else. It
-// is called by the deferred function that recovered v.
+// logPanic logs a recovered panic with its stack: a fault in one check, request
+// or event must not end the monitoring of everything else. The deferred
+// function that recovered v must call it, so that the stack is that of the fault.
 func logPanic(log *slog.Logger, message string, v any, args ...any) {
 	log.Error(message, append(args, "panic", panicText(v), "stack", string(debug.Stack()))...)
 }
 
-// panicText quotes what the runtime says, and of other values the type only,
-// for these may hold anything, a secret too.
+// panicText returns the text of a runtime error, and only the type of any other
+// value, which may hold a secret.
 func panicText(v any) string {
 	if fault, ok := v.(runtime.Error); ok {
 		return fault.Error()

@@ -16,19 +16,24 @@ import (
 
 const checkUsage = `usage: vigil check [-c config.cfg] [-strict]
 
-Reads a config file and says what Vigil would do with it, or everything that is
-wrong with it: a line for each mistake, with the file's line and the key.
+Reads a config and prints what Vigil does with it, or everything that is wrong
+with it: one line for each mistake, with the line in the file and the key.
 Nothing is started, and no secret is shown.
 
-  -c, --config file   the file to check; without it ./config.cfg or, where there
-                      is none, the sample that is built in
-  -strict             take warnings for errors, e.g. before a roll-out
+  -c, --config file   the config; default: ./config.cfg or, if there is none,
+                      the built-in sample
+  -strict             treat warnings as errors, e.g. before a roll-out
 
-Exit status: 0 when the file is good, 1 when it is not, 2 for wrong usage.
+examples:
+
+  vigil check
+  vigil check -strict -c /etc/vigil/config.cfg
+
+Exit status: 0 if the config is valid, 1 if it is not, 2 for wrong usage.
 `
 
-// runCheck is "vigil check". It returns the exit status.
-func runCheck(args []string, stdout, stderr io.Writer) int {
+// runCheck is "vigil check".
+func runCheck(_ context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil check", flag.ContinueOnError)
 	path := configFlag(fs)
 	strict := fs.Bool("strict", false, "")

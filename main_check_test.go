@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +12,7 @@ import (
 // check runs "vigil check" and returns its exit status and output.
 func check(args ...string) (status int, stdout, stderr string) {
 	var out, err bytes.Buffer
-	status = runCheck(args, &out, &err)
+	status = runCheck(context.Background(), args, &out, &err)
 	return status, out.String(), err.String()
 }
 
@@ -88,9 +89,9 @@ func TestCheck(t *testing.T) {
 		{"-c none.cfg", 1, "", "none.cfg: cannot be read: no such file or directory; 'vigil init -o none.cfg' writes one to start from\n"},
 		{"-h", 0, checkUsage, ""},
 		{"--help", 0, checkUsage, ""},
-		{"good.cfg", 2, "", "vigil check: unexpected argument \"good.cfg\" ('vigil check -h' tells more)\n"},
-		{"-x", 2, "", "vigil check: flag provided but not defined: -x ('vigil check -h' tells more)\n"},
-		{"-c", 2, "", "vigil check: flag needs an argument: -c ('vigil check -h' tells more)\n"},
+		{"good.cfg", 2, "", "vigil check: unexpected argument \"good.cfg\" (see 'vigil check -h')\n"},
+		{"-x", 2, "", "vigil check: unknown flag -x (see 'vigil check -h')\n"},
+		{"-c", 2, "", "vigil check: flag needs an argument: -c (see 'vigil check -h')\n"},
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			status, stdout, stderr := check(strings.Fields(test.args)...)

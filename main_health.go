@@ -18,33 +18,33 @@ import (
 const healthUsage = `usage: vigil health [-c config.cfg] [-url http://host:port/] [-timeout 5s]
 
 Asks the Vigil that runs on this machine whether it serves its page, for the
-health check of a container or for a supervisor. What Vigil watches may be dead
-all the same: that is printed, and does not count.
+health check of a container or for a supervisor. It prints the page's status,
+but does not judge it: what Vigil monitors may well be dead.
 
-  -c, --config file   the config of the running Vigil, which says where it
-                      listens; without it ./config.cfg or, where there is none,
-                      the sample that is built in
-  -url url            ask the page at this address, whatever the config says
-  -timeout time       how long an answer may take, like 500ms (default: 5s)
+  -c, --config file   the config of the running Vigil, for its address; default:
+                      ./config.cfg or, if there is none, the built-in sample
+  -url url            ask the page at this address instead
+  -timeout time       how long to wait for the answer, like 500ms (default: 5s)
 
-Exit status: 0 when Vigil serves, 1 when it does not, 2 for wrong usage.
+examples:
+
+  vigil health -c /etc/vigil/config.cfg
+  vigil health -url http://127.0.0.1:8080/ -timeout 2s
+
+Exit status: 0 if Vigil serves its page, 1 if not, 2 for wrong usage.
 `
 
 // maxHealthBody is how much of an answer is read: one status word is short.
 const maxHealthBody = 64
 
-// runHealth is "vigil health". It returns the exit code.
+// runHealth is "vigil health".
 func runHealth(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil health", flag.ContinueOnError)
 	path := configFlag(fs)
 	page := fs.String("url", "", "")
-	timeout := fs.Duration("timeout", 5*time.Second, "")
+	timeout := durationFlag(fs, "timeout", 5*time.Second, time.Millisecond, time.Hour)
 	if code, ok := parseFlags(fs, healthUsage, args, stdout, stderr); !ok {
 		return code
-	}
-	if *timeout <= 0 {
-		fmt.Fprintf(stderr, "vigil health: -timeout %v: want more than nothing\n", *timeout)
-		return exitUsage
 	}
 	pages := []string{*page}
 	if *page == "" {
@@ -67,7 +67,7 @@ func runHealth(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	for _, page := range pages {
 		word, err := askStatus(ctx, page)
 		if err == nil {
-			fmt.Fprintf(stdout, "Vigil serves %s, the status there is %s\n", page, word)
+			fmt.Fprintf(stdout, "Vigil serves %s, its status is %s\n", page, word)
 			return exitOK
 		}
 		errs = append(errs, fmt.Errorf("vigil health: %s: %w", page, err))
@@ -76,9 +76,8 @@ func runHealth(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	return exitError
 }
 
-// loadServer reads no more of a config than how its Vigil serves: a mistake
-// elsewhere, which a running Vigil refuses to take over, is not the concern of
-// those who ask how it is.
+// loadServer reads only the [server] table of a config: a mistake elsewhere does
+// not change where the running Vigil listens.
 func loadServer(path string, getenv func(string) (string, bool)) (Server, error) {
 	name := cmp.Or(path, defaultConfig)
 	var r io.Reader
@@ -103,15 +102,15 @@ func loadServer(path string, getenv func(string) (string, bool)) (Server, error)
 	return c.Server, joinProblems(doc.faults)
 }
 
-// localPages returns the URLs at which the page may be found from this
-// machine; there are two where the server itself may choose.
+// localPages returns the URLs at which the page may be found from this machine:
+// two when the server chooses among two addresses.
 func (s *Server) localPages() ([]string, error) {
 	host, port, err := net.SplitHostPort(s.Inet)
 	if err != nil {
 		return nil, fmt.Errorf("server.inet %q: %w", s.Inet, err)
 	}
 	if port == "0" {
-		return nil, errors.New("server.inet leaves the port to the system: say -url, with the address that the log tells")
+		return nil, errors.New("server.inet lets the system choose the port: give -url with the address from the log")
 	}
 	hosts := []string{host}
 	switch ip := net.ParseIP(host); {
@@ -129,25 +128,24 @@ func (s *Server) localPages() ([]string, error) {
 	return pages, nil
 }
 
-// askStatus returns the status word of the page at that URL.
+// askStatus returns the status word of the page at a URL.
 func askStatus(ctx context.Context, page string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(page, "/")+"/status/text", nil)
 	if err != nil {
 		return "", err
 	}
 	req.Header.Set("User-Agent", "vigil-health/"+version)
-	// No proxy of the environment stands between a machine and itself, and no
-	// answer sends elsewhere.
+	// Without the proxies of the environment, and without following redirects.
 	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return "", errors.New("no answer in time; is Vigil overloaded, or another program at its port?")
+		return "", errors.New("no answer in time; is Vigil overloaded, or is another program on its port?")
 	case err != nil:
 		return "", fmt.Errorf("%w; is Vigil running?", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("it answers %s; is that a Vigil, and the path right?", resp.Status)
+		return "", fmt.Errorf("the answer is %s; is this a Vigil, and is the path right?", resp.Status)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxHealthBody))
 	if err != nil {
@@ -157,5 +155,5 @@ func askStatus(ctx context.Context, page string) (string, error) {
 	case "healthy", "sick", "dead":
 		return word, nil
 	}
-	return "", fmt.Errorf("it answers %q, which is no status; is that a Vigil?", body)
+	return "", fmt.Errorf("the answer is %q, which is not a status; is this a Vigil?", body)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,21 +18,26 @@ import (
 const initUsage = `usage: vigil init [-title title] [-url url] [-target url]... [-o config.cfg]
 
 Writes a config to start from, with a comment on every key, and asks nothing.
-A file that exists is never overwritten.
+It never overwrites a file.
 
   -title title   the title of the page (default: Status Page)
   -url url       where visitors will find the page, like
                  https://status.example.com/ (default: http://localhost:8080/)
-  -target url    something to watch, any number of times: an http://, https://,
-                 tcp://host:port, ssh://host:port or icmp://host URL; without
-                 it the config watches this machine
+  -target url    something to monitor; may be given many times: an http://,
+                 https://, tcp://host:port, ssh://host:port or icmp://host URL;
+                 without any, the config monitors this machine
   -o file        the file to write (default: config.cfg); - is standard output
 
-Exit status: 0 when the file is written, 1 when it is not, 2 for wrong usage.
+examples:
+
+  vigil init -title "Acme Status" -target https://example.com/
+  vigil init -o - -target icmp://192.0.2.1 -target tcp://192.0.2.1:5432
+
+Exit status: 0 if the file was written, 1 if not, 2 for wrong usage.
 `
 
-// runInit is "vigil init". It returns the exit code.
-func runInit(args []string, stdout, stderr io.Writer) int {
+// runInit is "vigil init".
+func runInit(_ context.Context, args []string, stdout, stderr io.Writer) int {
 	fset := flag.NewFlagSet("vigil init", flag.ContinueOnError)
 	title := fset.String("title", "", "")
 	page := fset.String("url", "", "")

@@ -102,10 +102,10 @@ func TestInitFlags(t *testing.T) {
 func TestInitRefuses(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, tt := range []struct{ args, stderr string }{
-		{"-target ftp://example.com", `vigil init: invalid value "ftp://example.com" for flag -target: it has a scheme that is not allowed; allowed: ` + targetForms + " ('vigil init -h' tells more)\n"},
-		{"-target tcp://example.com", `vigil init: invalid value "tcp://example.com" for flag -target: it has no port; allowed: ` + targetForms + " ('vigil init -h' tells more)\n"},
+		{"-target ftp://example.com", `vigil init: invalid value "ftp://example.com" for flag -target: it has a scheme that is not allowed; allowed: ` + targetForms + " (see 'vigil init -h')\n"},
+		{"-target tcp://example.com", `vigil init: invalid value "tcp://example.com" for flag -target: it has no port; allowed: ` + targetForms + " (see 'vigil init -h')\n"},
 		{"-url example.com", "vigil init: -url \"example.com\" has no scheme; allowed: an http:// or https:// URL\n"},
-		{"config.cfg", "vigil init: unexpected argument \"config.cfg\" ('vigil init -h' tells more)\n"},
+		{"config.cfg", "vigil init: unexpected argument \"config.cfg\" (see 'vigil init -h')\n"},
 	} {
 		if code, stdout, stderr := initialise(strings.Fields(tt.args)...); code != 2 || stdout != "" || stderr != tt.stderr {
 			t.Errorf("%s: exit code %d\n%s\nwant\n%s", tt.args, code, stderr, tt.stderr)

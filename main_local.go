@@ -2,40 +2,45 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 )
 
 const localUsage = `usage: vigil local [-c config.cfg] [-log-format text]
 
-Checks what a Vigil elsewhere cannot reach, behind a firewall or on a loopback,
-and reports it there: that Vigil has the same services and nodes in its config,
-with mode "local". Reads the config files of Vigil Local.
+Checks targets that a Vigil elsewhere cannot reach, behind a firewall or on a
+loopback address, and reports their health to it. That Vigil must have the same
+services and nodes in its config, with mode "local". Reads the config files of
+Vigil Local.
 
-  -c, --config file   the config; without it ./config.cfg
+  -c, --config file   the config; default: ./config.cfg
   -log-format format  text (the default) or json; the log goes to standard error
 
 A config needs [report] with endpoint and token, and at least one
-[[probe.service]] with a [[probe.service.node]] of mode "poll" or "script". A
-token is best kept out of the file: token = "${VIGIL_TOKEN}" takes it from the
+[[probe.service]] with a [[probe.service.node]] of mode "poll" or "script".
+Keep the token out of the file: token = "${VIGIL_TOKEN}" reads it from the
 environment.
 
-SIGHUP reloads the config, SIGTERM and SIGINT stop cleanly. The other Vigil is
-not told of a stop: it shows the replicas as dead when their reports fail to
-come.
+SIGHUP reloads the config, SIGTERM and SIGINT stop cleanly. The other Vigil does
+not learn of a stop: it shows the replicas as dead once their reports are
+overdue.
+
+examples:
+
+  vigil local -c local.cfg
+  VIGIL_TOKEN=secret vigil local -c local.cfg -log-format json
 
 Exit status: 0 after a clean stop, 1 for a config or start-up error, 2 for
 wrong usage.
 `
 
-// runLocal is "vigil local": it runs an agent until it is told to stop. It
-// returns the exit status.
+// runLocal is "vigil local": it runs an agent until it is stopped.
 func runLocal(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil local", flag.ContinueOnError)
 	path := configFlag(fs)
@@ -48,7 +53,7 @@ func runLocal(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		fmt.Fprintf(stderr, "vigil local: %v\n", err)
 		return exitUsage
 	}
-	l := &localHost{path: *path, log: log, level: level}
+	l := &localDaemon{path: *path, log: log, level: level, reloads: make(chan reloadRequest)}
 	if err := l.run(ctx); err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitError
@@ -56,12 +61,13 @@ func runLocal(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	return exitOK
 }
 
-// A localHost runs an agent, and for it the checks of one config after the
+// A localDaemon runs an agent and, for it, the checks of one config after the
 // other.
-type localHost struct {
-	path  string // of the config; "" is the default one
-	log   *slog.Logger
-	level *slog.LevelVar
+type localDaemon struct {
+	path    string // of the config; "" is the default one
+	log     *slog.Logger
+	level   *slog.LevelVar
+	reloads chan reloadRequest
 }
 
 // resultBuffer is how many results may wait for the agent.
@@ -69,11 +75,15 @@ const resultBuffer = 64
 
 // run checks and reports until SIGINT or SIGTERM comes or ctx ends, which is
 // no error. A second signal kills.
-func (l *localHost) run(ctx context.Context) error {
-	ctx, hangup, stop := heedSignals(ctx)
+func (l *localDaemon) run(ctx context.Context) error {
+	ctx, hangup, stop := notifySignals(ctx)
 	defer stop()
 
 	conf, err := l.load(ctx)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		l.log.Info("stopped")
+		return nil // while it was reading the config
+	}
 	if err != nil {
 		return err
 	}
@@ -85,28 +95,26 @@ func (l *localHost) run(ctx context.Context) error {
 		return err
 	}
 	a := newAgent(conf, newMasterClient(), l.log)
-	reloads := make(chan *LocalConfig)
+	confs := make(chan *LocalConfig)
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.run(ctx, results, reloads) })
-	g.Go(func() error { return l.runChecks(ctx, c, reloads, hangup) })
+	g.Go(func() error { return a.run(ctx, results, confs) })
+	g.Go(func() error { return forwardHangups(ctx, hangup, l.reloads) })
+	g.Go(func() error { return l.runChecks(ctx, c, confs) })
 	l.log.Info("reporting", "replicas", len(replicas(conf.Services)), "endpoint", conf.Endpoint, "version", version)
 	err = g.Wait()
 	l.log.Info("stopped")
 	return err
 }
 
-// load reads the config, says what is odd with it and takes over its log
-// level.
-func (l *localHost) load(ctx context.Context) (*LocalConfig, error) {
+// load reads the config, logs its warnings and takes over its log level.
+func (l *localDaemon) load(ctx context.Context) (*LocalConfig, error) {
 	conf, warnings, err := loadLocal(ctx, l.path, os.LookupEnv)
 	if err != nil {
 		return nil, err
 	}
 	l.level.Set(logLevel(conf.LogLevel))
-	for _, w := range warnings {
-		l.log.Warn("odd in the config", "at", fmt.Sprintf("%s:%d", w.file, w.line), "key", w.key, "problem", w.text)
-	}
+	logWarnings(l.log, warnings)
 	return conf, nil
 }
 
@@ -118,8 +126,8 @@ type checks struct {
 	scripter *scripter
 }
 
-// newChecks builds the checks of a config without starting them, so that what
-// does not work is known before older ones are stopped.
+// newChecks builds the checks of a config without starting them, so that errors
+// show before the running ones are stopped.
 func newChecks(conf *LocalConfig, p *probes, log *slog.Logger) (*checks, error) {
 	poller, err := newPoller(conf.Metrics, conf.Endpoint, p.pinger)
 	if err != nil {
@@ -135,16 +143,22 @@ func (c *checks) run(ctx context.Context, pause <-chan struct{}) error {
 	return c.probes.run(ctx, pause)
 }
 
-// runChecks runs c and then, with each good config that a hangup brings, the
-// checks of that one, until ctx ends. The agent learns of it through reloads.
-func (l *localHost) runChecks(ctx context.Context, c *checks, reloads chan<- *LocalConfig, hangup <-chan os.Signal) error {
+// runChecks runs c and then, after each reload, the checks of the new config,
+// until ctx ends. It sends each new config to the agent.
+func (l *localDaemon) runChecks(ctx context.Context, c *checks, confs chan<- *LocalConfig) error {
+	life := ctx
 	for {
-		next, err := l.untilReload(ctx, c, hangup)
-		if next == nil || err != nil {
+		next, ok, err := runUntilReload(ctx, l.reloads,
+			func(ctx context.Context) error { return c.run(life, ctx.Done()) },
+			func(ctx context.Context, _ reloadRequest) (*checks, bool) {
+				next := l.reload(ctx, c.probes)
+				return next, next != nil
+			})
+		if !ok || err != nil {
 			return err
 		}
 		select {
-		case reloads <- next.conf:
+		case confs <- next.conf:
 		case <-ctx.Done():
 			return nil
 		}
@@ -152,42 +166,18 @@ func (l *localHost) runChecks(ctx context.Context, c *checks, reloads chan<- *Lo
 	}
 }
 
-// untilReload runs c until ctx ends, and then returns nil, or until there are
-// the checks of a new config to run.
-func (l *localHost) untilReload(life context.Context, c *checks, hangup <-chan os.Signal) (next *checks, err error) {
-	ctx, stop := context.WithCancel(life)
-	defer stop()
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.run(life, ctx.Done()) })
-	g.Go(func() error {
-		for next == nil {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-hangup:
-				next = l.reload(ctx, c.probes)
-			}
-		}
-		stop()
-		return nil
-	})
-	err = g.Wait()
-	return next, err
-}
-
-// reload reads the config again and builds its checks. With a fault in it, it
-// logs that and returns nil: the old one stays in force.
-func (l *localHost) reload(ctx context.Context, p *probes) *checks {
+// reload reads the config again and builds its checks. If anything is wrong
+// with it, reload logs that and returns nil: the current config stays.
+func (l *localDaemon) reload(ctx context.Context, p *probes) *checks {
 	conf, err := l.load(ctx)
+	var c *checks
 	if err == nil {
-		var c *checks
-		if c, err = newChecks(conf, p, l.log); err == nil {
-			l.log.Info("config reloaded", "replicas", len(replicas(conf.Services)), "endpoint", conf.Endpoint)
-			return c
-		}
+		c, err = newChecks(conf, p, l.log)
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		l.log.Error("config not reloaded, the old one stays in force", "problem", line)
+	if err != nil {
+		logFailedReload(l.log, err)
+		return nil
 	}
-	return nil
+	l.log.Info("config reloaded", "replicas", len(replicas(conf.Services)), "endpoint", conf.Endpoint)
+	return c
 }

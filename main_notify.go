@@ -18,20 +18,24 @@ const notifyUsage = `usage: vigil notify [-c config.cfg] [-channel slack] [-stat
 
 Sends one message through each channel of the config, all at the same time, and
 prints for each whether the service accepted it or why not. The messages are
-marked as tests, channels for reminders only get one too, and nothing is tried
-twice. A running Vigil is not concerned.
+marked as tests. Channels with reminders_only get one, too. Nothing is retried,
+and a running Vigil takes no notice.
 
-  -c, --config file   read this config; without it ./config.cfg
+  -c, --config file   the config; default: ./config.cfg
   -channel name       only this channel or recipient, like slack or pushover#2
-  -status status      what the messages tell: healthy (default), sick or dead
+  -status status      what the messages report: healthy (default), sick or dead
 
-Exit status: 0 when all messages were accepted, 1 when one was not or the
-config has an error, 2 for wrong usage.
+examples:
+
+  vigil notify -c /etc/vigil/config.cfg
+  vigil notify -channel slack -status dead
+
+Exit status: 0 if every message was accepted, 1 if one was not or the config
+has an error, 2 for wrong usage.
 `
 
-// runNotify sends a test message through the channels that args and the config
-// name and returns the exit code.
-func runNotify(args []string, stdout, stderr io.Writer) int {
+// runNotify is "vigil notify".
+func runNotify(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil notify", flag.ContinueOnError)
 	path := configFlag(fs)
 	channel := fs.String("channel", "", "")
@@ -69,7 +73,7 @@ func runNotify(args []string, stdout, stderr io.Writer) int {
 			return exitUsage
 		}
 	}
-	if !sendTest(context.Background(), targets, testAlert(status, conf.Notify.Page, time.Now()), stdout) {
+	if !sendTest(ctx, targets, testAlert(status, conf.Notify.Page, time.Now()), stdout) {
 		return exitError
 	}
 	return exitOK

@@ -80,12 +80,12 @@ func TestNotify(t *testing.T) {
 			`"replicas":["vigil:notify:test"],"page":{"title":"Acme Status","url":"https://status.example.com/"},`},
 		{"-channel slack", exitUsage, "", `-channel "slack": ` + config + " configures pushover#1, pushover#2, gotify, webhook", ""},
 		{"-status ill", exitUsage, "", `-status "ill": want healthy, sick or dead`, ""},
-		{"-nonsense", exitUsage, "", "flag provided but not defined: -nonsense", ""},
+		{"-nonsense", exitUsage, "", "unknown flag -nonsense", ""},
 		{"now", exitUsage, "", `unexpected argument "now"`, ""},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			var out, errs bytes.Buffer
-			code := runNotify(append([]string{"-c", config}, strings.Fields(tt.args)...), &out, &errs)
+			code := runNotify(t.Context(), append([]string{"-c", config}, strings.Fields(tt.args)...), &out, &errs)
 			if code != tt.code || out.String() != tt.out {
 				t.Errorf("exit %d, output:\n%swant exit %d and:\n%s", code, out.String(), tt.code, tt.out)
 			}
@@ -109,7 +109,7 @@ func TestNotifyWithoutChannels(t *testing.T) {
 		config + ".not": "no such file",
 	} {
 		var out, errs bytes.Buffer
-		if code := runNotify([]string{"--config", path}, &out, &errs); code != exitError || !strings.Contains(errs.String(), want) {
+		if code := runNotify(t.Context(), []string{"--config", path}, &out, &errs); code != exitError || !strings.Contains(errs.String(), want) {
 			t.Errorf("exit %d, errors %q, want exit %d and %q", code, errs.String(), exitError, want)
 		}
 	}
@@ -117,7 +117,7 @@ func TestNotifyWithoutChannels(t *testing.T) {
 
 func TestNotifyHelp(t *testing.T) {
 	var out, errs bytes.Buffer
-	if code := runNotify([]string{"-h"}, &out, &errs); code != exitOK || errs.Len() > 0 {
+	if code := runNotify(t.Context(), []string{"-h"}, &out, &errs); code != exitOK || errs.Len() > 0 {
 		t.Errorf("exit %d, errors %q", code, errs.String())
 	}
 	for _, want := range []string{"vigil notify [-c config.cfg]", "-channel name", "-status status"} {

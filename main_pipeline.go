@@ -4,10 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
-	"reflect"
-	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,8 +11,8 @@ import (
 	"vigil/notify"
 )
 
-// A pipeline is the way of the data under one config: pools check replicas,
-// the aggregator books results and reports, the dispatcher tells people.
+// A pipeline does the work of one config: pools check replicas, the aggregator
+// applies results and reports, the dispatcher delivers alerts.
 type pipeline struct {
 	conf       *Config
 	probes     *probes
@@ -25,10 +21,11 @@ type pipeline struct {
 	targets    []notify.Target
 	dispatcher *notify.Dispatcher
 	meters     *meters
+	request    reloadRequest // what it was built for, if anything
 }
 
 // newPipeline builds the pipeline of a config without starting it, so that
-// what does not work is known before an older one is stopped.
+// errors show before the running one is stopped.
 func newPipeline(conf *Config, probes *probes, s *store, m *meters, log *slog.Logger) (*pipeline, error) {
 	poller, err := newPoller(conf.Metrics, conf.Branding.PageURL, probes.pinger)
 	if err != nil {
@@ -47,7 +44,7 @@ func newPipeline(conf *Config, probes *probes, s *store, m *meters, log *slog.Lo
 }
 
 // watch checks replicas and applies results until ctx ends, which is no error.
-// Checks under way go on then, until life ends. It closes alerts.
+// Running checks go on then, until life ends. It closes alerts.
 func (p *pipeline) watch(life, ctx context.Context, a *aggregator, alerts chan<- notify.Alert) error {
 	p.probes.adopt(p.conf.Metrics, p.conf.Services, p.conf.Connectivity, p.poller, p.scripter)
 	a.alerts, a.confirm = alerts, p.probes.connectivity.asked()
@@ -57,82 +54,64 @@ func (p *pipeline) watch(life, ctx context.Context, a *aggregator, alerts chan<-
 	return g.Wait()
 }
 
-// deliver delivers until alerts is closed.
+// deliver delivers alerts until their channel is closed.
 func (p *pipeline) deliver(ctx context.Context, alerts <-chan notify.Alert) error {
 	p.meters.deliveries.begin(p.dispatcher)
 	defer p.meters.deliveries.end(p.dispatcher)
 	return p.dispatcher.Run(ctx, alerts)
 }
 
-// alertBuffer is how many alerts may wait for the dispatcher, which takes them
-// as soon as it gets to run.
+// alertBuffer is how many alerts may wait for the dispatcher to run.
 const alertBuffer = 64
 
-// runPipelines runs p and then, with each good config that a hangup brings,
-// the pipeline of that one around the same state, until ctx ends. Undelivered
-// is what an earlier program left.
-func (h *host) runPipelines(ctx context.Context, p *pipeline, a *aggregator, undelivered backlog, hangup <-chan os.Signal) error {
+// runPipelines runs p and then, after each reload, the pipeline of the new
+// config around the same state, until ctx ends. Undelivered alerts are left
+// over from an earlier run of the program.
+func (d *daemon) runPipelines(ctx context.Context, p *pipeline, a *aggregator, undelivered backlog) error {
 	g, ctx := errgroup.WithContext(ctx)
+	life := ctx
 	for target, alerts := range undelivered {
 		p.dispatcher.Restore(target, alerts)
 	}
-	for p != nil {
+	for {
 		alerts := make(chan notify.Alert, alertBuffer)
 		deliver := p.deliver
 		g.Go(func() error {
-			// The last alerts go out after the end of ctx; that of their
+			// The last alerts go out after ctx has ended; closing their
 			// channel ends the deliveries.
 			return deliver(context.WithoutCancel(ctx), alerts)
 		})
-		next, err := h.untilReload(ctx, p, a, alerts, hangup)
+		next, ok, err := runUntilReload(ctx, d.reloads,
+			func(ctx context.Context) error { return p.watch(life, ctx, a, alerts) },
+			func(ctx context.Context, r reloadRequest) (*pipeline, bool) {
+				next := d.reload(ctx, r, p.conf)
+				if next != nil {
+					p.dispatcher.HandOver()
+				}
+				return next, next != nil
+			})
 		if err != nil {
 			g.Go(func() error { return err })
 		}
-		if next != nil {
-			next.dispatcher.Follow(p.dispatcher)
-			h.adopt(next, a)
-			h.supervisor.ready("serving " + h.front.address())
+		if !ok {
+			return g.Wait()
 		}
+		next.dispatcher.Follow(p.dispatcher)
+		d.adopt(next, a)
+		d.supervisor.ready("serving " + d.web.address())
+		next.request.answer(reloadAnswer{changes: changes(p.conf, next.conf)})
 		p = next
 	}
-	return g.Wait()
 }
 
-// untilReload runs p until ctx ends, and then returns nil, or until there is
-// a next pipeline to run.
-func (h *host) untilReload(life context.Context, p *pipeline, a *aggregator, alerts chan<- notify.Alert, hangup <-chan os.Signal) (next *pipeline, err error) {
-	ctx, stop := context.WithCancel(life)
-	defer stop()
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return p.watch(life, ctx, a, alerts) })
-	g.Go(func() error {
-		for next == nil {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-hangup:
-				h.supervisor.reloading()
-				if next = h.reload(ctx, p.conf, a.store); next == nil {
-					h.supervisor.ready("serving with the old config: the log says what is wrong with the new one")
-				}
-			}
-		}
-		p.dispatcher.HandOver()
-		stop()
-		return nil
-	})
-	err = g.Wait()
-	return next, err
-}
-
-// adopt makes the aggregator's state that of another config. It is called
-// between two pipelines, when nobody else touches the state: what came under
-// the old config is booked, then the new one is taken up.
-func (h *host) adopt(next *pipeline, a *aggregator) {
+// adopt moves the aggregator's state to the config of the next pipeline. It is
+// called between two pipelines, when nobody else touches the state: events
+// sent under the old config are applied first.
+func (d *daemon) adopt(next *pipeline, a *aggregator) {
 	now := time.Now()
 	for {
 		select {
-		case ev := <-h.events:
+		case ev := <-d.events:
 			a.applyOne(ev, now)
 			continue
 		default:
@@ -144,102 +123,43 @@ func (h *host) adopt(next *pipeline, a *aggregator) {
 	a.board.publish(a.state.snapshot(now))
 }
 
-// reload reads the config again and builds its pipeline. With anything wrong
-// in it, it logs that and returns nil: the old one stays in force.
-func (h *host) reload(ctx context.Context, old *Config, s *store) *pipeline {
-	const refused = "config not reloaded, the old one stays in force"
-	conf, err := h.load(ctx)
+// reload reads the config again and builds its pipeline. If anything is wrong
+// with it, reload says so in the log and to whoever asked, and returns nil: the
+// current config stays.
+func (d *daemon) reload(ctx context.Context, r reloadRequest, old *Config) *pipeline {
+	d.supervisor.reloading()
+	p, st, err := d.prepare(ctx)
 	if err == nil {
-		// A template or an asset may be broken, too.
-		_, err = newSite(conf, conf.Assets, h.log)
+		err = d.web.move(ctx, p.conf.Server)
 	}
-	var p *pipeline
-	if err == nil {
-		p, err = newPipeline(conf, h.probes, s, &h.meters, h.log)
-	}
-	if err == nil {
-		err = h.front.move(ctx, conf.Server)
-	}
+	d.meters.reloads.took(err == nil, time.Now())
 	if err != nil {
-		h.meters.reloads.took(false, time.Now())
-		h.level.Set(logLevel(old.Server.LogLevel))
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			h.log.Error(refused, "problem", line)
-		}
+		d.level.Set(logLevel(old.Server.LogLevel))
+		logFailedReload(d.log, err)
+		d.supervisor.ready("serving with the current config: the log says what is wrong with the new one")
+		r.answer(reloadAnswer{err: err})
 		return nil
 	}
-	if conf.Storage != old.Storage {
-		h.log.Warn("storage.path takes effect at the next start only", "path", conf.Storage.Path)
+	if p.conf.Storage != old.Storage {
+		d.log.Warn("storage.path takes effect at the next start", "path", p.conf.Storage.Path)
 	}
-	h.meters.reloads.took(true, time.Now())
-	h.log.Info("config reloaded", changes(old, conf)...)
+	d.log.Info("config reloaded", append([]any{"path", p.conf.Path}, changes(old, p.conf).attrs()...)...)
+	d.page.next.Store(st)
+	p.request = r
 	return p
 }
 
-// changes says what is different in the new config, as attributes of a log
-// line: the sections that differ, and the nodes that came, went or differ.
-func changes(old, conf *Config) []any {
-	var sections []string
-	section := func(name string, a, b any) {
-		if !reflect.DeepEqual(a, b) {
-			sections = append(sections, name)
-		}
+// prepare reads the config with its templates and assets, and builds its
+// pipeline.
+func (d *daemon) prepare(ctx context.Context) (*pipeline, *site, error) {
+	conf, err := d.load(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
-	section("server", old.Server, conf.Server)
-	section("assets", old.Assets, conf.Assets)
-	section("branding", old.Branding, conf.Branding)
-	section("metrics", old.Metrics, conf.Metrics)
-	section("plugins", old.RabbitMQ, conf.RabbitMQ)
-	oldNotify, notify := old.Notify, conf.Notify
-	oldNotify.Page, notify.Page = conf.Notify.Page, conf.Notify.Page // that is of branding
-	section("notify", []any{old.Alerting, oldNotify}, []any{conf.Alerting, notify})
-	section("storage", old.Storage, conf.Storage)
-
-	nodes := func(c *Config) map[nodeKey]*Node {
-		m := make(map[nodeKey]*Node)
-		for _, s := range c.Services {
-			for _, n := range s.Nodes {
-				m[nodeKey{s.ID, n.ID}] = n
-			}
-		}
-		return m
+	st, err := within(ctx, func() (*site, error) { return newSite(conf, conf.Assets, d.log) })
+	if err != nil {
+		return nil, nil, hangingAssets(conf, err)
 	}
-	before, after := nodes(old), nodes(conf)
-	var added, removed, changed []string
-	for key, n := range after {
-		name := key.service + ":" + key.node
-		if was := before[key]; was == nil {
-			added = append(added, name)
-		} else if !reflect.DeepEqual(was, n) {
-			changed = append(changed, name)
-		}
-	}
-	for key := range before {
-		if after[key] == nil {
-			removed = append(removed, key.service+":"+key.node)
-		}
-	}
-	attrs := []any{"path", conf.Path}
-	for _, list := range []struct {
-		name  string
-		items []string
-	}{{"sections", sections}, {"added", added}, {"removed", removed}, {"changed", changed}} {
-		if len(list.items) > 0 {
-			attrs = append(attrs, list.name, summary(list.items))
-		}
-	}
-	if len(attrs) == 2 {
-		attrs = append(attrs, "changes", "none")
-	}
-	return attrs
-}
-
-// summary lists a few names and counts the others.
-func summary(names []string) string {
-	const most = 10
-	slices.Sort(names)
-	if rest := len(names) - most; rest > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), rest)
-	}
-	return strings.Join(names, ", ")
+	p, err := newPipeline(conf, d.probes, d.store, &d.meters, d.log)
+	return p, st, err
 }

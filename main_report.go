@@ -19,27 +19,39 @@ import (
 
 const reportUsage = `usage: vigil report -url URL -service S -node N [flags]
 
-Reports the CPU load and the use of memory of this host to a Vigil elsewhere,
-for a node with mode "push" there, until it is stopped. The load is the average
-of the last minute for each CPU, so 1 is all that the CPUs can do. Where a
-container or a service has a limit of its own, the tighter one counts.
+Reports the CPU load and memory use of this host to a Vigil elsewhere, for a
+node with mode "push" there, until it is stopped. The load is the average of the
+last minute per CPU, so 1 is all that the CPUs can do. If a container or a
+service has a limit of its own, the tighter one counts.
 
-  -url URL            of the other Vigil's page
-  -service, -node id  of the node, as in the other Vigil's config
-  -replica id         of this host; without it the host name
-  -interval seconds   between two reports; 30 without it
-  -token token        the other Vigil's reporter_token. Better in VIGIL_TOKEN in
+  -url URL            the URL of the other Vigil's page
+  -service, -node id  the node, as in the other Vigil's config
+  -replica id         the id of this host; default: the host name
+  -interval time      between two reports, like 30s (default) or 5m; a bare
+                      number is seconds
+  -token token        the other Vigil's reporter_token. Prefer VIGIL_TOKEN in
                       the environment: everybody on this host sees the flags
   -flush              when stopped, have the other Vigil forget this host
-  -once               report once, e.g. from cron, and say whether it worked
-  -cpu x, -ram x      report these instead of what is measured, 1 for all there
-                      is; both are needed where this system is not Linux
+  -once               report once and print the result, e.g. for cron. The other
+                      Vigil takes the host for dead when the next report is
+                      overdue, so set -interval to the time between two runs.
+                      After a single try by hand, run it again with -flush
+  -cpu x, -ram x      report these instead of measuring, 1 for all there is;
+                      both are required on systems other than Linux
 
-Exit status: 0 after a clean stop, 1 when it cannot be done, 2 for wrong usage.
+With -once and -flush together, nothing is reported: the other Vigil forgets
+this host.
+
+examples:
+
+  vigil report -url https://status.example.com/ -service web -node app
+  vigil report -url http://10.0.0.5/ -service web -node app -once -interval 1h
+
+Exit status: 0 after a clean stop, 1 for an error, 2 for wrong usage.
 `
 
 // runReport is "vigil report": it reports the load of this host until it is
-// told to stop. It returns the exit status.
+// stopped.
 func runReport(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil report", flag.ContinueOnError)
 	var f reportFlags
@@ -48,7 +60,8 @@ func runReport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	fs.StringVar(&f.service, "service", "", "")
 	fs.StringVar(&f.node, "node", "", "")
 	fs.StringVar(&f.replica, "replica", "", "")
-	fs.IntVar(&f.interval, "interval", 30, "")
+	f.interval = 30 * time.Second
+	fs.Func("interval", "", f.parseInterval)
 	fs.BoolVar(&f.flush, "flush", false, "")
 	fs.BoolVar(&f.once, "once", false, "")
 	fs.Func("cpu", "", parseLoad(&f.cpu))
@@ -57,8 +70,7 @@ func runReport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		return code
 	}
 	if err := f.check(); err != nil {
-		fmt.Fprintf(stderr, "%s: %v ('%s -h' tells more)\n", fs.Name(), err, fs.Name())
-		return exitUsage
+		return wrongUsage(fs, stderr, err)
 	}
 	log, level, err := newLogger(stderr, "text")
 	if err != nil {
@@ -69,11 +81,19 @@ func runReport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 
 	h, err := newHostReporter(&f, log)
 	if err == nil {
-		ctx, stop := heedStop(ctx)
+		ctx, stop := notifyStop(ctx)
 		defer stop()
-		if f.once {
-			err = h.runOnce(ctx)
-		} else {
+		switch {
+		case f.once && f.flush:
+			if err = h.forget(ctx); err == nil {
+				fmt.Fprintf(stdout, "%s has forgotten replica %s of %s:%s\n", f.url, f.replica, f.service, f.node)
+			}
+		case f.once:
+			if err = h.runOnce(ctx); err == nil {
+				fmt.Fprintf(stdout, "reported replica %s of %s:%s to %s; the next report is due within %s\n",
+					f.replica, f.service, f.node, f.url, writeDuration(f.interval))
+			}
+		default:
 			h.run(ctx, f.flush)
 		}
 	}
@@ -87,12 +107,25 @@ func runReport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 // reportFlags are the flags of "vigil report". A nil load is measured.
 type reportFlags struct {
 	url, token, service, node, replica string
-	interval                           int
+	interval                           time.Duration
 	flush, once                        bool
 	cpu, ram                           *float64
 }
 
-// parseLoad returns what parses a load into x.
+// parseInterval parses a duration, or a number of seconds.
+func (f *reportFlags) parseInterval(s string) error {
+	if n, err := strconv.Atoi(s); err == nil {
+		s = strconv.Itoa(n) + "s"
+	}
+	d, err := parseDuration(s)
+	if err != nil || d < time.Second || d > maxInterval*time.Second || d%time.Second != 0 {
+		return fmt.Errorf("want whole seconds up to %d, or a duration like 30s or 5m", maxInterval)
+	}
+	f.interval = d
+	return nil
+}
+
+// parseLoad returns a function that parses a load into x.
 func parseLoad(x **float64) func(string) error {
 	return func(s string) error {
 		load, err := strconv.ParseFloat(s, 64)
@@ -104,7 +137,7 @@ func parseLoad(x **float64) func(string) error {
 	}
 }
 
-// check returns the first thing that is wrong, and fills in what has a default.
+// check returns the first mistake, and fills in the default replica.
 func (f *reportFlags) check() error {
 	for _, flag := range []struct{ name, value string }{
 		{"-url", f.url}, {"-service", f.service}, {"-node", f.node},
@@ -122,10 +155,6 @@ func (f *reportFlags) check() error {
 		return fmt.Errorf("-url %w", err)
 	case f.token == "":
 		return errors.New("no token: set VIGIL_TOKEN in the environment")
-	case f.interval < 1 || f.interval > maxInterval:
-		return fmt.Errorf("-interval %d is out of range: 1 to %d seconds", f.interval, maxInterval)
-	case f.once && f.flush:
-		return errors.New("-once leaves nothing to -flush at the end")
 	}
 	if f.replica == "" {
 		if f.replica, err = os.Hostname(); err != nil || f.replica == "" {
@@ -145,8 +174,9 @@ type hostReporter struct {
 	random                 func() float64 // in [0, 1)
 	log                    *slog.Logger
 
-	trouble string    // why reports do not get through now; "" when they do
-	since   time.Time // of the trouble
+	accepted bool      // a report was
+	trouble  string    // why reports fail now; "" if they do not
+	since    time.Time // of the trouble
 }
 
 const (
@@ -168,7 +198,7 @@ func newHostReporter(f *reportFlags, log *slog.Logger) (*hostReporter, error) {
 	h := &hostReporter{
 		master:  &master{newMasterClient(), strings.TrimRight(f.url, "/"), notify.Secret(f.token)},
 		service: f.service, node: f.node, replica: f.replica,
-		every:  time.Duration(f.interval) * time.Second,
+		every:  f.interval,
 		random: rand.Float64,
 		log:    log,
 	}
@@ -200,7 +230,7 @@ func newHostReporter(f *reportFlags, log *slog.Logger) (*hostReporter, error) {
 // runOnce reports once.
 func (h *hostReporter) runOnce(ctx context.Context) error {
 	if !sleep(ctx, h.lead) {
-		return errors.New("stopped before it could report")
+		return errors.New("stopped before the report")
 	}
 	if err := h.report(ctx); err != nil {
 		return fmt.Errorf("%s: %w", h.master.base, err)
@@ -258,14 +288,17 @@ func (h *hostReporter) report(ctx context.Context) error {
 	})
 }
 
-// note logs that reports do not get through, and that they do again, once
-// each. What keeps them from it is told again only when it is of another kind.
+// note logs when reports begin to fail and when they are accepted again. A
+// further failure is logged only if it is of another kind.
 func (h *hostReporter) note(err error, now time.Time) {
 	if err == nil {
-		if h.trouble != "" {
-			h.log.Info("reports are taken again", "after", now.Sub(h.since).Round(time.Second))
+		switch {
+		case h.trouble != "":
+			h.log.Info("reports accepted again", "after", now.Sub(h.since).Round(time.Second))
+		case !h.accepted:
+			h.log.Info("first report accepted", "url", h.master.base)
 		}
-		h.trouble = ""
+		h.accepted, h.trouble = true, ""
 		return
 	}
 	kind := err.Error()
@@ -276,17 +309,22 @@ func (h *hostReporter) note(err error, now time.Time) {
 		h.since = now
 	}
 	if h.trouble != kind {
-		h.log.Error("report not taken, trying again", "url", h.master.base, "err", err)
+		h.log.Error("report failed, will retry", "url", h.master.base, "err", err)
 	}
 	h.trouble = kind
 }
 
-// flush has the master forget this host.
-func (h *hostReporter) flush(ctx context.Context) {
+// forget has the master forget this host.
+func (h *hostReporter) forget(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTime)
 	defer cancel()
-	if err := h.master.flush(ctx, h.service, h.node, h.replica); err != nil {
-		h.log.Error("not flushed", "url", h.master.base, "err", err)
+	return h.master.flush(ctx, h.service, h.node, h.replica)
+}
+
+// flush is forget at the end of run.
+func (h *hostReporter) flush(ctx context.Context) {
+	if err := h.forget(ctx); err != nil {
+		h.log.Error("flush failed", "url", h.master.base, "err", err)
 		return
 	}
 	h.log.Info("flushed", "replica", h.replica)

@@ -29,9 +29,10 @@ func TestReportUsage(t *testing.T) {
 		{"-url s.example -service a -node b -token t", "-url has no scheme"},
 		{"-url https://t@s.example -service a -node b -token t", "-url has a user name, but the token is all that a master asks for"},
 		{"-url https://s.example?a=b -service a -node b -token t", "-url has more than a host and a path"},
-		{good + " -interval 0", "-interval 0 is out of range: 1 to 31536000 seconds"},
-		{good + " -interval 31536001", "-interval 31536001 is out of range: 1 to 31536000 seconds"},
-		{good + " -once -flush", "-once leaves nothing to -flush at the end"},
+		{good + " -interval 0", `invalid value "0" for flag -interval: want whole seconds up to 31536000, or a duration like 30s or 5m`},
+		{good + " -interval 31536001", `invalid value "31536001" for flag -interval: want whole seconds up to 31536000, or a duration like 30s or 5m`},
+		{good + " -interval 1.5s", `invalid value "1.5s" for flag -interval: want whole seconds up to 31536000, or a duration like 30s or 5m`},
+		{good + " -intervall 5", "unknown flag -intervall; did you mean -interval?"},
 		{good + " -cpu NaN", `invalid value "NaN" for flag -cpu: want a number from 0 up, 1 for all there is`},
 		{good + " -ram -1", `invalid value "-1" for flag -ram: want a number from 0 up, 1 for all there is`},
 		{good + " now", `unexpected argument "now"`},
@@ -39,13 +40,13 @@ func TestReportUsage(t *testing.T) {
 		t.Run(test.args, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			code := run(t.Context(), append([]string{"report"}, strings.Fields(test.args)...), &stdout, &stderr)
-			want := "vigil report: " + test.want + " ('vigil report -h' tells more)\n"
+			want := "vigil report: " + test.want + " (see 'vigil report -h')\n"
 			if code != exitUsage || stdout.String() != "" || stderr.String() != want {
 				t.Errorf("exit status %d, stdout %q, stderr\n%swant\n%s", code, &stdout, &stderr, want)
 			}
 		})
 	}
-	f := reportFlags{url: "https://s.example/", service: "a", node: "b", token: "t", interval: 30}
+	f := reportFlags{url: "https://s.example/", service: "a", node: "b", token: "t", interval: 30 * time.Second}
 	if err := f.check(); err != nil || f.replica != host {
 		t.Errorf("replica %q, %v, want %q", f.replica, err, host)
 	}
@@ -59,13 +60,19 @@ func TestReportOnce(t *testing.T) {
 	report := func(args ...string) (int, string) {
 		var out bytes.Buffer
 		args = append([]string{"report", "-once", "-url", rig.URL + "/", "-replica", "box", "-service", "relay eu"}, args...)
-		code := run(t.Context(), args, io.Discard, &out)
+		code := run(t.Context(), args, &out, &out)
 		return code, out.String()
 	}
-	if code, out := report("-node", "a/b.c:ü", "-cpu", "0.5", "-ram", "0.95"); code != exitOK || out != "" {
-		t.Errorf("exit status %d, stderr %q", code, out)
+	want := "reported replica box of relay eu:a/b.c:ü to " + rig.URL + "/; the next report is due within 1h\n"
+	if code, out := report("-node", "a/b.c:ü", "-cpu", "0.5", "-ram", "0.95", "-interval", "1h"); code != exitOK || out != want {
+		t.Errorf("exit status %d, output %q, want %q", code, out, want)
 	}
 	rig.until(t, "sick by its memory", func(s *snapshot) bool { return s.status == sick })
+	want = rig.URL + "/ has forgotten replica box of relay eu:a/b.c:ü\n"
+	if code, out := report("-node", "a/b.c:ü", "-flush"); code != exitOK || out != want {
+		t.Errorf("exit status %d, output %q, want %q", code, out, want)
+	}
+	rig.until(t, "forgotten", func(s *snapshot) bool { return s.status == healthy })
 	for _, test := range []struct {
 		args []string
 		want string
@@ -158,9 +165,10 @@ func TestReportRun(t *testing.T) {
 1m48s POST /reporter/eu/db/ {"replica":"box","interval":30,"load":{"cpu":0.75,"ram":0.5}}
 2m18s POST /reporter/eu/db/ {"replica":"box","interval":30,"load":{"cpu":0.875,"ram":0.5}}`
 			logged := `level=INFO msg="reporting this host" url=https://s.example service=eu node=db replica=box interval=30s
-level=ERROR msg="report not taken, trying again" url=https://s.example err="connection closed in the middle of the answer"
-level=ERROR msg="report not taken, trying again" url=https://s.example err="HTTP 403"
-level=INFO msg="reports are taken again" after=45s
+level=INFO msg="first report accepted" url=https://s.example
+level=ERROR msg="report failed, will retry" url=https://s.example err="connection closed in the middle of the answer"
+level=ERROR msg="report failed, will retry" url=https://s.example err="HTTP 403"
+level=INFO msg="reports accepted again" after=45s
 `
 			if flush {
 				want += "\n2m20s DELETE /reporter/eu/db/box/"

@@ -9,13 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 )
 
-// runServe runs the monitor and the status page until it is told to stop.
+// runServe runs the monitor and the status page until it is stopped.
 func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil", flag.ContinueOnError)
 	path := configFlag(fs)
@@ -29,51 +30,67 @@ func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		fmt.Fprintf(stderr, "vigil: %v\n", err)
 		return exitUsage
 	}
-	h := &host{path: *path, debug: *debug, stdout: stdout, log: log, level: level, events: make(chan event, eventBuffer)}
-	h.supervisor = newSupervisor(os.Getenv, log)
-	h.supervisor.disown()
-	if err := h.run(ctx); err != nil {
+	d := &daemon{path: *path, debug: *debug, stdout: stdout, log: log, level: level,
+		events: make(chan event, eventBuffer), reloads: make(chan reloadRequest)}
+	d.supervisor = newSupervisor(os.Getenv, log)
+	d.supervisor.disown()
+	if err := d.run(ctx); err != nil {
 		fmt.Fprintln(stderr, err)
 		return exitError
 	}
 	return exitOK
 }
 
-// A host is what lives as long as the program does, while one pipeline after
-// the other works in it: the listener, the page and the state.
-type host struct {
-	path   string // of the config; "" looks for the default one
-	debug  string // where profiles are served; "" is nowhere
-	stdout io.Writer
-	log    *slog.Logger
-	level  *slog.LevelVar
-	events chan event
-	meters meters
-	probes *probes
+// A daemon holds what outlives a reload: the web server, the page, the state and
+// the probes, around which one pipeline after the other does its work.
+type daemon struct {
+	path    string // of the config; "" looks for the default one
+	debug   string // where profiles are served; "" is nowhere
+	stdout  io.Writer
+	log     *slog.Logger
+	level   *slog.LevelVar
+	events  chan event
+	reloads chan reloadRequest
+	meters  meters
+	probes  *probes
 
 	supervisor *supervisor
-	front      *front
+	store      *store
+	page       *page
+	web        *webServer
 }
 
 // run loads the config, opens the listener and serves until SIGINT or SIGTERM
 // comes or ctx ends, which is no error. A second signal kills.
-func (h *host) run(ctx context.Context) error {
-	ctx, hangup, stop := heedSignals(ctx)
+func (d *daemon) run(ctx context.Context) error {
+	ctx, hangup, stop := notifySignals(ctx)
 	defer stop()
+	err := d.serve(ctx, hangup)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		d.log.Info("stopped")
+		return nil // while it was reading files
+	}
+	return err
+}
 
-	conf, err := h.load(ctx)
+func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
+	conf, err := d.load(ctx)
 	if err != nil {
 		return err
 	}
-	store, restored, err := openStore(conf.Storage, h.log)
+	var restored *restored
+	d.store, err = interruptible(ctx, func() (s *store, err error) {
+		s, restored, err = openStore(conf.Storage, d.log)
+		return s, err
+	})
 	if err != nil {
 		return err
 	}
-	h.probes = newProbes(h.events, h.log)
-	h.probes.poll.meter, h.probes.script.meter = &h.meters.poll, &h.meters.script
-	h.probes.connectivity.panics = &h.meters.connectivityPanics
-	defer h.probes.close()
-	p, err := newPipeline(conf, h.probes, store, &h.meters, h.log)
+	d.probes = newProbes(d.events, d.log)
+	d.probes.poll.meter, d.probes.script.meter = &d.meters.poll, &d.meters.script
+	d.probes.connectivity.panics = &d.meters.connectivityPanics
+	defer d.probes.close()
+	p, err := newPipeline(conf, d.probes, d.store, &d.meters, d.log)
 	if err != nil {
 		return err
 	}
@@ -82,165 +99,243 @@ func (h *host) run(ctx context.Context) error {
 	st.keepFor(p.targets)
 	st.restore(restored, now)
 	b := newBoard(st.snapshot(now))
-	page, err := newPage(b, h.log)
+	d.page, err = within(ctx, func() (*page, error) { return newPage(b, d.log) })
 	if err != nil {
-		return err
+		return hangingAssets(conf, err)
 	}
 	asks := make(chan *reportedNode, queueBuffer)
-	throttle := newThrottle(h.log)
-	reporter := newReporterAPI(b, h.events, asks, throttle)
-	a := &aggregator{state: st, events: h.events, board: b, log: h.log, store: store}
-	h.meters.begin(now)
-	queues := newRabbit(asks, h.events, h.log)
-	metrics := &scrape{board: b, throttle: throttle, meters: &h.meters, page: page, reporter: reporter,
-		aggregator: a, store: store, events: h.events, rabbit: queues}
-	server := newServer(page.handler(map[string]http.Handler{
+	throttle := newThrottle(d.log)
+	reporter := newReporterAPI(b, d.events, asks, throttle)
+	a := &aggregator{state: st, events: d.events, board: b, log: d.log, store: d.store}
+	d.meters.begin(now)
+	queues := newRabbit(asks, d.events, d.log)
+	metrics := &scrape{board: b, throttle: throttle, meters: &d.meters, page: d.page, reporter: reporter,
+		aggregator: a, store: d.store, events: d.events, rabbit: queues}
+	server := newServer(d.page.handler(map[string]http.Handler{
 		"reporter": reporter,
-		"manager":  newManagerAPI(b, h.events, throttle),
+		"manager":  newManagerAPI(b, d.events, throttle),
 		"mcp":      newMCP(b, version),
 		"metrics":  metrics,
-	}), h.log)
+	}), d.log)
 	metrics.guard, _ = server.Handler.(*guard)
-	debug, err := listenDebug(ctx, h.debug, h.log)
+	debug, err := listenDebug(ctx, d.debug, d.log)
 	if err != nil {
 		return err
 	}
-	if h.front, err = newFront(ctx, server, conf.Server); err != nil {
+	if d.web, err = newWebServer(ctx, server, conf.Server); err != nil {
 		return err
 	}
 
-	// The store ends last, when nobody hands anything over any more.
+	// The store ends last, when nobody gives it anything more to save.
 	saving, endSaving := context.WithCancel(context.WithoutCancel(ctx))
 	var saver errgroup.Group
-	saver.Go(func() error { return store.run(saving, h.events) })
+	saver.Go(func() error { return d.store.run(saving, d.events) })
 
-	address := h.front.address()
+	address := d.web.address()
 	g, ctx := errgroup.WithContext(ctx)
 	server.BaseContext = func(net.Listener) context.Context { return ctx }
-	h.front.start()
-	g.Go(func() error { return h.front.wait(ctx) })
-	g.Go(func() error { return page.run(ctx) })
+	d.web.start()
+	g.Go(func() error { return d.web.wait(ctx) })
+	g.Go(func() error { return d.page.run(ctx) })
 	g.Go(func() error { return queues.run(ctx) })
-	g.Go(func() error { return debug.run(ctx) })
-	g.Go(func() error { return h.runPipelines(ctx, p, a, store.undelivered(), hangup) })
-	g.Go(func() error { return h.supervisor.watch(ctx, h.events) })
-	h.log.Info("serving the status page", "url", address, "version", version)
-	if !h.log.Enabled(ctx, slog.LevelInfo) {
-		// Who starts it by hand wants to know all the same.
-		fmt.Fprintf(h.stdout, "Vigil serves %s\n", address)
+	g.Go(func() error { return serveDebug(ctx, debug, d.log) })
+	g.Go(func() error { return forwardHangups(ctx, hangup, d.reloads) })
+	g.Go(func() error { return d.runPipelines(ctx, p, a, d.store.undelivered()) })
+	g.Go(func() error { return d.supervisor.watch(ctx, d.events) })
+	d.log.Info("serving the status page", "url", address, "version", version)
+	if !d.log.Enabled(ctx, slog.LevelInfo) {
+		// A person who starts it by hand needs to know all the same.
+		fmt.Fprintf(d.stdout, "Vigil serves %s\n", address)
 	}
-	h.supervisor.ready("serving " + address)
+	d.supervisor.ready("serving " + address)
 	g.Go(func() error {
 		<-ctx.Done()
-		h.supervisor.stopping()
+		d.supervisor.stopping()
 		return nil
 	})
 	err = g.Wait()
 	endSaving()
 	err = errors.Join(err, saver.Wait())
-	h.log.Info("stopped")
+	d.log.Info("stopped")
 	return err
 }
 
-// load reads the config, says what is odd with it and takes over its log
-// level.
-func (h *host) load(ctx context.Context) (*Config, error) {
-	conf, warnings, err := loadConfig(ctx, h.path, os.LookupEnv)
+// load reads the config, logs its warnings and takes over its log level.
+func (d *daemon) load(ctx context.Context) (*Config, error) {
+	conf, warnings, err := loadConfig(ctx, d.path, os.LookupEnv)
 	if err != nil {
 		return nil, err
 	}
-	h.level.Set(logLevel(conf.Server.LogLevel))
+	d.level.Set(logLevel(conf.Server.LogLevel))
 	if conf.Path == "" {
-		h.log.Info("no config.cfg here: running on the built-in sample, which watches this machine only")
+		d.log.Info("no config.cfg in this folder, using the built-in sample, which monitors this machine only")
 	}
-	for _, w := range warnings {
-		attrs := []any{"at", fmt.Sprintf("%s:%d", w.file, w.line), "key", w.key, "problem", w.text}
-		if w.note {
-			h.log.Info("config note", attrs...)
-		} else {
-			h.log.Warn("config warning", attrs...)
-		}
-	}
+	logWarnings(d.log, warnings)
 	return conf, nil
 }
 
-// stopTime is how long requests under way may take at a stop.
+// logWarnings logs what a config's reader found odd.
+func logWarnings(log *slog.Logger, warnings []problem) {
+	for _, w := range warnings {
+		attrs := []any{"at", fmt.Sprintf("%s:%d", w.file, w.line), "key", w.key, "problem", w.text}
+		if w.note {
+			log.Info("config note", attrs...)
+		} else {
+			log.Warn("config warning", attrs...)
+		}
+	}
+}
+
+// hangingAssets names the folder of assets in an error of reading it in time.
+func hangingAssets(conf *Config, err error) error {
+	if errors.Is(err, errNoAnswer) {
+		return fmt.Errorf("assets.path %q: %w; is it on a file system that hangs?", conf.Assets, err)
+	}
+	return err
+}
+
+// stopTime is how long running requests may take to end at a stop.
 const stopTime = 5 * time.Second
 
-// A front is the web server, and the listener that it has at present.
-type front struct {
+// A webServer serves HTTP on one listener, which a reload may replace.
+type webServer struct {
 	server *http.Server
 	conf   Server // what ln was opened for
 	ln     net.Listener
-	faults chan error // of capacity 1: why it does not serve any more
+	errs   chan error // of capacity 1: why it no longer serves
 }
 
-// newFront opens the listener of conf.
-func newFront(ctx context.Context, server *http.Server, conf Server) (*front, error) {
+// newWebServer opens the listener of conf.
+func newWebServer(ctx context.Context, server *http.Server, conf Server) (*webServer, error) {
 	ln, err := listenHTTP(ctx, conf)
 	if err != nil {
 		return nil, err
 	}
-	return &front{server: server, conf: conf, ln: ln, faults: make(chan error, 1)}, nil
+	return &webServer{server: server, conf: conf, ln: ln, errs: make(chan error, 1)}, nil
 }
 
 // start begins to serve.
-func (f *front) start() { f.accept(f.ln) }
+func (w *webServer) start() { w.accept(w.ln) }
 
-// wait returns after ctx has ended and requests under way have come to their
-// end, or when the server fails.
-func (f *front) wait(ctx context.Context) error {
+// wait returns when ctx has ended and running requests are done, or when the
+// server fails.
+func (w *webServer) wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
-	case err := <-f.faults:
+	case err := <-w.errs:
 		return fmt.Errorf("web server: %w", err)
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
-	if f.server.Shutdown(grace) != nil {
-		f.server.Close()
+	if w.server.Shutdown(grace) != nil {
+		w.server.Close()
 	}
 	return nil
 }
 
-// accept serves the connections of ln, until it is closed for another one or
-// the server ends.
-func (f *front) accept(ln net.Listener) {
+// accept serves the connections of ln until it is closed or the server ends.
+func (w *webServer) accept(ln net.Listener) {
 	go func() {
-		err := f.server.Serve(ln)
+		err := w.server.Serve(ln)
 		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			select {
-			case f.faults <- err:
+			case w.errs <- err:
 			default:
 			}
 		}
 	}()
 }
 
-// move goes over to the address of another config, if it has another one. The
-// new listener is open before the old one is closed, and connections stay.
-func (f *front) move(ctx context.Context, conf Server) error {
-	if conf.Inet == f.conf.Inet && conf.InetSet == f.conf.InetSet {
+// move changes to the address of another config. The new listener is open
+// before the old one is closed, and connections stay open.
+//
+// On the same port, the system may refuse the new address for as long as the
+// old one is open (0.0.0.0 beside 127.0.0.1, say). Then the old one is closed
+// first, and opened again if the new one cannot be had.
+func (w *webServer) move(ctx context.Context, conf Server) error {
+	old := w.conf
+	if conf.Inet == old.Inet && conf.InetSet == old.InetSet || conf.Inet == w.ln.Addr().String() {
+		w.conf = conf
 		return nil
 	}
 	ln, err := listenHTTP(ctx, conf)
 	if err != nil {
-		return err
+		if !samePort(conf.Inet, w.ln.Addr()) {
+			return err
+		}
+		w.ln.Close()
+		if ln, err = listenHTTP(ctx, conf); err != nil {
+			back, backErr := listenHTTP(ctx, old)
+			if backErr != nil {
+				w.errs <- backErr
+				return errors.Join(err, backErr)
+			}
+			w.accept(back)
+			w.ln = back
+			return err
+		}
 	}
-	f.accept(ln)
-	f.ln.Close()
-	f.conf, f.ln = conf, ln
+	w.accept(ln)
+	w.ln.Close()
+	w.conf, w.ln = conf, ln
 	return nil
 }
 
+// samePort reports whether an address to listen on has the port of addr.
+func samePort(inet string, addr net.Addr) bool {
+	_, port, err := net.SplitHostPort(inet)
+	_, other, otherErr := net.SplitHostPort(addr.String())
+	return err == nil && otherErr == nil && port == other
+}
+
 // address is the URL at which a browser on this machine finds the page.
-func (f *front) address() string {
-	host, port, err := net.SplitHostPort(f.ln.Addr().String())
+func (w *webServer) address() string {
+	host, port, err := net.SplitHostPort(w.ln.Addr().String())
 	if err != nil {
-		return f.ln.Addr().String()
+		return w.ln.Addr().String()
 	}
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
-	return "http://" + net.JoinHostPort(host, port) + f.conf.PathPrefix + "/"
+	return "http://" + net.JoinHostPort(host, port) + w.conf.PathPrefix + "/"
+}
+
+// listenDebug opens the listener for profiles of the program. An empty address
+// is no listener, which is nil.
+func listenDebug(ctx context.Context, address string, log *slog.Logger) (net.Listener, error) {
+	if address == "" {
+		return nil, nil
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("-debug-addr %q: %w", address, err)
+	}
+	if ip := ln.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
+		log.Warn("profiles are served to everybody who reaches this address", "address", ln.Addr().String())
+	}
+	log.Info("serving profiles", "url", "http://"+ln.Addr().String()+"/debug/pprof/")
+	return ln, nil
+}
+
+// serveDebug serves profiles until ctx ends. An error here ends nothing else.
+func serveDebug(ctx context.Context, ln net.Listener, log *slog.Logger) error {
+	if ln == nil {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	defer context.AfterFunc(ctx, func() { server.Close() })()
+	if err := server.Serve(ln); ctx.Err() == nil {
+		log.Error("no longer serving profiles", "err", err)
+	}
+	return nil
 }

@@ -29,7 +29,7 @@ func TestSupervisorEnvironment(t *testing.T) {
 		{name: "negative watchdog", socket: "@n", usec: "-1", wantSocket: "@n"},
 		{name: "odd watchdog", socket: "@n", usec: "soon", wantSocket: "@n"},
 		{name: "endless watchdog", socket: "@n", usec: "9223372036854775807", wantSocket: "@n", wantWatchdog: 24 * time.Hour},
-		{name: "unknown kind", socket: "vsock:2:1", usec: "3000000", wantLog: "the service manager wants to be told in a way that is not known"},
+		{name: "unknown kind", socket: "vsock:2:1", usec: "3000000", wantLog: "unknown kind of service manager socket"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			env := map[string]string{"NOTIFY_SOCKET": tt.socket, "WATCHDOG_USEC": tt.usec, "WATCHDOG_PID": tt.pid}
@@ -50,7 +50,7 @@ func TestSupervisorGone(t *testing.T) {
 	var log bytes.Buffer
 	env := map[string]string{"NOTIFY_SOCKET": filepath.Join(t.TempDir(), "gone")}
 	newSupervisor(func(k string) string { return env[k] }, slog.New(slog.NewTextHandler(&log, nil))).stopping()
-	if want := "the service manager cannot be told"; !strings.Contains(log.String(), want) {
+	if want := "cannot reach the service manager"; !strings.Contains(log.String(), want) {
 		t.Errorf("log %q, want %q", log.String(), want)
 	}
 }

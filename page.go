@@ -36,7 +36,8 @@ type page struct {
 	routes  [routeCount]atomic.Uint64 // requests
 	panics  atomic.Int64              // renderings that panicked since the start
 
-	renderer *renderer // of the goroutine in run; newPage uses it before
+	next     atomic.Pointer[site] // of the config that a reload is about to use
+	renderer *renderer            // of the goroutine in run; newPage uses it before
 }
 
 // A rendering is all that a request needs: one snapshot's page as bytes and
@@ -102,7 +103,10 @@ func (p *page) refreshSafely(s *snapshot) (err error) {
 // refresh renders s and makes it what is served.
 func (p *page) refresh(s *snapshot) error {
 	if p.renderer == nil || p.renderer.site.conf != s.conf {
-		st, err := newSite(s.conf, s.conf.Assets, p.log)
+		st, err := p.next.Swap(nil), error(nil)
+		if st == nil || st.conf != s.conf {
+			st, err = newSite(s.conf, s.conf.Assets, p.log)
+		}
 		if err != nil && p.renderer != nil {
 			// A reload: better the page as it comes than one that stands still.
 			p.log.Error("assets not used", "err", err)

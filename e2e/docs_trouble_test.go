@@ -26,7 +26,7 @@ var madeElsewhere = []string{
 	"no connection accepted",
 	"master refuses reports",
 	"master does not take this node",
-	"report not taken, trying again",
+	"report failed, will retry",
 }
 
 // testSources is the text of all other tests.

@@ -283,9 +283,9 @@ func TestLocalUsage(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		{"bad.cfg", 2, "", "vigil local: unexpected argument \"bad.cfg\" ('vigil local -h' tells more)\n"},
+		{"bad.cfg", 2, "", "vigil local: unexpected argument \"bad.cfg\" (see 'vigil local -h')\n"},
 		{"-log-format xml", 2, "", "vigil local: -log-format \"xml\": want text or json\n"},
-		{"", 1, "", "config.cfg: cannot be read: no such file or directory; name the file that there is with -c\n"},
+		{"", 1, "", "config.cfg: cannot be read: no such file or directory; name an existing file with -c\n"},
 		{"--config bad.cfg", 1, "", "bad.cfg:1: report.token: is missing; allowed: any non-empty text\n" +
 			"bad.cfg:2: report.endpoint: is an integer; allowed: a string\n"},
 	} {

@@ -45,7 +45,7 @@ func TestManPage(t *testing.T) {
 	b.WriteString(`.\" Made of the usage texts: go test ./e2e -run TestManPage -update
 .TH VIGIL 1 "" "Vigil ` + version + `" "User Commands"
 .SH NAME
-vigil \- a monitor with a public status page
+vigil \- monitor with a public status page
 .SH SYNOPSIS
 `)
 	for _, u := range usages(t) {
@@ -73,10 +73,10 @@ vigil \- a monitor with a public status page
 The config, in TOML. \fBvigil init\fR writes one with a comment on every key.
 .TP
 .I data/
-What must survive a restart, unless the config's storage.path names another folder.
+What survives a restart, unless storage.path of the config names another folder.
 .TP
 .I /etc/vigil/config.cfg\fR, \fI/etc/vigil/vigil.env\fR, \fI/var/lib/vigil/
-The config, the secrets and the data of the service that comes with the package.
+Config, secrets and data of the packaged service.
 .SH ENVIRONMENT
 Each ${NAME} in a config is replaced by the variable of that name.
 .TP
@@ -87,15 +87,15 @@ The tokens of the APIs in a config that \fBvigil init\fR wrote.
 The token for \fBvigil report\fR.
 .TP
 .B HTTPS_PROXY\fR, \fBHTTP_PROXY\fR, \fBNO_PROXY
-The proxy through which messages and reports go out and RabbitMQ is asked.
+The proxy for messages, for reports and for RabbitMQ.
 .TP
 .B SSL_CERT_FILE\fR, \fBSSL_CERT_DIR
-The authorities to trust, where the system's are elsewhere or not enough.
+The certificate authorities to trust, in place of the system's.
 .TP
 .B NOTIFY_SOCKET\fR, \fBWATCHDOG_USEC
 Set by
 .BR systemd (1),
-which is told when Vigil serves, reloads, stops and is alive.
+which learns when Vigil serves, reloads, stops and is alive.
 .SH SEE ALSO
 .BR systemd.service (5),
 .BR sd_notify (3)
@@ -118,9 +118,16 @@ which is told when Vigil serves, reloads, stops and is alive.
 // manItem is a line that begins the description of a flag or a command.
 var manItem = regexp.MustCompile(`^  (\S+(?: \S+)*)\s{2,}(\S.*)$`)
 
-// manBlock turns one block of a usage text into roff: a list, or a paragraph.
+// manBlock turns one block of a usage text into roff: a list, examples, or a
+// paragraph.
 func manBlock(b *strings.Builder, block string) {
-	if !manItem.MatchString(strings.SplitN(block, "\n", 2)[0]) {
+	first, _, _ := strings.Cut(block, "\n")
+	switch {
+	case manItem.MatchString(first):
+	case strings.HasPrefix(first, "  "):
+		b.WriteString(".PP\n.nf\n.RS\n" + roff(strings.ReplaceAll(block[2:], "\n  ", "\n")) + "\n.RE\n.fi\n")
+		return
+	default:
 		b.WriteString(".PP\n" + roff(block) + "\n")
 		return
 	}
@@ -142,7 +149,7 @@ func roff(s string) string {
 // Each usage text tells each of the command's flags, and no other one, and fits
 // a terminal.
 func TestUsages(t *testing.T) {
-	made := regexp.MustCompile(`\b(?:fs|fset)\.\w+\((?:&[\w.]+, )?"([\w-]+)"`)
+	made := regexp.MustCompile(`\b(?:(?:fs|fset)\.\w+\((?:&[\w.]+, )?|durationFlag\(fs, )"([\w-]+)"`)
 	files, err := filepath.Glob("main*.go")
 	if err != nil {
 		t.Fatal(err)
@@ -184,6 +191,11 @@ func TestUsages(t *testing.T) {
 			if strings.Contains(source, "configFlag(f") {
 				taken = append(taken, "c", "config")
 			}
+		}
+		if u.name == "" {
+			taken = append(taken, "V", "version") // taken before the flags are parsed
+		} else if _, examples, _ := strings.Cut(u.text, "\nexamples:\n\n"); strings.Count("\n"+examples, "\n  ") < 2 {
+			t.Errorf("%s -h has fewer than two examples", name)
 		}
 		slices.Sort(told)
 		slices.Sort(taken)

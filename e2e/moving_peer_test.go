@@ -176,7 +176,7 @@ func TestPeerMovingLocalSamples(t *testing.T) {
 		}
 		t.Run(version, func(t *testing.T) {
 			a := startAlone(t, vigil, dir, "reporting", "local", "-c", "config.cfg")
-			if log := a.log.String(); strings.Contains(log, "odd in the config") || !strings.Contains(log, "replicas=3") {
+			if log := a.log.String(); strings.Contains(log, "config warning") || !strings.Contains(log, "replicas=3") {
 				t.Errorf("the agent says\n%s", log)
 			}
 		})

@@ -187,7 +187,7 @@ func TestLogWithoutReader(t *testing.T) {
 func TestHealthOfProgram(t *testing.T) {
 	r := startVigil(t, "[server]\nlog_level = \"info\"\ninet = \"127.0.0.1:0\"\n[branding]\npage_url = \"http://a.example\"\n[storage]\npath = \"\"\n")
 	out, err := exec.Command(vigil, "health", "-url", r.url).CombinedOutput()
-	if want := "Vigil serves " + r.url + ", the status there is healthy\n"; err != nil || string(out) != want {
+	if want := "Vigil serves " + r.url + ", its status is healthy\n"; err != nil || string(out) != want {
 		t.Errorf("%v: got %q, want %q", err, out, want)
 	}
 }

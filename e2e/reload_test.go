@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -61,7 +62,7 @@ func TestReload(t *testing.T) {
 		}
 	}
 
-	r.reload(config(address, "Broken", "[[probe.service.node]]\nid = \"app\"\n"), "config not reloaded")
+	r.reload(config(address, "Broken", "[[probe.service.node]]\nid = \"app\"\n"), "reload failed")
 	if s := r.get(""); !strings.Contains(s, "Before") {
 		t.Error("a config with faults changed the page")
 	}
@@ -121,4 +122,25 @@ func deliveries(t *testing.T, base string) string {
 		}
 	}
 	return ""
+}
+
+// The address may change on the same port, and back.
+func TestReloadAddressOnSamePort(t *testing.T) {
+	address := freeAddress(t)
+	config := func(inet, prefix string) string {
+		return fmt.Sprintf("[server]\nlog_level = \"info\"\ninet = %q\n%s\n[branding]\npage_url = \"https://status.example.com/\"\n[storage]\npath = \"\"\n", inet, prefix)
+	}
+	r := startVigil(t, config(address, `path_prefix = "/old"`))
+	_, port, _ := strings.Cut(address, ":")
+	for _, inet := range []string{"0.0.0.0:" + port, address, "[::]:" + port, ":" + port, address} {
+		r.reload(config(inet, ""), "config reloaded")
+		r.url = "http://" + address + "/"
+		r.waitFor("status/text", "served at "+inet, func(s string) bool { return s == "healthy" })
+	}
+	// One that cannot be had leaves the old one open.
+	r.reload(config("192.0.2.1:"+port, ""), "reload failed")
+	if s := r.get("status/text"); s != "healthy" {
+		t.Errorf("status %q after a reload that was refused", s)
+	}
+	r.stop(syscall.SIGTERM)
 }

@@ -270,7 +270,7 @@ scripts = ["echo out of order; exit 2"]
 connectivity = ["http://hush-line:hush-line-pass@`+shut+`/"]`, 1)
 	r.reload(down, "own connection is down")
 	ask("GET", "/", "", "", "")
-	r.reload(strings.Replace(down, `"hush-zulip&"`, `"hush-zulip&`, 1), "config not reloaded")
+	r.reload(strings.Replace(down, `"hush-zulip&"`, `"hush-zulip&`, 1), "reload failed")
 	r.reload(strings.Replace(down, `hook_url = "http`, `hook_url = "hush`, 2), "scheme")
 	r.stop(syscall.SIGTERM)
 

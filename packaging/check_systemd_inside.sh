@@ -156,8 +156,8 @@ if [ "$boot" = first ]; then
 	systemctl is-active -q vigil
 	since=$(date +%s)
 	kill -HUP "$pid" # past the check of the unit
-	until_true 20 logged "$since" 'config not reloaded, the old one stays in force'
-	[[ $(property StatusText) == 'serving with the old config'* ]] || fail "status: $(property StatusText)"
+	until_true 20 logged "$since" 'reload failed, keeping the current config'
+	[[ $(property StatusText) == 'serving with the current config'* ]] || fail "status: $(property StatusText)"
 	shows Reloaded
 	cp /check/good.cfg $config
 	systemctl reload vigil

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A reloadRequest asks for the config to be read again. The answer goes to
+// done, which has a capacity of 1, or nowhere when done is nil.
+type reloadRequest struct{ done chan<- reloadAnswer }
+
+// A reloadAnswer says what a reload changed, or why it failed.
+type reloadAnswer struct {
+	changes configChanges
+	err     error
+}
+
+func (r reloadRequest) answer(a reloadAnswer) {
+	if r.done != nil {
+		r.done <- a
+	}
+}
+
+// forwardHangups turns each SIGHUP into a request, until ctx ends.
+func forwardHangups(ctx context.Context, hangup <-chan os.Signal, requests chan<- reloadRequest) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case requests <- reloadRequest{}:
+		}
+	}
+}
+
+// runUntilReload runs what one config asks for, until ctx ends or until reload
+// has built what the next config asks for. It returns that, and whether there
+// is any.
+func runUntilReload[T any](ctx context.Context, requests <-chan reloadRequest,
+	run func(context.Context) error, reload func(context.Context, reloadRequest) (T, bool)) (next T, ok bool, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return run(ctx) })
+	g.Go(func() error {
+		for !ok {
+			select {
+			case <-ctx.Done():
+				return nil
+			case request := <-requests:
+				next, ok = reload(ctx, request)
+			}
+		}
+		stop()
+		return nil
+	})
+	err = g.Wait()
+	return next, ok, err
+}
+
+// logFailedReload logs each line of err, which is why a config is not used.
+func logFailedReload(log *slog.Logger, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		log.Error("reload failed, keeping the current config", "problem", line)
+	}
+}
+
+// configChanges are the differences between two configs.
+type configChanges struct {
+	Sections []string `json:"sections"` // tables that differ, other than [probe]
+	Added    []string `json:"added"`    // nodes, as service:node
+	Removed  []string `json:"removed"`
+	Changed  []string `json:"changed"`
+}
+
+// changes compares two configs.
+func changes(old, conf *Config) configChanges {
+	c := configChanges{Sections: []string{}, Added: []string{}, Removed: []string{}, Changed: []string{}}
+	section := func(name string, a, b any) {
+		if !reflect.DeepEqual(a, b) {
+			c.Sections = append(c.Sections, name)
+		}
+	}
+	section("server", old.Server, conf.Server)
+	section("assets", old.Assets, conf.Assets)
+	section("branding", old.Branding, conf.Branding)
+	section("metrics", old.Metrics, conf.Metrics)
+	section("plugins", old.RabbitMQ, conf.RabbitMQ)
+	oldNotify, notify := old.Notify, conf.Notify
+	oldNotify.Page, notify.Page = conf.Notify.Page, conf.Notify.Page // belongs to branding
+	section("notify", []any{old.Alerting, oldNotify}, []any{conf.Alerting, notify})
+	section("storage", old.Storage, conf.Storage)
+
+	nodes := func(c *Config) map[nodeKey]*Node {
+		m := make(map[nodeKey]*Node)
+		for _, s := range c.Services {
+			for _, n := range s.Nodes {
+				m[nodeKey{s.ID, n.ID}] = n
+			}
+		}
+		return m
+	}
+	before, after := nodes(old), nodes(conf)
+	for key, n := range after {
+		name := key.service + ":" + key.node
+		if was := before[key]; was == nil {
+			c.Added = append(c.Added, name)
+		} else if !reflect.DeepEqual(was, n) {
+			c.Changed = append(c.Changed, name)
+		}
+	}
+	for key := range before {
+		if after[key] == nil {
+			c.Removed = append(c.Removed, key.service+":"+key.node)
+		}
+	}
+	slices.Sort(c.Added)
+	slices.Sort(c.Removed)
+	slices.Sort(c.Changed)
+	return c
+}
+
+// attrs returns the changes as attributes of a log line.
+func (c configChanges) attrs() (attrs []any) {
+	for _, list := range []struct {
+		name  string
+		items []string
+	}{{"sections", c.Sections}, {"added", c.Added}, {"removed", c.Removed}, {"changed", c.Changed}} {
+		if len(list.items) > 0 {
+			attrs = append(attrs, list.name, summary(list.items))
+		}
+	}
+	if attrs == nil {
+		attrs = []any{"changes", "none"}
+	}
+	return attrs
+}
+
+// summary lists the first names and counts the others.
+func summary(names []string) string {
+	const most = 10
+	if rest := len(names) - most; rest > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), rest)
+	}
+	return strings.Join(names, ", ")
+}
