@@ -202,6 +202,7 @@ type webServer struct {
 	server *http.Server
 	conf   Server // what ln was opened for
 	ln     net.Listener
+	limits *connLimits
 	errs   chan error // of capacity 1: why it no longer serves
 }
 
@@ -211,7 +212,7 @@ func newWebServer(ctx context.Context, server *http.Server, conf Server) (*webSe
 	if err != nil {
 		return nil, err
 	}
-	return &webServer{server: server, conf: conf, ln: ln, errs: make(chan error, 1)}, nil
+	return &webServer{server: server, conf: conf, ln: ln, limits: newConnLimits(connLimit()), errs: make(chan error, 1)}, nil
 }
 
 // start begins to serve.
@@ -236,7 +237,7 @@ func (w *webServer) wait(ctx context.Context) error {
 // accept serves the connections of ln until it is closed or the server ends.
 func (w *webServer) accept(ln net.Listener) {
 	go func() {
-		err := w.server.Serve(ln)
+		err := w.server.Serve(limitListener{ln, w.limits})
 		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			select {
 			case w.errs <- err:

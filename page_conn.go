@@ -19,7 +19,7 @@ type conn struct {
 	framing framing
 	odd     atomic.Bool // a request was framed oddly: close after the answer
 
-	home         *limitListener
+	home         *connLimits
 	client       netip.Prefix  // the client's network
 	inAll, inOwn *list.Element // its places in the listener's lists; nil when it is closed
 	touched      time.Time     // when it last moved to their ends

@@ -146,7 +146,7 @@ func TestSlowRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go srv.Serve(newLimitListener(inner, 100))
+	go srv.Serve(limitListener{inner, newConnLimits(100)})
 	t.Cleanup(func() { srv.Close() })
 	const head = "POST /reporter/web/jobs/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic OnRvay9lbitzZWNyZXQ=\r\n"
 	const report = `{"replica":"r","interval":30,"load":{"cpu":0,"ram":0}}`

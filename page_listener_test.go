@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 // A hall is a server with few places for connections.
 type hall struct {
 	t  *testing.T
-	ln *limitListener
+	ln limitListener
 }
 
 func newHall(t *testing.T, most, share int) *hall {
@@ -23,7 +24,7 @@ func newHall(t *testing.T, most, share int) *hall {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln := newLimitListener(inner, most)
+	ln := limitListener{inner, newConnLimits(most)}
 	ln.share = share
 	srv := newServer(newTestPage(t, healthySample()).handler(nil), slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)
@@ -152,8 +153,37 @@ func TestConnsInAll(t *testing.T) {
 
 func TestShares(t *testing.T) {
 	for most, want := range map[int]int{16: 16, 40: 16, 100: 25, 8192: 2048, 4: 4} {
-		if got := newLimitListener(nil, most).share; got != want {
+		if got := newConnLimits(most).share; got != want {
 			t.Errorf("of %d connections one address may have %d, want %d", most, got, want)
 		}
+	}
+}
+
+// All listeners of a server share its places for connections.
+func TestLimitsOverListeners(t *testing.T) {
+	limits := newConnLimits(2)
+	limits.share = 2
+	var first net.Conn
+	for i := range 3 {
+		inner, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer inner.Close()
+		client, err := net.Dial("tcp4", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if _, err := (limitListener{inner, limits}).Accept(); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			first = client
+		}
+	}
+	first.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := first.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the first of three connections is still open where two may be: %v", err)
 	}
 }

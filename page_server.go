@@ -42,8 +42,7 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 }
 
 // listenHTTP opens the listener of conf. The default address, where the machine
-// has no IPv6 loopback, becomes that of IPv4. At most half of the files that
-// the process may open are connections, so that probes always find some left.
+// has no IPv6 loopback, becomes that of IPv4.
 func listenHTTP(ctx context.Context, conf Server) (net.Listener, error) {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", conf.Inet)
@@ -58,7 +57,7 @@ func listenHTTP(ctx context.Context, conf Server) (net.Listener, error) {
 	if err != nil {
 		return nil, listenError(conf.Inet, err)
 	}
-	return newLimitListener(ln, connLimit()), nil
+	return ln, nil
 }
 
 // listenError says in one line what is wrong and how to mend it.
@@ -82,7 +81,8 @@ func listenError(inet string, err error) error {
 	return fmt.Errorf("cannot listen on %q: %s", inet, remedy)
 }
 
-// connLimit returns how many connections are open at a time at most.
+// connLimit returns how many connections may be open at a time: at most half of
+// the files that the process may open, so that probes always find some left.
 func connLimit() int {
 	files := maxFiles()
 	if files == 0 {
@@ -132,13 +132,15 @@ func (l serverLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// A limitListener bounds the open connections, all together and those of one
-// address. Where a new one finds no room, another is closed for it: of that
+// A connLimits bounds the open connections, all together and those of one
+// address. When there is no room for a new one, another is closed: of that
 // address's, or of all, the one whose last finished request, or whose begin,
-// is the longest ago. So who only holds connections loses them first, and who
-// asks something is served however many others are there.
-type limitListener struct {
-	net.Listener
+// is the longest ago. So clients that only hold connections lose them first, and
+// clients that ask something are served however many others there are.
+//
+// One connLimits serves all listeners of a server: while a reload moves to
+// another address, connections of the old one are still open.
+type connLimits struct {
 	most  int // in all
 	share int // of one address
 
@@ -150,23 +152,28 @@ type limitListener struct {
 // minShare is how many connections one address may have at least.
 const minShare = 16
 
-// newLimitListener lets a single address have a quarter of the connections: it
-// may be that of a reverse proxy.
-func newLimitListener(ln net.Listener, most int) *limitListener {
-	return &limitListener{
-		Listener: ln,
-		most:     most,
-		share:    max(most/4, min(most, minShare)),
-		from:     make(map[netip.Prefix]*list.List),
+// newConnLimits lets a single address have a quarter of the connections: it may
+// be that of a reverse proxy.
+func newConnLimits(most int) *connLimits {
+	return &connLimits{
+		most:  most,
+		share: max(most/4, min(most, minShare)),
+		from:  make(map[netip.Prefix]*list.List),
 	}
 }
 
-func (l *limitListener) Accept() (net.Conn, error) {
+// A limitListener accepts connections within limits.
+type limitListener struct {
+	net.Listener
+	*connLimits
+}
+
+func (l limitListener) Accept() (net.Conn, error) {
 	inner, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: inner, home: l, client: connNet(inner)}
+	c := &conn{Conn: inner, home: l.connLimits, client: connNet(inner)}
 	if victim := l.add(c); victim != nil {
 		victim.Conn.Close()
 	}
@@ -174,7 +181,7 @@ func (l *limitListener) Accept() (net.Conn, error) {
 }
 
 // add takes the connection in and returns the one that has to go, if any.
-func (l *limitListener) add(c *conn) (victim *conn) {
+func (l *connLimits) add(c *conn) (victim *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	own := l.from[c.client]
@@ -196,7 +203,7 @@ func (l *limitListener) add(c *conn) (victim *conn) {
 }
 
 // touch notes that a request on the connection was finished.
-func (l *limitListener) touch(c *conn) {
+func (l *connLimits) touch(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if c.inAll != nil {
@@ -206,14 +213,14 @@ func (l *limitListener) touch(c *conn) {
 }
 
 // remove forgets a connection that is closed.
-func (l *limitListener) remove(c *conn) {
+func (l *connLimits) remove(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.drop(c)
 }
 
 // drop needs the lock.
-func (l *limitListener) drop(c *conn) {
+func (l *connLimits) drop(c *conn) {
 	if c.inAll == nil {
 		return
 	}
