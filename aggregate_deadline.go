@@ -107,7 +107,8 @@ func (st *state) expire(now time.Time) {
 
 // due returns when the replica was to report, at the latest; its deadline is
 // some patience later.
-func (r *replicaState) due(m *Metrics) time.Time {
+func (st *state) due(r *replicaState) time.Time {
+	m := st.metrics(r.node)
 	if r.node.conf.Mode == modeLocal {
 		return r.deadline.Add(-m.LocalDelayDead)
 	}
@@ -121,7 +122,7 @@ func (st *state) markOverdue(r *replicaState, now time.Time) {
 		return
 	}
 	r.overdue = true
-	if due := r.due(&st.conf.Metrics); len(st.overdue) == 0 || due.Before(st.overdueSince) {
+	if due := st.due(r); len(st.overdue) == 0 || due.Before(st.overdueSince) {
 		st.overdueSince = due
 	}
 	st.overdue = append(st.overdue, r)
@@ -164,7 +165,7 @@ func (st *state) extendOverdue(now time.Time) {
 			continue
 		}
 		for _, r := range ns.replicas {
-			if r.overdue || r.heaped > 0 && r.due(&st.conf.Metrics).Before(now) {
+			if r.overdue || r.heaped > 0 && st.due(r).Before(now) {
 				st.extend(r, now)
 			}
 		}

@@ -270,7 +270,7 @@ func (h *history) sweep(st *state, now time.Time) {
 	h.swept = now
 	for ns := range st.allNodes() {
 		t := &ns.track
-		if limit := st.conf.Metrics.lapse(ns.conf.Mode); limit > 0 && t.past.known && now.Sub(t.checkedAt) > limit {
+		if limit := st.metrics(ns).lapse(ns.conf.Mode); limit > 0 && t.past.known && now.Sub(t.checkedAt) > limit {
 			t.lapsed = true
 			st.rewrite(ns, t.past.become(healthy, false, t.checkedAt))
 		}

@@ -24,7 +24,7 @@ func (rep *loadReport) apply(st *state, now time.Time) {
 	r, err := st.reporting(rep.node, modePush, rep.replica)
 	if err == nil {
 		r.load = rep.load.with(r.node.queue)
-		r.grace = rep.interval + st.conf.Metrics.PushDelayDead
+		r.grace = rep.interval + st.metrics(r.node).PushDelayDead
 		st.extend(r, now)
 		st.judge(r, now)
 	}
@@ -61,7 +61,7 @@ func (st *state) reported() int {
 // judge gives a push replica that is in time with its reports the status that
 // its load calls for, or else its node's queue.
 func (st *state) judge(r *replicaState, now time.Time) {
-	m, load := &st.conf.Metrics, r.load
+	m, load := st.metrics(r.node), r.load
 	switch {
 	case load.cpu > m.CPUSickAbove:
 		st.set(r, sick, fmt.Sprintf("cpu %.2f over %.2f", load.cpu, m.CPUSickAbove), now)
@@ -82,7 +82,7 @@ type healthReport struct {
 func (rep *healthReport) apply(st *state, now time.Time) {
 	r, err := st.reporting(rep.node, modeLocal, rep.replica)
 	if err == nil {
-		r.grace = rep.interval + st.conf.Metrics.LocalDelayDead
+		r.grace = rep.interval + st.metrics(r.node).LocalDelayDead
 		st.extend(r, now)
 		reason := ""
 		if rep.health != healthy {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"iter"
 	"slices"
 	"strconv"
@@ -276,6 +277,11 @@ func (st *state) count(ns *nodeState, s status, by int) {
 	ns.tally[s] += by
 	ns.service.tally[s] += by
 	st.tally[s] += by
+}
+
+// metrics returns a node's own values, or else the config's.
+func (st *state) metrics(ns *nodeState) *Metrics {
+	return cmp.Or(ns.conf.Metrics, &st.conf.Metrics)
 }
 
 // allNodes yields the nodes in the order of the config.

@@ -60,8 +60,9 @@ type Metrics struct {
 	// RetryWait apart.
 	RetryCount       int
 	RetryWait        time.Duration
-	HTTPHealthyAbove int // status codes from this one ...
-	HTTPHealthyBelow int // ... and below this one are healthy
+	retryCounted     bool // poll_retry is a number of checks, not a time
+	HTTPHealthyAbove int  // status codes from this one ...
+	HTTPHealthyBelow int  // ... and below this one are healthy
 	PollDelayDead    time.Duration
 	PollDelaySick    time.Duration
 	PollParallelism  int
@@ -130,15 +131,26 @@ type Node struct {
 	ID        string
 	Label     string
 	Mode      mode
+	Metrics   *Metrics // the config's, or a copy with the node's own values
 	Targets   []Target // of a poll node
 	Scripts   []string // of a script node
 	LinkURL   string
 	LinkLabel string
 
-	HTTPHeaders map[string]string
-	HTTPMethod  string         // "" chooses HEAD or GET
-	HTTPBody    string         // sent with POST, PUT and PATCH
-	HTTPMatch   *regexp.Regexp // nil: any body will do
+	HTTPHeaders     map[string]string
+	HTTPMethod      string         // "" chooses HEAD or GET
+	HTTPBody        string         // sent with POST, PUT and PATCH
+	HTTPMatch       *regexp.Regexp // nil: any body will do
+	FollowRedirects bool
+	NoCacheBuster   bool
+	HeaderMatch     map[string]*regexp.Regexp // by canonical name; all must match
+	JSONMatch       []JSONMatch               // all must match
+	Proxy           *url.URL
+	ProxySet        bool // Proxy goes before the environment's; nil is none
+
+	TLS      TLS
+	IPFamily string         // "", "ipv4" or "ipv6"
+	DNSMatch *regexp.Regexp // nil: any record will do
 
 	RevealReplicaName bool
 	ReportPrefix      string // of an agent's node: before its replicas' ids, with a colon

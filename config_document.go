@@ -24,6 +24,7 @@ type document struct {
 	root     *table // nil when the syntax is wrong
 	faults   []problem
 	warnings []problem
+	files    map[string][]byte // that the config names, by path
 }
 
 // readDocument reads TOML with environment variables. What is wrong with its

@@ -64,9 +64,13 @@ func (c *LocalConfig) read(t *table) {
 	report.rest()
 
 	metrics := t.table("metrics")
-	c.Interval = metrics.seconds("interval", 120, 1)
-	c.Metrics.PollInterval, c.Metrics.ScriptInterval = c.Interval, c.Interval
-	c.Metrics.readChecks(metrics, 1)
+	c.Interval = metrics.seconds("interval", 2*time.Minute, 1)
+	c.Metrics = Metrics{
+		PollInterval: c.Interval, ScriptInterval: c.Interval, RetryCount: 1, RetryWait: 2 * time.Second,
+		HTTPHealthyAbove: 200, HTTPHealthyBelow: 400, PollDelayDead: 10 * time.Second, PollDelaySick: time.Second,
+	}
+	c.Metrics.readChecks(metrics)
+	c.Metrics.readParallelism(metrics)
 	metrics.rest()
 
 	c.readProbe(t.table("probe"))
@@ -102,7 +106,7 @@ func (c *LocalConfig) readProbe(t *table) {
 		for _, node := range sub.tables("node") {
 			n := &Node{ID: node.id("node", " of this service", nodes)}
 			node.get("label")
-			node.checks(n, localModes)
+			node.checks(n, &c.Metrics, localModes)
 			n.ReportPrefix = node.text("report_prefix", "")
 			node.rest()
 			s.Nodes = append(s.Nodes, n)

@@ -2,10 +2,7 @@ package main
 
 import (
 	"errors"
-	"maps"
-	"net/http"
 	"net/url"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -55,7 +52,7 @@ func (c *Config) readNode(t *table, first map[string]*table) *Node {
 		LinkURL:   t.site("link_url", "an http://, https:// or mailto: URL", "http", "https", "mailto"),
 		LinkLabel: t.text("link_label", ""),
 	}
-	t.checks(n, modeNames[:])
+	t.checks(n, &c.Metrics, modeNames[:])
 	n.RevealReplicaName = t.yes("reveal_replica_name", false)
 
 	n.RabbitMQQueue = t.text("rabbitmq_queue", "")
@@ -71,7 +68,8 @@ func (c *Config) readNode(t *table, first map[string]*table) *Node {
 
 // checks reads what a node watches and how: its mode, one of modes, and all
 // that belongs to it.
-func (t *table) checks(n *Node, modes []string) {
+func (t *table) checks(n *Node, m *Metrics, modes []string) {
+	n.Metrics = t.ownMetrics(m)
 	hasMode := t.mode(&n.Mode, modes)
 	n.Targets = t.targets("replicas")
 	t.each("scripts", func(_, s string) { n.Scripts = append(n.Scripts, s) })
@@ -79,25 +77,10 @@ func (t *table) checks(n *Node, modes []string) {
 		t.checkReplicas(n)
 	}
 
-	n.HTTPHeaders = t.headers("http_headers")
-	if s := t.text("http_method", ""); t.has("http_method") {
-		n.HTTPMethod = strings.ToUpper(s)
-		if !slices.Contains(methods, n.HTTPMethod) {
-			t.fault("http_method", "%s is unknown; allowed: %s%s", t.show("http_method", s), oneOf(methods), hint(s, methods))
-		}
-	}
-	n.HTTPBody = t.text("http_body", "")
-	if s := t.text("http_body_healthy_match", ""); s != "" {
-		var err error
-		if n.HTTPMatch, err = regexp.Compile(s); err != nil {
-			t.fault("http_body_healthy_match", "%s is not a regular expression (%s); allowed: the syntax of RE2",
-				t.show("http_body_healthy_match", s), regexpReason(err))
-		}
-	}
+	t.readHTTP(n)
+	t.readTLS(&n.TLS)
+	t.readNetwork(n)
 }
-
-// methods are the HTTP methods that a poll probe can use.
-var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch}
 
 // mode reads a node's mode and reports whether it is one of modes.
 func (t *table) mode(m *mode, modes []string) bool {
@@ -164,45 +147,6 @@ func (t *table) targets(key string) []Target {
 		}
 	})
 	return ts
-}
-
-// headers reads a table of HTTP headers. Values may be secrets and are not
-// shown.
-func (t *table) headers(key string) map[string]string {
-	sub := t.table(key)
-	if len(sub.vals) == 0 {
-		return nil
-	}
-	headers := make(map[string]string, len(sub.vals))
-	first := make(map[string]string)
-	for _, name := range slices.Sorted(maps.Keys(sub.vals)) {
-		value := sub.text(name, "")
-		canonical := http.CanonicalHeaderKey(name)
-		switch {
-		case !isToken(name):
-			sub.fault(name, "is not a header name; allowed: letters, digits and !#$%%&'*+-.^_`|~")
-		case first[canonical] != "":
-			sub.fault(name, "is the same header as %q; allowed: each once", first[canonical])
-		case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
-			sub.fault(name, "has a value with a line end or another control character; allowed: one line of text")
-		}
-		first[canonical] = name
-		headers[name] = value
-	}
-	return headers
-}
-
-// isToken reports whether s may name a header: RFC 9110 section 5.6.2.
-func isToken(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return !isKeyRune(r) && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
-	})
-}
-
-// regexpReason returns what is wrong with a regular expression, without the
-// prefix that package regexp/syntax puts before it.
-func regexpReason(err error) string {
-	return shorten(strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 }
 
 // What may be wrong with a URL. The messages do not hold the URL, which may be

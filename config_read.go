@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -157,48 +158,88 @@ func (c *Config) readBranding(t *table) {
 }
 
 func (c *Config) readMetrics(t *table) {
-	m := &c.Metrics
-	m.PollInterval = t.seconds("poll_interval", 120, 1)
-	m.readChecks(t, 5)
-
-	m.PushDelayDead = t.seconds("push_delay_dead", 20, 1)
-	m.CPUSickAbove = t.float("push_system_cpu_sick_above", 0.90, 1000)
-	m.RAMSickAbove = t.float("push_system_ram_sick_above", 0.90, 10)
-
-	m.ScriptInterval = t.seconds("script_interval", 300, 1)
-	m.LocalDelayDead = t.seconds("local_delay_dead", 40, 1)
+	c.Metrics = Metrics{
+		PollInterval: 2 * time.Minute, RetryCount: 1, RetryWait: 2 * time.Second,
+		HTTPHealthyAbove: 200, HTTPHealthyBelow: 400,
+		PollDelayDead: 10 * time.Second, PollDelaySick: 5 * time.Second,
+		PushDelayDead: 20 * time.Second, CPUSickAbove: 0.90, RAMSickAbove: 0.90,
+		ScriptInterval: 5 * time.Minute, LocalDelayDead: 40 * time.Second,
+	}
+	c.Metrics.read(t)
+	c.Metrics.readParallelism(t)
 	t.rest()
 }
 
+// read reads the values that [metrics] and each node may have, where m holds
+// the defaults.
+func (m *Metrics) read(t *table) {
+	m.PollInterval = t.seconds("poll_interval", m.PollInterval, 1)
+	m.ScriptInterval = t.seconds("script_interval", m.ScriptInterval, 1)
+	m.readChecks(t)
+
+	m.PushDelayDead = t.seconds("push_delay_dead", m.PushDelayDead, 1)
+	m.CPUSickAbove = t.float("push_system_cpu_sick_above", m.CPUSickAbove, 0, 1000)
+	m.RAMSickAbove = t.float("push_system_ram_sick_above", m.RAMSickAbove, math.Inf(-1), math.MaxFloat64)
+	if t.has("push_system_ram_sick_above") && m.RAMSickAbove > 1 {
+		t.warn("push_system_ram_sick_above", "%s is over 1, which is all of the memory, so no replica is sick because of it",
+			t.shownNumber("push_system_ram_sick_above", m.RAMSickAbove))
+	}
+	m.LocalDelayDead = t.seconds("local_delay_dead", m.LocalDelayDead, 1)
+}
+
 // readChecks reads how targets and scripts are checked, but not how often.
-// Where the file does not say it, an answer is slow from sick seconds on.
-func (m *Metrics) readChecks(t *table, sick int64) {
+func (m *Metrics) readChecks(t *table) {
 	// With poll_retry_wait, poll_retry counts checks; without, it is a wait.
-	if t.has("poll_retry_wait") {
-		m.RetryWait = t.millis("poll_retry_wait")
-		m.RetryCount = int(t.number("poll_retry", 2, 0, 100, " checks, as there is poll_retry_wait"))
+	if t.has("poll_retry_wait") && !m.retryCounted {
+		m.retryCounted, m.RetryCount = true, 2
+	}
+	if m.retryCounted {
+		m.RetryWait = t.millis("poll_retry_wait", m.RetryWait)
+		m.RetryCount = int(t.number("poll_retry", int64(m.RetryCount), 0, 100, " checks, as there is poll_retry_wait"))
 	} else {
 		t.get("poll_retry_wait")
-		m.RetryWait = t.seconds("poll_retry", 2, 0)
-		m.RetryCount = 1
+		m.RetryWait = t.seconds("poll_retry", m.RetryWait, 0)
 	}
 
-	m.HTTPHealthyAbove = int(t.number("poll_http_status_healthy_above", 200, 100, 599, ""))
-	m.HTTPHealthyBelow = int(t.number("poll_http_status_healthy_below", 400, 101, 600, ""))
+	m.HTTPHealthyAbove = int(t.number("poll_http_status_healthy_above", int64(m.HTTPHealthyAbove), 1, 65535, ""))
+	m.HTTPHealthyBelow = int(t.number("poll_http_status_healthy_below", int64(m.HTTPHealthyBelow), 1, 65535, ""))
 	if m.HTTPHealthyAbove >= m.HTTPHealthyBelow {
 		t.fault(t.either("poll_http_status_healthy_above", "poll_http_status_healthy_below"),
 			"no status is from %d on and below %d; allowed: poll_http_status_healthy_above under poll_http_status_healthy_below",
 			m.HTTPHealthyAbove, m.HTTPHealthyBelow)
 	}
 
-	m.PollDelayDead = t.seconds("poll_delay_dead", 10, 1)
-	m.PollDelaySick = t.seconds("poll_delay_sick", min(sick, int64(m.PollDelayDead/time.Second)), 1)
+	m.PollDelayDead = t.seconds("poll_delay_dead", m.PollDelayDead, 1)
+	m.PollDelaySick = t.seconds("poll_delay_sick", min(m.PollDelaySick, m.PollDelayDead), 1)
 	if m.PollDelaySick > m.PollDelayDead {
 		t.fault("poll_delay_sick", "%d is over poll_delay_dead, which is %d; allowed: up to that",
 			m.PollDelaySick/time.Second, m.PollDelayDead/time.Second)
 	}
+}
+
+// readParallelism reads how much runs at once.
+func (m *Metrics) readParallelism(t *table) {
 	m.PollParallelism = t.count("poll_parallelism", 4, 65536)
 	m.ScriptParallelism = t.count("script_parallelism", 2, 65536)
+}
+
+// ownKeys are the keys of [metrics] that a node may have, too.
+var ownKeys = []string{
+	"poll_interval", "poll_retry", "poll_retry_wait", "poll_http_status_healthy_above", "poll_http_status_healthy_below",
+	"poll_delay_dead", "poll_delay_sick", "push_delay_dead", "push_system_cpu_sick_above", "push_system_ram_sick_above",
+	"script_interval", "local_delay_dead",
+}
+
+// ownMetrics returns m with the values that a node's table has of its own, or m
+// itself when it has none.
+func (t *table) ownMetrics(m *Metrics) *Metrics {
+	t.known = append(t.known, ownKeys...)
+	if !slices.ContainsFunc(ownKeys, t.has) {
+		return m
+	}
+	own := *m
+	own.read(t)
+	return &own
 }
 
 // either returns the first of two keys that the file has.
@@ -231,7 +272,7 @@ func (c *Config) readRabbitMQ(t *table) {
 	r.NackDeadAbove = t.threshold("queue_nack_dead_above")
 	t.checkOrder("queue_ready_healthy_below", r.ReadyHealthyBelow, "queue_ready_dead_above", r.ReadyDeadAbove)
 	t.checkOrder("queue_nack_healthy_below", r.NackHealthyBelow, "queue_nack_dead_above", r.NackDeadAbove)
-	r.LoadedRetryDelay = t.millis("queue_loaded_retry_delay")
+	r.LoadedRetryDelay = t.millis("queue_loaded_retry_delay", 0)
 	c.RabbitMQ = r
 }
 

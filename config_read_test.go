@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -120,7 +121,7 @@ func TestFullConfig(t *testing.T) {
 		CustomHTML: "<meta name=\"a\" content=\"eu\">\n",
 	})
 	same(t, "metrics", c.Metrics, Metrics{
-		PollInterval: time.Minute, RetryCount: 3, RetryWait: 500 * time.Millisecond,
+		PollInterval: time.Minute, RetryCount: 3, RetryWait: 500 * time.Millisecond, retryCounted: true,
 		HTTPHealthyAbove: 201, HTTPHealthyBelow: 301,
 		PollDelayDead: 30 * time.Second, PollDelaySick: 10 * time.Second, PollParallelism: 16,
 		PushDelayDead: 21 * time.Second, CPUSickAbove: 1, RAMSickAbove: 0.75,
@@ -173,6 +174,12 @@ func TestFullConfig(t *testing.T) {
 	same(t, "webhook", *n.Webhook, notify.Webhook{HookURL: "https://example.com/t11", RemindersOnly: true})
 
 	const secure = "HTTPS://user:pass@Example.net/a?b=%20c"
+	for _, n := range slices.Concat(c.Services[0].Nodes, c.Services[1].Nodes) {
+		if n.Metrics != &c.Metrics {
+			t.Errorf("node %s has values of its own", n.ID)
+		}
+		n.Metrics = nil
+	}
 	same(t, "services", c.Services, []*Service{
 		{ID: "web", Label: "Web nodes", Nodes: []*Node{
 			{

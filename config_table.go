@@ -275,13 +275,16 @@ func (t *table) shownNumber(key string, n any) string {
 	return fmt.Sprint(n)
 }
 
-// float reads a number over 0 and up to hi.
-func (t *table) float(key string, def, hi float64) float64 {
+// float reads a number over lo and up to hi.
+func (t *table) float(key string, def, lo, hi float64) float64 {
 	v, ok := t.get(key)
 	if !ok {
 		return def
 	}
-	allowed := fmt.Sprintf("a number over 0 and up to %v", hi)
+	allowed := "a number"
+	if hi < math.MaxFloat64 {
+		allowed = fmt.Sprintf("a number over %v and up to %v", lo, hi)
+	}
 	var f float64
 	switch v := v.(type) {
 	case float64:
@@ -301,7 +304,7 @@ func (t *table) float(key string, def, hi float64) float64 {
 		t.mistyped(key, v, allowed)
 		return def
 	}
-	if !(f > 0 && f <= hi) { // NaN is neither
+	if !(f > lo && f <= hi) { // NaN is neither
 		t.fault(key, "%s is out of range; allowed: %s", t.shownNumber(key, f), allowed)
 		return def
 	}
@@ -309,15 +312,14 @@ func (t *table) float(key string, def, hi float64) float64 {
 }
 
 // seconds reads a time in whole seconds, at most a year.
-func (t *table) seconds(key string, def, lo int64) time.Duration {
+func (t *table) seconds(key string, def time.Duration, lo int64) time.Duration {
 	const year = 365 * 24 * 60 * 60
-	return time.Duration(t.number(key, def, lo, year, " seconds")) * time.Second
+	return time.Duration(t.number(key, int64(def/time.Second), lo, year, " seconds")) * time.Second
 }
 
-// millis reads a time in whole milliseconds, at most an hour; 0 when there is
-// none.
-func (t *table) millis(key string) time.Duration {
-	return time.Duration(t.number(key, 0, 1, time.Hour.Milliseconds(), " milliseconds")) * time.Millisecond
+// millis reads a time in whole milliseconds, at most an hour.
+func (t *table) millis(key string, def time.Duration) time.Duration {
+	return time.Duration(t.number(key, def.Milliseconds(), 1, time.Hour.Milliseconds(), " milliseconds")) * time.Millisecond
 }
 
 // count reads how many there may be of something, at least one.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"log/slog"
@@ -55,14 +56,15 @@ type outbox struct {
 // An outItem is what there is to tell of one replica.
 type outItem struct {
 	replicaPath
-	known   bool // it was checked
-	status  status
-	checked time.Time
-	told    bool // the master answered a report, be it that it does not want it
-	last    status
-	sent    time.Time // when that report, which said last, was sent
-	gone    bool      // no longer in the config, to be flushed
-	flying  bool      // being sent, and not in the heap
+	known    bool // it was checked
+	status   status
+	checked  time.Time
+	patience time.Duration // for how long that holds
+	told     bool          // the master answered a report, be it that it does not want it
+	last     status
+	sent     time.Time // when that report, which said last, was sent
+	gone     bool      // no longer in the config, to be flushed
+	flying   bool      // being sent, and not in the heap
 
 	at     time.Time // when it is due
 	heaped int       // its index in the heap plus 1; 0 when it is not due at all
@@ -105,13 +107,15 @@ func (o *outbox) adopt(conf *LocalConfig, to *master, now time.Time) {
 		it := o.items[path]
 		switch {
 		case it == nil:
-			o.items[path] = &outItem{replicaPath: path}
+			it = &outItem{replicaPath: path}
+			o.items[path] = it
 		case it.gone:
 			it.gone, it.known, it.told = false, false, false
 			o.cancel(it)
 		case it.heaped > 0 && it.told:
 			o.schedule(it, earliest(it.at, o.repeat(it)))
 		}
+		it.patience = conf.patience(r.node)
 	}
 	for path, it := range o.items {
 		if !kept[path] && !it.gone {
@@ -182,7 +186,7 @@ func (it *outItem) attrs() []any {
 func (o *outbox) next(now time.Time) *parcel {
 	for o.mayFly() && !now.Before(o.quiet) && len(o.due) > 0 && !now.Before(o.due[0].at) {
 		it := heap.Pop(&o.due).(*outItem)
-		if !it.gone && now.Sub(it.checked) > o.conf.patience() {
+		if !it.gone && now.Sub(it.checked) > it.patience {
 			o.log.Error("replica not reported any more: its checks do not come to an end", it.attrs()...)
 			it.told = false
 			continue
@@ -194,10 +198,14 @@ func (o *outbox) next(now time.Time) *parcel {
 	return nil
 }
 
-// patience is for how long a status holds without another check.
-func (c *LocalConfig) patience() time.Duration {
-	m := &c.Metrics
-	return staleAfter * (c.Interval + m.PollDelayDead + time.Duration(m.RetryCount)*(m.RetryWait+m.PollDelayDead))
+// patience is for how long a status of the node holds without another check.
+func (c *LocalConfig) patience(n *Node) time.Duration {
+	m := cmp.Or(n.Metrics, &c.Metrics)
+	interval := m.PollInterval
+	if n.Mode == modeScript {
+		interval = m.ScriptInterval
+	}
+	return staleAfter * (max(c.Interval, interval) + m.PollDelayDead + time.Duration(m.RetryCount)*(m.RetryWait+m.PollDelayDead))
 }
 
 // mayFly reports whether one more report may be under way.
