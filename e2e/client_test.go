@@ -15,6 +15,7 @@ import (
 // as it goes over the wire to the whole program, "<body>" and "<n>" being a
 // good report and its length.
 func TestOddClients(t *testing.T) {
+	t.Parallel()
 	r := startVigil(t, `
 [server]
 log_level = "info"

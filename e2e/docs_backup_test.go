@@ -15,6 +15,7 @@ import (
 // A copy of the storage folder, made as the README has it while Vigil writes,
 // holds all that was published before, and Vigil starts on it.
 func TestBackupOfReadme(t *testing.T) {
+	t.Parallel()
 	backup := strings.TrimPrefix(fenceWith(t, "vigil-backup").text, "sudo ")
 	const from, to = "/var/lib/vigil/data", "/root/vigil-backup-$(date +%F)"
 	if !strings.Contains(backup, from) || !strings.Contains(backup, to) {

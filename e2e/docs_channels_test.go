@@ -44,6 +44,7 @@ func (f *fakes) channels(t *testing.T) string {
 // The channels of the README reach their services, as they stand there, with
 // the token, the room and the people that stand there.
 func TestChannelsOfReadme(t *testing.T) {
+	t.Parallel()
 	f := newFakes(t)
 	file := filepath.Join(t.TempDir(), "config.cfg")
 	if err := os.WriteFile(file, []byte(f.channels(t)), 0o600); err != nil {

@@ -21,7 +21,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -54,10 +53,7 @@ var buildAmongFakes = sync.OnceValues(func() (string, error) {
 	if err := os.WriteFile(path+".json", text, 0o600); err != nil {
 		return "", err
 	}
-	if out, err := exec.Command("go", "build", "-overlay", path+".json", "-o", path, ".").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
+	return path, goBuild("-overlay", path+".json", "-o", path)
 })
 
 // channelSecrets are the variables of the README's channels.

@@ -83,6 +83,7 @@ func (d *desk) do(t *testing.T, f fence, text string) string {
 
 // Each block of shell commands is run: in a desk, or on a machine of its own.
 func TestShellOfDocuments(t *testing.T) {
+	t.Parallel()
 	f := newFakes(t)
 	for _, document := range documents(t) {
 		for _, block := range fences(t, document) {
@@ -183,8 +184,8 @@ func reportToPage(t *testing.T, d *desk, f *fakes, block fence) {
 	second := listening(t, func(net.Conn) {})
 	server := strings.Replace(fenceWith(t, `token = "${VIGIL_REPORTER_TOKEN}"`).text, "[server]", "[server]\ninet = \"127.0.0.1:0\"\nlog_level = \"info\"", 1)
 	first := strings.NewReplacer("https://www.example.com/", site.URL, "www-2.example.com:443", second).Replace(fenceWith(t, `page_title = "Acme Status"`).text)
-	t.Setenv("VIGIL_REPORTER_TOKEN", regexp.MustCompile(`VIGIL_TOKEN=(\S+)`).FindStringSubmatch(block.text)[1])
-	r := startVigil(t, server+first+`
+	token := regexp.MustCompile(`VIGIL_TOKEN=(\S+)`).FindStringSubmatch(block.text)[1]
+	r := startWith(t, []string{"VIGIL_REPORTER_TOKEN=" + token}, t.TempDir(), server+first+`
 [[probe.service]]
 id = "office"
 label = "Office"
@@ -192,34 +193,26 @@ label = "Office"
 id = "gateway"
 label = "Gateway"
 mode = "local"
-`)
+`, serving)
 	f.showPage(t, r.url)
 	awaitReport := func(part string) {
 		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-			if report := r.get("status/report"); strings.Contains(report, part) {
-				return
-			} else if time.Now().After(deadline) {
-				t.Fatalf("no %s in %s", part, report)
-			}
-		}
+		r.waitFor("status/report", part, func(report string) bool { return strings.Contains(report, part) })
 	}
 	awaitReport(`{"name":"Website","status":"healthy","replicas":["healthy","healthy"]}`)
 
 	ctx, stop := context.WithCancel(t.Context())
 	out, wait := d.start(ctx, t, block.text)
 	awaitReport(`{"name":"Workers","status":"`)
-	for deadline := time.Now().Add(20 * time.Second); strings.Contains(r.get("status/report"), `{"name":"Workers","status":"healthy","replicas":[]}`); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%v: nothing is reported\n%s", block, out)
-		}
-	}
+	r.waitFor("status/report", "told of workers", func(report string) bool {
+		return !strings.Contains(report, `{"name":"Workers","status":"healthy","replicas":[]}`)
+	})
 	stop()
 	wait()
 
 	address := listening(t, func(net.Conn) {})
 	d.write(t, "local.cfg", strings.NewReplacer("icmp://192.168.1.1", "tcp://"+address, "192.168.1.2:22", address).Replace(fenceWith(t, "[report]").text))
-	d.env = append(d.env, "VIGIL_TOKEN="+os.Getenv("VIGIL_REPORTER_TOKEN"))
+	d.env = append(d.env, "VIGIL_TOKEN="+token)
 	ctx, stop = context.WithCancel(t.Context())
 	out, wait = d.start(ctx, t, "vigil local -c local.cfg")
 	awaitReport(`{"name":"Gateway","status":"healthy","replicas":["healthy"`)

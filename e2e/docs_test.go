@@ -78,6 +78,7 @@ func fences(t *testing.T, document string) []fence {
 }
 
 func TestDocuments(t *testing.T) {
+	t.Parallel()
 	for _, document := range documents(t) {
 		t.Run(document, func(t *testing.T) {
 			var console []fence
@@ -115,8 +116,7 @@ func checkTOML(t *testing.T, f fence) {
 		text = regexp.MustCompile(`(?m)^endpoint = .*`).ReplaceAllString(text, `endpoint = "http://`+freeAddress(t)+`"`)
 		text = regexp.MustCompile(`(?m)^replicas = .*`).ReplaceAllString(text, `replicas = ["tcp://`+freeAddress(t)+`"]`)
 		text = regexp.MustCompile(`(?m)^scripts = .*`).ReplaceAllString(text, `scripts = ["exit 0"]`)
-		setVariables(t, text)
-		r := startIn(t, dir, "[server]\nlog_level = \"info\"\n"+text, `(reporting)`, "local")
+		r := startWith(t, variables(text), dir, "[server]\nlog_level = \"info\"\n"+text, `(reporting)`, "local")
 		if strings.Contains(r.logged(), "level=WARN") {
 			t.Errorf("%v: the agent warns:\n%s", f, r.logged())
 		}
@@ -125,26 +125,27 @@ func checkTOML(t *testing.T, f fence) {
 	if !strings.Contains(text, "page_url") {
 		text += "\n[branding]\npage_url = \"https://status.example.com/\"\n"
 	}
-	setVariables(t, text)
 	file := filepath.Join(dir, "config.cfg")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(vigil, "check", "-strict", "-c", file).CombinedOutput(); err != nil {
+	cmd := exec.Command(vigil, "check", "-strict", "-c", file)
+	cmd.Env = append(os.Environ(), variables(text)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %v\n%s", f, err, out)
 	}
 }
 
-// setVariables sets the environment variables that a config names.
-func setVariables(t *testing.T, config string) {
-	t.Helper()
+// variables gives each environment variable that a config names a value.
+func variables(config string) (env []string) {
 	for _, m := range regexp.MustCompile(`\$\{(\w+)\}`).FindAllStringSubmatch(config, -1) {
 		value := "secret"
 		if strings.HasSuffix(m[1], "_URL") {
 			value = "https://hooks.example.com/secret"
 		}
-		t.Setenv(m[1], value)
+		env = append(env, m[1]+"="+value)
 	}
+	return env
 }
 
 // runConsole types the blocks into shells in one folder. Nothing may hold the
@@ -208,11 +209,12 @@ func serve(t *testing.T, f fence, dir, vigil string, args []string, want string)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cancel(); cmd.Wait() })
-	for deadline := time.Now().Add(20 * time.Second); !matches(strings.TrimSuffix(log.String(), "\n"), want); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%v: the program logs\n%s\nnot\n%s", f, log, want)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%v: the program logs\n%s", f, log)
 		}
-	}
+	})
+	await(t, func() bool { return matches(strings.TrimSuffix(log.String(), "\n"), want) }, "%v: the log is\n%s", f, want)
 }
 
 // usePort has the configs in the folder use another port than the documents.
@@ -327,6 +329,7 @@ func hasKey(vals map[string]any, key string) bool {
 
 // The routes are cached as the table of the page on scaling says.
 func TestCachingOfScaling(t *testing.T) {
+	t.Parallel()
 	r := startVigil(t, `
 [server]
 inet = "127.0.0.1:0"
@@ -386,6 +389,7 @@ mode = "push"
 
 // What the README shows as a look of one's own works, under a path, too.
 func TestOverlayExample(t *testing.T) {
+	t.Parallel()
 	f := fenceWith(t, "custom_html")
 	dir := t.TempDir()
 	text := strings.Replace(f.text, `"./assets/"`, strconv.Quote(dir), 1)

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // madeElsewhere are troubles that take another user, a disk that fails, an hour
@@ -50,6 +49,7 @@ func testSources(t *testing.T) string {
 // What the README tells to look for in the log is what the log says when there
 // is that trouble.
 func TestTroubleOfReadme(t *testing.T) {
+	t.Parallel()
 	refusal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
@@ -152,11 +152,6 @@ scripts = ["sleep 0.8", "sleep 0.8; exit 2"]
 			}
 			continue
 		}
-		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(said+r.logged(), row[1]); time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Errorf("the log never says %q:\n%s%s", row[1], said, r.logged())
-				break
-			}
-		}
+		await(t, func() bool { return strings.Contains(said+r.logged(), row[1]) }, "%q in the log", row[1])
 	}
 }

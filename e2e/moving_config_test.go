@@ -102,6 +102,7 @@ func movingSays(t *testing.T, minor int) (all []string) {
 // Every config of a Rust Vigil is taken as it is, but for that of 1.20, which
 // logged in to Matrix. What is said of them is in docs/moving.md.
 func TestMovingFromEachVersion(t *testing.T) {
+	t.Parallel()
 	for minor := range movingVersions {
 		t.Run(fmt.Sprintf("1.%d", minor), func(t *testing.T) {
 			told := movingSays(t, minor)
@@ -151,6 +152,7 @@ func TestMovingKnowsAllKeys(t *testing.T) {
 // The agent takes the sample of each Vigil Local and reports its replicas by
 // the names that they have there.
 func TestMovingVigilLocal(t *testing.T) {
+	t.Parallel()
 	for minor, id := range []string{"0", "0", "0", "server-1:0"} {
 		t.Run(fmt.Sprintf("1.%d", minor), func(t *testing.T) {
 			t.Parallel()

@@ -23,6 +23,7 @@ import (
 // What docs/moving.md says that is different here is so: each row of its tables
 // has a test, here or in main_moving_test.go, and each test a row.
 func TestMovingDifferences(t *testing.T) {
+	t.Parallel()
 	tests := map[string]func(*testing.T){
 		"Program":         movingProgram,
 		"Log":             movingLog,
@@ -42,7 +43,10 @@ func TestMovingDifferences(t *testing.T) {
 	for _, row := range append(movingTable(t, "What is different, and why"), movingTable(t, "Vigil Local")...) {
 		switch test := tests[row[0]]; {
 		case test != nil:
-			t.Run(strings.ReplaceAll(row[0], "`", ""), test)
+			t.Run(strings.ReplaceAll(row[0], "`", ""), func(t *testing.T) {
+				t.Parallel()
+				test(t)
+			})
 		case !elsewhere[row[0]]:
 			t.Errorf("no test of the row %q", row[0])
 		}
@@ -101,15 +105,8 @@ func (r *running) call(method, path, token, body string) (*http.Response, string
 
 // One file, in an empty folder, serves all of the page, and links to nothing.
 func movingProgram(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "vigil")
-	cmd := exec.Command("go", "build", "-o", path, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	if runtime.GOOS == "linux" {
-		f, err := elf.Open(path)
+		f, err := elf.Open(vigil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,9 +137,7 @@ func movingLog(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for end := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), "serving") && time.Now().Before(end); {
-			time.Sleep(10 * time.Millisecond)
-		}
+		await(t, func() bool { return strings.Contains(log.String(), "serving") }, "serving")
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
 		if out.String() != "" || !strings.Contains(log.String(), want) {
@@ -153,14 +148,13 @@ func movingLog(t *testing.T) {
 
 func movingRestart(t *testing.T) {
 	dir, hook := t.TempDir(), newHook(t)
-	const ready = `serving the status page.*url"?[=:]"?([^" ]+)`
 	config := movingLeast + fmt.Sprintf("[notify]\nstartup_notification = false\n[notify.webhook]\nhook_url = %q\n", hook.URL)
-	r := startIn(t, dir, config, ready)
+	r := startIn(t, dir, config, serving)
 	r.call("POST", "/manager/announcement/", "manage", `{"title":"Work tonight","text":"From ten on"}`)
 	r.call("POST", "/reporter/app/jobs/", "report", `{"replica":"one","interval":0,"load":{"cpu":0,"ram":0}}`)
 	hook.next(t, "changed", "dead")
 	r.stop(os.Interrupt)
-	r = startIn(t, dir, "", ready)
+	r = startIn(t, dir, "", serving)
 	if _, list := r.call("GET", "/manager/announcements/", "manage", ""); !strings.Contains(list, `"title":"Work tonight"`) {
 		t.Errorf("announcements %s", list)
 	}
@@ -172,9 +166,8 @@ func movingRestart(t *testing.T) {
 }
 
 func movingTime(t *testing.T) {
-	t.Setenv("TZ", "Asia/Kolkata")
 	hook := newHook(t)
-	startVigil(t, movingLeast+fmt.Sprintf("[storage]\npath = \"\"\n[notify.webhook]\nhook_url = %q\n", hook.URL))
+	startWith(t, []string{"TZ=Asia/Kolkata"}, t.TempDir(), movingLeast+fmt.Sprintf("[storage]\npath = \"\"\n[notify.webhook]\nhook_url = %q\n", hook.URL), serving)
 	if call := hook.next(t, "startup", "healthy"); !strings.HasSuffix(call.Time, " UTC+0530") {
 		t.Errorf("time %q", call.Time)
 	}
@@ -293,7 +286,7 @@ func movingMethods(t *testing.T) {
 
 func movingReload(t *testing.T) {
 	dir := t.TempDir()
-	r := startIn(t, dir, movingLeast+"[storage]\npath = \"\"\n", `serving the status page.*url"?[=:]"?([^" ]+)`)
+	r := startIn(t, dir, movingLeast+"[storage]\npath = \"\"\n", serving)
 	change := func(from, to, log string) {
 		t.Helper()
 		config := strings.Replace(movingLeast+"[storage]\npath = \"\"\n", from, to, 1)
@@ -301,11 +294,7 @@ func movingReload(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.cmd.Process.Signal(syscall.SIGHUP)
-		for end := time.Now().Add(20 * time.Second); !strings.Contains(r.logged(), log); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("the log does not say %q", log)
-			}
-		}
+		r.waitForLog("", log)
 	}
 	label := func() string {
 		var rep struct {

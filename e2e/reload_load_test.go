@@ -165,4 +165,8 @@ func (r *running) descriptors() int {
 	return len(entries)
 }
 
-func TestReloadUnderLoad(t *testing.T) { reloadRounds(t, 10) }
+// TestPeerManyReloads has more of them.
+func TestReloadUnderLoad(t *testing.T) {
+	t.Parallel()
+	reloadRounds(t, 5)
+}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // reload gives the running program another config and waits until its log
@@ -25,6 +24,7 @@ func (r *running) reload(config, text string) {
 }
 
 func TestReload(t *testing.T) {
+	t.Parallel()
 	hook := newHook(t)
 	config := func(inet, label, nodes string) string {
 		return testPlan{
@@ -56,11 +56,7 @@ func TestReload(t *testing.T) {
 	}
 
 	const told = `vigil_deliveries_total{channel="webhook",result="delivered"} 1`
-	for deadline := time.Now().Add(10 * time.Second); deliveries(t, r.url) != told; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("deliveries: %s, want %s", deliveries(t, r.url), told)
-		}
-	}
+	await(t, func() bool { return deliveries(t, r.url) == told }, "deliveries are %s", told)
 
 	r.reload(config(address, "Broken", "[[probe.service.node]]\nid = \"app\"\n"), "reload failed")
 	if s := r.get(""); !strings.Contains(s, "Before") {

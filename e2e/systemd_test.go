@@ -15,11 +15,9 @@ import (
 // The program tells its supervisor of each turn in its life, and signs of life
 // in between.
 func TestSupervisor(t *testing.T) {
+	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "notify")
 	w := newWatcher(t, socket)
-	t.Setenv("NOTIFY_SOCKET", socket)
-	t.Setenv("WATCHDOG_USEC", "100000")
-	t.Setenv("WATCHDOG_PID", "")
 	config := `
 [server]
 log_level = "info"
@@ -39,7 +37,7 @@ label = "Script"
 mode = "script"
 scripts = ['[ -z "$NOTIFY_SOCKET$WATCHDOG_USEC" ]']
 `
-	r := startVigil(t, config)
+	r := startWith(t, []string{"NOTIFY_SOCKET=" + socket, "WATCHDOG_USEC=100000", "WATCHDOG_PID="}, t.TempDir(), config, serving)
 	if got, want := w.until("READY=1"), "READY=1\nSTATUS=serving "+r.url; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -111,7 +109,7 @@ func (w *watcher) next() string {
 	select {
 	case message := <-w.messages:
 		return message
-	case <-time.After(15 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatal("no message")
 		return ""
 	}
@@ -137,8 +135,7 @@ func TestSupervisorAbstractSocket(t *testing.T) {
 	}
 	address := "@vigil-test-" + strconv.Itoa(os.Getpid())
 	w := newWatcher(t, address)
-	t.Setenv("NOTIFY_SOCKET", address)
-	r := startVigil(t, "[server]\nlog_level = \"info\"\ninet = \"127.0.0.1:0\"\n[branding]\npage_url = \"http://a.example\"\n[storage]\npath = \"\"\n")
+	r := startWith(t, []string{"NOTIFY_SOCKET=" + address}, t.TempDir(), "[server]\nlog_level = \"info\"\ninet = \"127.0.0.1:0\"\n[branding]\npage_url = \"http://a.example\"\n[storage]\npath = \"\"\n", serving)
 	if got, want := w.next(), "READY=1\nSTATUS=serving "+r.url; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
