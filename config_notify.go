@@ -1,15 +1,13 @@
 package main
 
 import (
-	"net/mail"
-	"strconv"
-	"strings"
+	"maps"
+	"slices"
 
 	"vigil/notify"
 )
 
 // readNotify reads [notify]: when people are told, and through which channels.
-// A channel is configured by having a table.
 func (c *Config) readNotify(t *table) {
 	a := &c.Alerting
 	a.Startup = t.yes("startup_notification", true)
@@ -25,17 +23,17 @@ func (c *Config) readNotify(t *table) {
 	a.Escalate = t.yes("reminder_escalate", false)
 
 	c.Notify.Page = notify.Page{Title: c.Branding.PageTitle, URL: c.Branding.PageURL}
-	for _, ch := range []struct {
-		key  string
-		read func(*notify.Config, *table)
-	}{
-		{"email", readEmail}, {"twilio", readTwilio}, {"slack", readSlack}, {"zulip", readZulip},
-		{"telegram", readTelegram}, {"pushover", readPushover}, {"gotify", readGotify},
-		{"xmpp", readXMPP}, {"matrix", readMatrix}, {"webex", readWebex}, {"webhook", readWebhook},
-	} {
-		if sub := t.table(ch.key); sub.vals != nil {
-			ch.read(&c.Notify, sub)
+	lines := make(map[string]int) // by id: where a channel was opened
+	for _, kind := range notify.Kinds() {
+		for _, sub := range t.channelTables(kind) {
+			ch := notify.Read(kind, channelKeys{sub})
 			sub.rest()
+			if line, taken := lines[ch.ID]; taken && ch.ID != "" {
+				sub.fault("id", "%q is also the id of the channel in line %d; allowed: a different id for each channel", ch.ID, line)
+				continue
+			}
+			lines[ch.ID] = sub.line
+			c.Notify.Channels = append(c.Notify.Channels, ch)
 		}
 	}
 	t.rest()
@@ -44,231 +42,76 @@ func (c *Config) readNotify(t *table) {
 // backoffs are the backoff functions; the index is the exponent.
 var backoffs = []string{"none", "linear", "square", "cubic"}
 
+// channelTables returns the tables of the channels of a kind: [notify.KIND] or
+// each [[notify.KIND]].
+func (t *table) channelTables(kind string) []*table {
+	switch t.vals[kind].(type) {
+	case nil:
+		t.get(kind) // now it is known
+		return nil
+	case []any, []map[string]any:
+		return t.tables(kind)
+	}
+	if sub := t.table(kind); sub.vals != nil {
+		return []*table{sub}
+	}
+	return nil
+}
+
+// channelKeys reads the keys of a channel's table for package notify. It
+// implements notify.Keys.
+type channelKeys struct{ t *table }
+
+func (k channelKeys) Text(key, def string) string           { return k.t.text(key, def) }
+func (k channelKeys) Required(key, allowed string) string   { return k.t.required(key, allowed) }
+func (k channelKeys) HeaderSecret(key string) notify.Secret { return k.t.headerSecret(key) }
+func (k channelKeys) URL(key, example string) string        { return k.t.endpoint(key, example) }
+func (k channelKeys) BaseURL(key, def string) string        { return k.t.base(key, def) }
+func (k channelKeys) Bool(key string, def bool) bool        { return k.t.yes(key, def) }
+func (k channelKeys) Get(key string) (any, bool)            { return k.t.get(key) }
+func (k channelKeys) Has(key string) bool                   { return k.t.has(key) }
+func (k channelKeys) Mistyped(key string, value any, allowed string) {
+	k.t.mistyped(key, value, allowed)
+}
+func (k channelKeys) Show(key, value string) string         { return k.t.show(key, value) }
+func (k channelKeys) Fault(key, format string, args ...any) { k.t.fault(key, format, args...) }
+func (k channelKeys) Warn(key, format string, args ...any)  { k.t.warn(key, format, args...) }
+func (k channelKeys) CheckSecret(key, value string)         { k.t.checkSecret(key, value) }
+
+func (k channelKeys) Secret(key string) notify.Secret { return k.t.secret(key, anyText) }
+
+func (k channelKeys) Number(key string, def, lo, hi int64) int64 {
+	return k.t.number(key, def, lo, hi, "")
+}
+
+// List reads one string or a list of strings, of which there must be one.
+func (k channelKeys) List(key, allowed string, each func(item, s string)) {
+	if s, ok := k.t.vals[key].(string); ok {
+		if k.t.required(key, allowed); s != "" {
+			each(key, s)
+		}
+		return
+	}
+	k.t.recipients(key, allowed, each)
+}
+
+// Table reads a table of strings.
+func (k channelKeys) Table(key, allowed string) map[string]string {
+	if !k.t.has(key) {
+		k.t.get(key)
+		return nil
+	}
+	if v := k.t.vals[key]; kind(v) != "a table" {
+		k.t.get(key)
+		k.t.mistyped(key, v, allowed)
+		return nil
+	}
+	sub := k.t.table(key)
+	m := make(map[string]string)
+	for _, name := range slices.Sorted(maps.Keys(sub.vals)) {
+		m[name] = sub.text(name, "")
+	}
+	return m
+}
+
 const anyText = "any non-empty text"
-
-func readEmail(c *notify.Config, t *table) {
-	e := &notify.Email{}
-	const allowed = "one e-mail address or a list of them, like ops@example.com"
-	if to, ok := t.vals["to"].(string); ok {
-		t.required("to", allowed)
-		e.To = t.addAddress(nil, "to", to)
-	} else {
-		t.recipients("to", allowed, func(item, s string) { e.To = t.addAddress(e.To, item, s) })
-	}
-	for _, from := range t.addAddress(nil, "from", t.required("from", "an e-mail address, like vigil@example.com")) {
-		e.From = from
-	}
-	e.Host = t.text("smtp_host", "localhost")
-	if e.Host == "" || strings.ContainsAny(e.Host, "/@ \t\r\n") {
-		t.fault("smtp_host", "%s is not a host; allowed: a host name or an IP address", t.show("smtp_host", e.Host))
-	}
-	e.Host = strings.Trim(e.Host, "[]")
-	e.Port = int(t.number("smtp_port", 587, 1, 65535, ""))
-	e.Username = t.text("smtp_username", "")
-	password := t.text("smtp_password", "")
-	t.checkSecret("smtp_password", password)
-	e.Password = notify.Secret(password)
-	if e.Username == "" && password != "" {
-		t.warn("smtp_password", "is without smtp_username and is not used")
-	}
-	if e.Username != "" && password == "" {
-		t.warn("smtp_username", "is without smtp_password")
-	}
-	e.Encrypt = t.yes("smtp_encrypt", true)
-	e.RemindersOnly = t.remindersOnly()
-	c.Email = e
-}
-
-// addAddress appends an e-mail address, without the name it may come with.
-func (t *table) addAddress(to []string, key, s string) []string {
-	if s == "" {
-		return to
-	}
-	a, err := mail.ParseAddress(s)
-	if err != nil {
-		t.fault(key, "%s is not an e-mail address; allowed: one like ops@example.com", t.show(key, s))
-		return to
-	}
-	return append(to, a.Address)
-}
-
-func (t *table) remindersOnly() bool { return t.yes("reminders_only", false) }
-
-func readTwilio(c *notify.Config, t *table) {
-	w := &notify.Twilio{From: t.text("from", "")}
-	const allowed = `a list of phone numbers, like ["+33600000000"]`
-	if to, ok := t.vals["to"].(string); ok { // as up to 1.8 of the Rust Vigil
-		t.required("to", allowed)
-		t.checkPhone("to", to)
-		w.To = []string{to}
-	} else {
-		t.recipients("to", allowed, func(item, s string) {
-			t.checkPhone(item, s)
-			w.To = append(w.To, s)
-		})
-	}
-	if w.From == "" || t.has("service_sid") {
-		w.ServiceSID = t.required("service_sid", "the SID of a messaging service; or from, with a phone number, in its place")
-	} else {
-		t.checkPhone("from", w.From)
-	}
-	w.AccountSID = t.required("account_sid", anyText)
-	w.AuthToken = t.secret("auth_token", anyText)
-	w.APIURL = t.base("api_url", "https://api.twilio.com")
-	w.RemindersOnly = t.remindersOnly()
-	c.Twilio = w
-}
-
-// checkPhone warns of what no message can be sent to. The samples of the Rust
-// Vigil hold such numbers, so that they are not worth a refusal.
-func (t *table) checkPhone(key, s string) {
-	if s != "" && !isPhone(s) {
-		t.warn(key, "%s is not a phone number; allowed: a + and up to 15 digits, like +33600000000", t.show(key, s))
-	}
-}
-
-// isPhone reports whether s may be a phone number, as people write them, or a
-// Twilio address like "whatsapp:+33600000000".
-// https://www.twilio.com/docs/messaging/api/message-resource
-func isPhone(s string) bool {
-	if _, number, ok := strings.Cut(s, ":"); ok {
-		s = number
-	}
-	digits := 0
-	for i, r := range s {
-		switch {
-		case '0' <= r && r <= '9':
-			digits++
-		case r == '+' && i == 0:
-		case strings.ContainsRune(" -.()", r) && i > 0:
-		default:
-			return false
-		}
-	}
-	return digits >= 3 && digits <= 15
-}
-
-func readSlack(c *notify.Config, t *table) {
-	c.Slack = &notify.Slack{
-		HookURL:        notify.Secret(t.endpoint("hook_url", "https://hooks.slack.com/services/...")),
-		MentionChannel: t.yes("mention_channel", false),
-		RemindersOnly:  t.remindersOnly(),
-	}
-}
-
-func readZulip(c *notify.Config, t *table) {
-	c.Zulip = &notify.Zulip{
-		BotEmail:      t.required("bot_email", anyText),
-		BotAPIKey:     t.secret("bot_api_key", anyText),
-		Channel:       t.required("channel", anyText),
-		APIURL:        t.endpoint("api_url", "https://example.zulipchat.com/api/v1/"),
-		RemindersOnly: t.remindersOnly(),
-	}
-}
-
-func readTelegram(c *notify.Config, t *table) {
-	g := &notify.Telegram{BotToken: t.headerSecret("bot_token")}
-	if id, ok := t.vals["chat_id"].(int64); ok {
-		t.get("chat_id")
-		g.ChatID = strconv.FormatInt(id, 10)
-	} else {
-		g.ChatID = t.required("chat_id", `a chat's number or name, like "-1001234567890" or "@name"`)
-	}
-	g.MessageThreadID = t.topic("message_thread_id")
-	g.APIURL = t.base("api_url", "https://api.telegram.org")
-	g.RemindersOnly = t.remindersOnly()
-	c.Telegram = g
-}
-
-// topic reads the number of a Telegram topic, which may be in quotes.
-func (t *table) topic(key string) int64 {
-	v, ok := t.get(key)
-	if !ok {
-		return 0
-	}
-	id, isInt := v.(int64)
-	s, isText := v.(string)
-	switch n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64); {
-	case isText && (err != nil || n <= 0):
-		t.fault(key, "%s is not a topic; allowed: an integer over 0", t.show(key, s))
-	case isText:
-		id = n
-	case !isInt:
-		t.mistyped(key, v, "an integer over 0")
-	case id <= 0:
-		t.fault(key, "%d is not a topic; allowed: an integer over 0", id)
-	}
-	return id
-}
-
-func readPushover(c *notify.Config, t *table) {
-	p := &notify.Pushover{AppToken: t.secret("app_token", anyText)}
-	t.recipients("user_keys", "a list of user keys", func(item, s string) {
-		t.checkSecret(item, s)
-		p.UserKeys = append(p.UserKeys, notify.Secret(s))
-	})
-	p.APIURL = t.base("api_url", "https://api.pushover.net")
-	p.RemindersOnly = t.remindersOnly()
-	c.Pushover = p
-}
-
-func readGotify(c *notify.Config, t *table) {
-	c.Gotify = &notify.Gotify{
-		AppURL:        t.endpoint("app_url", "https://push.example.com"),
-		AppToken:      t.headerSecret("app_token"),
-		RemindersOnly: t.remindersOnly(),
-	}
-}
-
-func readXMPP(c *notify.Config, t *table) {
-	c.XMPP = &notify.XMPP{
-		To:            t.jid("to"),
-		From:          t.jid("from"),
-		Password:      t.secret("xmpp_password", anyText),
-		RemindersOnly: t.remindersOnly(),
-	}
-}
-
-// jid reads a Jabber ID: local@domain, with or without a /resource. RFC 7622
-// section 3 has the whole truth; this refuses what no account can be.
-func (t *table) jid(key string) string {
-	const allowed = "a Jabber ID, like vigil@example.com"
-	s := t.required(key, allowed)
-	bare, _, _ := strings.Cut(s, "/")
-	local, domain, ok := strings.Cut(bare, "@")
-	if s != "" && (!ok || local == "" || domain == "" || strings.ContainsAny(bare, " \t\r\n<>&\"'") || strings.Contains(domain, "@")) {
-		t.fault(key, "%s is not an account; allowed: %s", t.show(key, s), allowed)
-	}
-	return s
-}
-
-func readMatrix(c *notify.Config, t *table) {
-	// 1.20 of the Rust Vigil logged in.
-	for _, key := range []string{"username", "password", "device_id"} {
-		if _, ok := t.get(key); ok {
-			t.warn(key, "is without effect: access_token takes its place")
-		}
-	}
-	c.Matrix = &notify.Matrix{
-		HomeserverURL: t.endpoint("homeserver_url", "https://matrix.org"),
-		AccessToken:   t.headerSecret("access_token"),
-		RoomID:        t.required("room_id", anyText),
-		RemindersOnly: t.remindersOnly(),
-	}
-}
-
-func readWebex(c *notify.Config, t *table) {
-	c.Webex = &notify.Webex{
-		EndpointURL:   t.endpoint("endpoint_url", "https://webexapis.com/v1/messages"),
-		Token:         t.headerSecret("token"),
-		RoomID:        t.required("room_id", anyText),
-		RemindersOnly: t.remindersOnly(),
-	}
-}
-
-func readWebhook(c *notify.Config, t *table) {
-	c.Webhook = &notify.Webhook{
-		HookURL:       notify.Secret(t.endpoint("hook_url", "https://example.com/webhooks/...")),
-		RemindersOnly: t.remindersOnly(),
-	}
-}

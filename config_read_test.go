@@ -140,38 +140,42 @@ func TestFullConfig(t *testing.T) {
 		{Raw: "tcp://9.9.9.9:53", Scheme: "tcp", Host: "9.9.9.9", Port: "53", URL: mustURL("tcp://9.9.9.9:53")},
 	})
 
-	n := c.Notify
-	same(t, "page", n.Page, notify.Page{Title: "Crisp Status", URL: "https://status.crisp.chat/"})
-	same(t, "email", *n.Email, notify.Email{
+	for _, ch := range c.Notify.Channels {
+		if !ch.RemindersOnly || ch.ID != ch.Kind {
+			t.Errorf("%s: id %q, reminders only %v", ch.Kind, ch.ID, ch.RemindersOnly)
+		}
+	}
+	same(t, "page", c.Notify.Page, notify.Page{Title: "Crisp Status", URL: "https://status.crisp.chat/"})
+	same(t, "email", *service[*notify.Email](t, c), notify.Email{
 		To: []string{"ops@example.com", "boss@example.com"}, From: "vigil@example.com",
-		Host: "::1", Port: 2525, Username: "vigil", Password: "p1", RemindersOnly: true,
+		Host: "::1", Port: 2525, Username: "vigil", Password: "p1",
 	})
-	same(t, "twilio", *n.Twilio, notify.Twilio{
+	same(t, "twilio", *service[*notify.Twilio](t, c), notify.Twilio{
 		To: []string{"+33 6 00 00 00 00", "whatsapp:+15551234567"}, ServiceSID: "s2", AccountSID: "a2",
-		AuthToken: "t2", APIURL: "http://127.0.0.1:1002", RemindersOnly: true,
+		AuthToken: "t2", APIURL: "http://127.0.0.1:1002",
 	})
-	same(t, "slack", *n.Slack, notify.Slack{HookURL: "https://hooks.slack.com/t3", MentionChannel: true, RemindersOnly: true})
-	same(t, "zulip", *n.Zulip, notify.Zulip{
+	same(t, "slack", *service[*notify.Slack](t, c), notify.Slack{HookURL: "https://hooks.slack.com/t3", MentionChannel: true})
+	same(t, "zulip", *service[*notify.Zulip](t, c), notify.Zulip{
 		BotEmail: "bot@example.zulipchat.com", BotAPIKey: "t4", Channel: "outages",
-		APIURL: "https://example.zulipchat.com/api/v1/", RemindersOnly: true,
+		APIURL: "https://example.zulipchat.com/api/v1/",
 	})
-	same(t, "telegram", *n.Telegram, notify.Telegram{
-		BotToken: "1:t5", ChatID: "-1001234567890", MessageThreadID: 17, APIURL: "http://127.0.0.1:1005", RemindersOnly: true,
+	same(t, "telegram", *service[*notify.Telegram](t, c), notify.Telegram{
+		BotToken: "1:t5", ChatID: "-1001234567890", MessageThreadID: 17, APIURL: "http://127.0.0.1:1005",
 	})
-	same(t, "pushover", *n.Pushover, notify.Pushover{
-		AppToken: "t6", UserKeys: []notify.Secret{"u1", "u2"}, APIURL: "http://127.0.0.1:1006", RemindersOnly: true,
+	same(t, "pushover", *service[*notify.Pushover](t, c), notify.Pushover{
+		AppToken: "t6", UserKeys: []notify.Secret{"u1", "u2"}, APIURL: "http://127.0.0.1:1006",
 	})
-	same(t, "gotify", *n.Gotify, notify.Gotify{AppURL: "https://push.example.com", AppToken: "t7", RemindersOnly: true})
-	same(t, "xmpp", *n.XMPP, notify.XMPP{
-		To: "ops@example.com/phone", From: "vigil@example.com", Password: "p8", RemindersOnly: true,
+	same(t, "gotify", *service[*notify.Gotify](t, c), notify.Gotify{AppURL: "https://push.example.com", AppToken: "t7"})
+	same(t, "xmpp", *service[*notify.XMPP](t, c), notify.XMPP{
+		To: "ops@example.com/phone", From: "vigil@example.com", Password: "p8",
 	})
-	same(t, "matrix", *n.Matrix, notify.Matrix{
-		HomeserverURL: "https://matrix.org", AccessToken: "t9", RoomID: "!abc123:matrix.org", RemindersOnly: true,
+	same(t, "matrix", *service[*notify.Matrix](t, c), notify.Matrix{
+		HomeserverURL: "https://matrix.org", AccessToken: "t9", RoomID: "!abc123:matrix.org",
 	})
-	same(t, "webex", *n.Webex, notify.Webex{
-		EndpointURL: "https://webexapis.com/v1/messages", Token: "t10", RoomID: "Y2lz", RemindersOnly: true,
+	same(t, "webex", *service[*notify.Webex](t, c), notify.Webex{
+		EndpointURL: "https://webexapis.com/v1/messages", Token: "t10", RoomID: "Y2lz",
 	})
-	same(t, "webhook", *n.Webhook, notify.Webhook{HookURL: "https://example.com/t11", RemindersOnly: true})
+	same(t, "webhook", *service[*notify.Webhook](t, c), notify.Webhook{HookURL: "https://example.com/t11"})
 
 	const secure = "HTTPS://user:pass@Example.net/a?b=%20c"
 	for _, n := range slices.Concat(c.Services[0].Nodes, c.Services[1].Nodes) {
@@ -220,7 +224,7 @@ func TestWildConfig(t *testing.T) {
 		"testdata/config/wild.cfg:9: server.reporter_token: is the one of the sample, which everybody knows; allowed: a secret of your own",
 	})
 	same(t, "assets", c.Assets, "")
-	same(t, "email", c.Notify.Email.To, []string{"status@crisp.chat"})
+	same(t, "email", service[*notify.Email](t, c).To, []string{"status@crisp.chat"})
 	same(t, "services", len(c.Services), 4)
 	same(t, "nodes", len(c.Services[0].Nodes), 4)
 	same(t, "script", c.Services[3].Nodes[0].Scripts, []string{"  # Do some work...\n  exit 1\n  "})
@@ -271,7 +275,7 @@ func TestGoodConfigs(t *testing.T) {
 		{"no assets", "[assets]\npath = \"\"", func(c *Config) any { return c.Assets }, ""},
 		{"assets elsewhere than a config for Docker says", "[assets]\npath = \"res/assets\"", func(c *Config) any { return c.Assets }, ""},
 		{"empty optional keys", "[server]\n[metrics]\n[plugins]\n[notify]\n[probe]\n", func(c *Config) any { return c.RabbitMQ }, (*RabbitMQ)(nil)},
-		{"topic as a number", "[notify.telegram]\nbot_token = \"t\"\nchat_id = \"@c\"\nmessage_thread_id = 4", func(c *Config) any { return c.Notify.Telegram.MessageThreadID }, int64(4)},
+		{"topic as a number", "[notify.telegram]\nbot_token = \"t\"\nchat_id = \"@c\"\nmessage_thread_id = 4", func(c *Config) any { return service[*notify.Telegram](t, c).MessageThreadID }, int64(4)},
 		{"token off", "[server]\nmanager_token = \"${NO}\"", func(c *Config) any { return string(c.Server.ManagerToken) }, ""},
 		{"token that looks like a variable", "[server]\nmanager_token = \"${LOOKS}\"", func(c *Config) any { return string(c.Server.ManagerToken) }, "${NO}"},
 		{"inline tables", "probe = { service = [ { id = \"a\", label = \"A\", node = [ { id = \"b\", label = \"B\", mode = \"push\" } ] } ] }",
@@ -452,4 +456,17 @@ func BenchmarkParseConfig(b *testing.B) {
 			}
 		}
 	})
+}
+
+// service returns the only channel of its type.
+func service[S notify.Service](t *testing.T, c *Config) S {
+	t.Helper()
+	for _, ch := range c.Notify.Channels {
+		if s, ok := ch.Service.(S); ok {
+			return s
+		}
+	}
+	var none S
+	t.Fatalf("no channel is a %T", none)
+	return none
 }

@@ -6,12 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"slices"
-	"strings"
-
-	"vigil/notify"
 )
 
 const checkUsage = `usage: vigil check [-c config.cfg] [-strict]
@@ -106,15 +102,14 @@ func printPlan(w io.Writer, c *Config) {
 	printWatched(line, c)
 	fmt.Fprintln(w)
 
-	told := channels(&c.Notify)
-	for i, channel := range told {
+	for i, channel := range c.Notify.Channels {
 		label := ""
 		if i == 0 {
 			label = "tells"
 		}
 		line(label, "%s", channel)
 	}
-	if len(told) == 0 {
+	if len(c.Notify.Channels) == 0 {
 		line("tells", "nobody, as no channel is configured")
 		return
 	}
@@ -201,60 +196,4 @@ func (a *Alerting) describe() string {
 	}
 	return fmt.Sprintf("%s; reminders after %s, growing by the %s of their number up to %d",
 		when, seconds(a.ReminderInterval), backoffs[a.BackoffExponent], a.BackoffLimit)
-}
-
-// channels says through what and to whom alerts go, a line for each channel,
-// without any secret.
-func channels(n *notify.Config) []string {
-	var lines []string
-	add := func(remindersOnly bool, format string, args ...any) {
-		s := fmt.Sprintf(format, args...)
-		if remindersOnly {
-			s += " (reminders only)"
-		}
-		lines = append(lines, s)
-	}
-	if c := n.Email; c != nil {
-		add(c.RemindersOnly, "email to %s over %s port %d", strings.Join(c.To, ", "), c.Host, c.Port)
-	}
-	if c := n.Twilio; c != nil {
-		add(c.RemindersOnly, "twilio to %s", strings.Join(c.To, ", "))
-	}
-	if c := n.Slack; c != nil {
-		add(c.RemindersOnly, "slack by a hook at %s", hostOf(string(c.HookURL)))
-	}
-	if c := n.Zulip; c != nil {
-		add(c.RemindersOnly, "zulip to channel %s at %s", c.Channel, hostOf(c.APIURL))
-	}
-	if c := n.Telegram; c != nil {
-		add(c.RemindersOnly, "telegram to chat %s", c.ChatID)
-	}
-	if c := n.Pushover; c != nil {
-		add(c.RemindersOnly, "pushover to %s", plural(len(c.UserKeys), "user"))
-	}
-	if c := n.Gotify; c != nil {
-		add(c.RemindersOnly, "gotify at %s", hostOf(c.AppURL))
-	}
-	if c := n.XMPP; c != nil {
-		add(c.RemindersOnly, "xmpp to %s from %s", c.To, c.From)
-	}
-	if c := n.Matrix; c != nil {
-		add(c.RemindersOnly, "matrix to room %s at %s", c.RoomID, hostOf(c.HomeserverURL))
-	}
-	if c := n.Webex; c != nil {
-		add(c.RemindersOnly, "webex to room %s", c.RoomID)
-	}
-	if c := n.Webhook; c != nil {
-		add(c.RemindersOnly, "webhook at %s", hostOf(string(c.HookURL)))
-	}
-	return lines
-}
-
-// hostOf is the one part of a hook URL that is no secret.
-func hostOf(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "?"
-	}
-	return u.Host
 }

@@ -14,7 +14,7 @@ import (
 	"vigil/notify"
 )
 
-const notifyUsage = `usage: vigil notify [-c config.cfg] [-channel slack] [-status dead]
+const notifyUsage = `usage: vigil notify [-c config.cfg] [-to slack] [-status dead]
 
 Sends one message through each channel of the config, all at the same time, and
 prints for each whether the service accepted it or why not. The messages are
@@ -22,13 +22,13 @@ marked as tests. Channels with reminders_only get one, too. Nothing is retried,
 and a running Vigil takes no notice.
 
   -c, --config file   the config; default: ./config.cfg
-  -channel name       only this channel or recipient, like slack or pushover#2
+  -to id              only this channel or recipient, like slack or pushover#2
   -status status      what the messages report: healthy (default), sick or dead
 
 examples:
 
   vigil notify -c /etc/vigil/config.cfg
-  vigil notify -channel slack -status dead
+  vigil notify -to slack -status dead
 
 Exit status: 0 if every message was accepted, 1 if one was not or the config
 has an error, 2 for wrong usage.
@@ -38,7 +38,9 @@ has an error, 2 for wrong usage.
 func runNotify(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil notify", flag.ContinueOnError)
 	path := configFlag(fs)
-	channel := fs.String("channel", "", "")
+	var to string
+	fs.StringVar(&to, "to", "", "")
+	fs.StringVar(&to, "channel", "", "") // as in version 1
 	word := fs.String("status", string(notify.Healthy), "")
 	if code, ok := parseFlags(fs, notifyUsage, args, stdout, stderr); !ok {
 		return code
@@ -59,17 +61,17 @@ func runNotify(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		fmt.Fprintf(stderr, "vigil notify: %s configures no channel: it needs a table like [notify.slack]\n", configName(conf))
 		return exitError
 	}
-	if *channel != "" {
+	if to != "" {
 		var names []string
 		var chosen []notify.Target
 		for _, t := range targets {
 			names = append(names, t.Name)
-			if t.Channel == *channel || t.Name == *channel {
+			if t.Channel == to || t.Name == to {
 				chosen = append(chosen, t)
 			}
 		}
 		if targets = chosen; len(targets) == 0 {
-			fmt.Fprintf(stderr, "vigil notify: -channel %q: %s configures %s\n", *channel, configName(conf), strings.Join(names, ", "))
+			fmt.Fprintf(stderr, "vigil notify: -to %q: %s configures %s\n", to, configName(conf), strings.Join(names, ", "))
 			return exitUsage
 		}
 	}

@@ -78,7 +78,7 @@ func TestNotify(t *testing.T) {
 		{"-channel pushover", exitError, "pushover#1: accepted\n" + refusal, "", ""},
 		{"-channel webhook -status dead", exitOK, "webhook: accepted\n", "",
 			`"replicas":["vigil:notify:test"],"page":{"title":"Acme Status","url":"https://status.example.com/"},`},
-		{"-channel slack", exitUsage, "", `-channel "slack": ` + config + " configures pushover#1, pushover#2, gotify, webhook", ""},
+		{"-channel slack", exitUsage, "", `-to "slack": ` + config + " configures pushover#1, pushover#2, gotify, webhook", ""},
 		{"-status ill", exitUsage, "", `-status "ill": want healthy, sick or dead`, ""},
 		{"-nonsense", exitUsage, "", "unknown flag -nonsense", ""},
 		{"now", exitUsage, "", `unexpected argument "now"`, ""},
@@ -120,7 +120,7 @@ func TestNotifyHelp(t *testing.T) {
 	if code := runNotify(t.Context(), []string{"-h"}, &out, &errs); code != exitOK || errs.Len() > 0 {
 		t.Errorf("exit %d, errors %q", code, errs.String())
 	}
-	for _, want := range []string{"vigil notify [-c config.cfg]", "-channel name", "-status status"} {
+	for _, want := range []string{"vigil notify [-c config.cfg]", "-to id", "-status status"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("help lacks %q:\n%s", want, out.String())
 		}

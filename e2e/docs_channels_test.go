@@ -98,7 +98,7 @@ func TestWebhookOfReadme(t *testing.T) {
 		bodies <- body
 	}))
 	defer srv.Close()
-	hook := notify.Config{Webhook: &notify.Webhook{HookURL: notify.Secret(srv.URL)}}.Targets(version)[0]
+	hook := notify.Config{Channels: []notify.Channel{{ID: "webhook", Kind: "webhook", Service: &notify.Webhook{HookURL: notify.Secret(srv.URL)}}}}.Targets(version)[0]
 	send := func(a notify.Alert) []byte {
 		t.Helper()
 		if err := hook.Deliver(t.Context(), a); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,34 +55,41 @@ func NewDispatcher(targets []Target, journal Journal, log *slog.Logger) *Dispatc
 	return d
 }
 
-// Restore queues alerts, oldest first, that a target did not get in an earlier
-// run. Alerts of a target that there is no more are given up. It must not be
-// called once Run was.
-func (d *Dispatcher) Restore(target string, alerts []Alert) {
-	if q := d.queue(target); q != nil {
-		q.restore(alerts)
+// Restore queues alerts, oldest first, that a recipient did not get in an
+// earlier run. Alerts of a recipient that is no longer configured are given
+// up. It must not be called after Run.
+func (d *Dispatcher) Restore(key string, alerts []Alert) {
+	i := targetOf(d.targets(), key)
+	if i < 0 {
+		d.giveUp(key, key, alerts)
 		return
 	}
-	d.giveUp(target, alerts)
-}
-
-func (d *Dispatcher) queue(target string) *queue {
-	for _, q := range d.queues {
-		if q.target.Key == target {
-			return q
+	q := d.queues[i]
+	if q.target.Key != key { // from here on it has its new key
+		for _, a := range alerts {
+			d.journal.Queued(q.target.Key, a)
+			d.journal.Done(key, a.ID)
 		}
 	}
-	return nil
+	q.restore(alerts)
 }
 
-// giveUp drops the alerts of a target that there is no more.
-func (d *Dispatcher) giveUp(target string, alerts []Alert) {
+func (d *Dispatcher) targets() []Target {
+	var list []Target
+	for _, q := range d.queues {
+		list = append(list, q.target)
+	}
+	return list
+}
+
+// giveUp drops the alerts of a recipient that is no longer configured.
+func (d *Dispatcher) giveUp(key, name string, alerts []Alert) {
 	for _, a := range alerts {
-		d.journal.Done(target, a.ID)
+		d.journal.Done(key, a.ID)
 	}
 	if len(alerts) > 0 {
-		d.log.Warn("gave up alerts of a target that is no longer configured",
-			"target", target, "alerts", len(alerts))
+		d.log.Warn("gave up alerts of a recipient that is no longer configured",
+			"target", name, "alerts", len(alerts))
 	}
 }
 
@@ -95,8 +103,9 @@ func (d *Dispatcher) HandOver() { d.handing.Store(true) }
 // another. It must be called before Run; that of the other one ends the wait.
 func (d *Dispatcher) Follow(before *Dispatcher) {
 	for _, old := range before.queues {
-		if q := d.queue(old.target.Key); q != nil {
-			q.before = old.left
+		i := slices.IndexFunc(d.queues, func(q *queue) bool { return q.target.Key == old.target.Key })
+		if i >= 0 {
+			d.queues[i].before = old.left
 		} else {
 			d.gone = append(d.gone, old)
 		}
@@ -116,7 +125,7 @@ func (d *Dispatcher) Run(ctx context.Context, alerts <-chan Alert) error {
 	gone := d.gone
 	d.gone = nil // it would keep all dispatchers before
 	for _, old := range gone {
-		wg.Go(func() { d.giveUp(old.target.Name, (<-old.left).alerts) })
+		wg.Go(func() { d.giveUp(old.target.Key, old.target.Name, (<-old.left).alerts) })
 	}
 	d.fanOut(ctx, alerts)
 	for _, q := range d.queues {

@@ -46,7 +46,7 @@ func TestFollow(t *testing.T) {
 		if log := b.log.String(); strings.Contains(log, "left to be delivered") {
 			t.Errorf("log:\n%s", log)
 		}
-		if want := `level=WARN msg="gave up alerts of a target that is no longer configured" target=gone alerts=2`; !strings.Contains(next.log.String(), want) {
+		if want := `level=WARN msg="gave up alerts of a recipient that is no longer configured" target=gone alerts=2`; !strings.Contains(next.log.String(), want) {
 			t.Errorf("log lacks %s:\n%s", want, next.log)
 		}
 	})

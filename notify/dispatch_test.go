@@ -362,7 +362,7 @@ func TestSurvives(t *testing.T) {
 		if len(b.journal.left) > 0 {
 			t.Errorf("the journal keeps %v", b.journal.left)
 		}
-		if want := `level=WARN msg="gave up alerts of a target that is no longer configured" target=gone alerts=2`; !strings.Contains(next.log.String(), want) {
+		if want := `level=WARN msg="gave up alerts of a recipient that is no longer configured" target=gone alerts=2`; !strings.Contains(next.log.String(), want) {
 			t.Errorf("log lacks %s:\n%s", want, next.log)
 		}
 	})

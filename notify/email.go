@@ -20,14 +20,75 @@ import (
 
 // Email is one message per recipient over SMTP.
 type Email struct {
-	To            []string
-	From          string
-	Host          string
-	Port          int
-	Username      string
-	Password      Secret
-	Encrypt       bool // STARTTLS is required, not only used when offered
-	RemindersOnly bool
+	To       []string
+	From     string
+	Host     string
+	Port     int
+	Username string
+	Password Secret
+	Encrypt  bool // STARTTLS is required, not only used when offered
+}
+
+func readEmail(k Keys) Service {
+	e := &Email{}
+	k.List("to", "one e-mail address or a list of them, like ops@example.com", func(item, s string) {
+		e.To = append(e.To, readAddresses(k, item, s)...)
+	})
+	from := k.Required("from", "an e-mail address, like vigil@example.com")
+	switch list := readAddresses(k, "from", from); len(list) {
+	case 0:
+	case 1:
+		e.From = list[0]
+	default:
+		k.Fault("from", "%s is several addresses; allowed: one", k.Show("from", from))
+	}
+	e.Host = k.Text("smtp_host", "localhost")
+	if e.Host == "" || strings.ContainsAny(e.Host, "/@ \t\r\n") {
+		k.Fault("smtp_host", "%s is not a host; allowed: a host name or an IP address", k.Show("smtp_host", e.Host))
+	}
+	e.Host = strings.Trim(e.Host, "[]")
+	e.Port = int(k.Number("smtp_port", 587, 1, 65535))
+	e.Username = k.Text("smtp_username", "")
+	password := k.Text("smtp_password", "")
+	k.CheckSecret("smtp_password", password)
+	e.Password = Secret(password)
+	if e.Username == "" && password != "" {
+		k.Warn("smtp_password", "is without smtp_username and is not used")
+	}
+	if e.Username != "" && password == "" {
+		k.Warn("smtp_username", "is without smtp_password")
+	}
+	e.Encrypt = k.Bool("smtp_encrypt", true)
+	return e
+}
+
+// readAddresses parses one e-mail address, or several with commas between,
+// without the names they may come with.
+func readAddresses(k Keys, key, s string) (list []string) {
+	if s == "" {
+		return nil
+	}
+	parsed, err := mail.ParseAddressList(s)
+	if err != nil {
+		k.Fault(key, "%s is not an e-mail address; allowed: one like ops@example.com", k.Show(key, s))
+		return nil
+	}
+	for _, a := range parsed {
+		list = append(list, a.Address)
+	}
+	return list
+}
+
+// Describe implements Service.
+func (e *Email) Describe() string {
+	return fmt.Sprintf("to %s over %s port %d", strings.Join(e.To, ", "), e.Host, e.Port)
+}
+
+func (e *Email) recipients(page Page) (list []recipient) {
+	for _, to := range e.To {
+		list = append(list, recipient{to, newEmailNotifier(e, to, page)})
+	}
+	return list
 }
 
 // An emailNotifier sends one message to one address over SMTP.

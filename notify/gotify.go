@@ -8,9 +8,8 @@ import (
 
 // Gotify is a self-hosted push server.
 type Gotify struct {
-	AppURL        string
-	AppToken      Secret
-	RemindersOnly bool
+	AppURL   string
+	AppToken Secret
 }
 
 // Gotify takes messages of any size; its apps on phones do not show them well.
@@ -27,6 +26,18 @@ type gotifyMessage struct {
 	Message  string `json:"message"`
 	Priority int    `json:"priority"`
 }
+
+func readGotify(k Keys) Service {
+	return &Gotify{
+		AppURL:   k.URL("app_url", "https://push.example.com"),
+		AppToken: k.HeaderSecret("app_token"),
+	}
+}
+
+// Describe implements Service.
+func (g *Gotify) Describe() string { return "at " + hostOf(g.AppURL) }
+
+func (g *Gotify) recipients(Page) []recipient { return []recipient{{"", g.notifier()}} }
 
 func (g *Gotify) notifier() httpNotifier {
 	return httpNotifier{

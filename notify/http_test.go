@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -361,11 +362,13 @@ func TestConfigHidesSecrets(t *testing.T) {
 	c := webConfig("https://service.example")
 	var log bytes.Buffer
 	for _, h := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
-		slog.New(h).Info("config", "slack", *c.Slack, "pushover", *c.Pushover, "key", c.Pushover.UserKeys[0], "all", c)
+		slog.New(h).Info("config", "slack", *service[*Slack](t, c),
+			"pushover", *service[*Pushover](t, c), "key", service[*Pushover](t, c).UserKeys[0], "all", c)
 	}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		for _, section := range []any{*c.Twilio, *c.Slack, *c.Zulip, *c.Telegram, *c.Pushover, *c.Gotify, *c.Matrix, *c.Webex, *c.Webhook} {
-			fmt.Fprintf(&log, format+"\n", section)
+		for _, ch := range c.Channels {
+			fmt.Fprintf(&log, format+"\n", reflect.ValueOf(ch.Service).Elem().Interface())
+			fmt.Fprintf(&log, format+"\n", ch)
 		}
 	}
 	for _, secret := range secrets {
@@ -381,7 +384,7 @@ func TestConfigHidesSecrets(t *testing.T) {
 }
 
 func TestBadURLIsRefused(t *testing.T) {
-	target := Config{Webhook: &Webhook{HookURL: "https://exa mple/webhook-secret-path\x7f"}}.Targets("1.2.3")[0]
+	target := Config{Channels: channels(&Webhook{HookURL: "https://exa mple/webhook-secret-path\x7f"})}.Targets("1.2.3")[0]
 	err := target.Deliver(t.Context(), deadAlert())
 	if class(err) != "refused" || strings.Contains(err.Error(), "secret") {
 		t.Errorf("a broken URL came out as %q (%s)", err, class(err))
@@ -421,7 +424,8 @@ func TestPushoverInSequence(t *testing.T) {
 	}
 	srv.Start()
 	defer srv.Close()
-	c := Config{Pushover: &Pushover{AppToken: "a", UserKeys: make([]Secret, 8), APIURL: srv.URL}}
+	users := []Secret{"1", "2", "3", "4", "5", "6", "7", "8"}
+	c := Config{Channels: channels(&Pushover{AppToken: "a", UserKeys: users, APIURL: srv.URL})}
 	alerts := make(chan Alert, 1)
 	alerts <- deadAlert()
 	close(alerts)

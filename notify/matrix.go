@@ -13,7 +13,6 @@ type Matrix struct {
 	HomeserverURL string
 	AccessToken   Secret
 	RoomID        string
-	RemindersOnly bool
 }
 
 // matrixLimit is how many bytes plain and formatted body have each, so that
@@ -30,6 +29,25 @@ type matrixMessage struct {
 	FormattedBody string   `json:"formatted_body"`
 	Mentions      struct{} `json:"m.mentions"`
 }
+
+func readMatrix(k Keys) Service {
+	// Version 1.20 of the Rust Vigil logged in.
+	for _, key := range []string{"username", "password", "device_id"} {
+		if _, ok := k.Get(key); ok {
+			k.Warn(key, "has no effect: access_token replaces it")
+		}
+	}
+	return &Matrix{
+		HomeserverURL: k.URL("homeserver_url", "https://matrix.org"),
+		AccessToken:   k.HeaderSecret("access_token"),
+		RoomID:        k.Required("room_id", anyText),
+	}
+}
+
+// Describe implements Service.
+func (m *Matrix) Describe() string { return "to room " + m.RoomID + " at " + hostOf(m.HomeserverURL) }
+
+func (m *Matrix) recipients(Page) []recipient { return []recipient{{"", m.notifier()}} }
 
 func (m *Matrix) notifier() httpNotifier {
 	return httpNotifier{

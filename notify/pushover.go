@@ -2,6 +2,7 @@ package notify
 
 import (
 	"cmp"
+	"fmt"
 	"html"
 	"net/http"
 	"net/url"
@@ -12,10 +13,9 @@ import (
 
 // Pushover is one push message per user key.
 type Pushover struct {
-	AppToken      Secret
-	UserKeys      []Secret
-	APIURL        string // default "https://api.pushover.net"
-	RemindersOnly bool
+	AppToken Secret
+	UserKeys []Secret
+	APIURL   string // default "https://api.pushover.net"
 }
 
 // Limits in characters and manners: https://pushover.net/api#limits and
@@ -28,6 +28,31 @@ const (
 	pushoverURLTitleLimit = 100
 	pushoverPause         = 5 * time.Second // between a failed try and the next
 )
+
+func readPushover(k Keys) Service {
+	p := &Pushover{AppToken: k.Secret("app_token")}
+	k.List("user_keys", "a list of user keys", func(item, s string) {
+		k.CheckSecret(item, s)
+		p.UserKeys = append(p.UserKeys, Secret(s))
+	})
+	p.APIURL = k.BaseURL("api_url", pushoverURL)
+	return p
+}
+
+// Describe implements Service.
+func (p *Pushover) Describe() string {
+	if len(p.UserKeys) == 1 {
+		return "to 1 user"
+	}
+	return fmt.Sprintf("to %d users", len(p.UserKeys))
+}
+
+func (p *Pushover) recipients(Page) (list []recipient) {
+	for rank, key := range p.UserKeys {
+		list = append(list, recipient{string(key), p.notifier(rank)})
+	}
+	return list
+}
 
 func (p *Pushover) notifier(rank int) httpNotifier {
 	return httpNotifier{

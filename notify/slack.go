@@ -12,7 +12,6 @@ import (
 type Slack struct {
 	HookURL        Secret
 	MentionChannel bool
-	RemindersOnly  bool
 }
 
 // slackFieldLimit is how many characters one field holds; Slack cuts whole
@@ -37,6 +36,18 @@ type slackField struct {
 	Value string `json:"value"`
 	Short bool   `json:"short"`
 }
+
+func readSlack(k Keys) Service {
+	return &Slack{
+		HookURL:        Secret(k.URL("hook_url", "https://hooks.slack.com/services/...")),
+		MentionChannel: k.Bool("mention_channel", false),
+	}
+}
+
+// Describe implements Service.
+func (s *Slack) Describe() string { return "by a hook at " + hostOf(string(s.HookURL)) }
+
+func (s *Slack) recipients(Page) []recipient { return []recipient{{"", s.notifier()}} }
 
 func (s *Slack) notifier() httpNotifier {
 	return httpNotifier{hide: newRedactor("", s.HookURL), request: s.request, judge: judgeSlack}

@@ -17,7 +17,6 @@ type Telegram struct {
 	ChatID          string // a number, negative for groups, or "@name"
 	MessageThreadID int64  // 0: none
 	APIURL          string // default "https://api.telegram.org"
-	RemindersOnly   bool
 }
 
 const (
@@ -55,6 +54,46 @@ type telegramReply struct {
 		MigrateTo  json.Number `json:"migrate_to_chat_id"`
 	}
 }
+
+func readTelegram(k Keys) Service {
+	t := &Telegram{BotToken: k.HeaderSecret("bot_token")}
+	v, _ := k.Get("chat_id")
+	if id, ok := v.(int64); ok {
+		t.ChatID = strconv.FormatInt(id, 10)
+	} else {
+		t.ChatID = k.Required("chat_id", `a chat's number or name, like "-1001234567890" or "@name"`)
+	}
+	t.MessageThreadID = readTopic(k, "message_thread_id")
+	t.APIURL = k.BaseURL("api_url", telegramURL)
+	return t
+}
+
+// readTopic reads the number of a topic, which may be in quotes.
+func readTopic(k Keys, key string) int64 {
+	const allowed = "an integer over 0"
+	v, ok := k.Get(key)
+	if !ok {
+		return 0
+	}
+	id, isInt := v.(int64)
+	s, isText := v.(string)
+	switch n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64); {
+	case isText && (err != nil || n <= 0):
+		k.Fault(key, "%s is not a topic; allowed: %s", k.Show(key, s), allowed)
+	case isText:
+		id = n
+	case !isInt:
+		k.Mistyped(key, v, allowed)
+	case id <= 0:
+		k.Fault(key, "%d is not a topic; allowed: %s", id, allowed)
+	}
+	return id
+}
+
+// Describe implements Service.
+func (t *Telegram) Describe() string { return "to chat " + t.ChatID }
+
+func (t *Telegram) recipients(Page) []recipient { return []recipient{{"", t.notifier()}} }
 
 func (t *Telegram) notifier() httpNotifier {
 	return httpNotifier{

@@ -8,10 +8,9 @@ import (
 
 // Webex is a bot that posts to a room.
 type Webex struct {
-	EndpointURL   string
-	Token         Secret
-	RoomID        string
-	RemindersOnly bool
+	EndpointURL string
+	Token       Secret
+	RoomID      string
 }
 
 // webexLimit is how many bytes a text has.
@@ -24,6 +23,19 @@ type webexMessage struct {
 	RoomID string `json:"roomId"`
 	Text   string `json:"text"`
 }
+
+func readWebex(k Keys) Service {
+	return &Webex{
+		EndpointURL: k.URL("endpoint_url", "https://webexapis.com/v1/messages"),
+		Token:       k.HeaderSecret("token"),
+		RoomID:      k.Required("room_id", anyText),
+	}
+}
+
+// Describe implements Service.
+func (w *Webex) Describe() string { return "to room " + w.RoomID }
+
+func (w *Webex) recipients(Page) []recipient { return []recipient{{"", w.notifier()}} }
 
 func (w *Webex) notifier() httpNotifier {
 	return httpNotifier{

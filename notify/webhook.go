@@ -7,8 +7,7 @@ import (
 
 // Webhook is the alert as JSON, for everything else.
 type Webhook struct {
-	HookURL       Secret
-	RemindersOnly bool
+	HookURL Secret
 }
 
 // webhookPayload is the alert as JSON. The fields up to Page are the seed's
@@ -36,6 +35,15 @@ type webhookPage struct {
 	Title string `json:"title"`
 	URL   string `json:"url"`
 }
+
+func readWebhook(k Keys) Service {
+	return &Webhook{HookURL: Secret(k.URL("hook_url", "https://example.com/webhooks/..."))}
+}
+
+// Describe implements Service.
+func (w *Webhook) Describe() string { return "at " + hostOf(string(w.HookURL)) }
+
+func (w *Webhook) recipients(Page) []recipient { return []recipient{{"", w.notifier()}} }
 
 func (w *Webhook) notifier() httpNotifier {
 	return httpNotifier{

@@ -15,15 +15,36 @@ import (
 
 // XMPP is a chat message from one account to another.
 type XMPP struct {
-	To            string
-	From          string
-	Password      Secret
-	RemindersOnly bool
+	To       string
+	From     string
+	Password Secret
 }
 
 // maxXMPPBody is how many bytes of text one message carries. Servers close the
 // stream at 256 KiB and slow down long before.
 const maxXMPPBody = 10_000
+
+func readXMPP(k Keys) Service {
+	return &XMPP{To: readJID(k, "to"), From: readJID(k, "from"), Password: k.Secret("xmpp_password")}
+}
+
+// readJID reads a Jabber ID: local@domain, with or without a /resource. RFC
+// 7622, section 3, has all the rules; this refuses what no account can be.
+func readJID(k Keys, key string) string {
+	const allowed = "a Jabber ID, like vigil@example.com"
+	s := k.Required(key, allowed)
+	bare, _, _ := strings.Cut(s, "/")
+	local, domain, ok := strings.Cut(bare, "@")
+	if s != "" && (!ok || local == "" || domain == "" || strings.ContainsAny(bare, " \t\r\n<>&\"'") || strings.Contains(domain, "@")) {
+		k.Fault(key, "%s is not an account; allowed: %s", k.Show(key, s), allowed)
+	}
+	return s
+}
+
+// Describe implements Service.
+func (x *XMPP) Describe() string { return "to " + x.To + " from " + x.From }
+
+func (x *XMPP) recipients(Page) []recipient { return []recipient{{"", newXMPPNotifier(x)}} }
 
 // An xmppNotifier logs in with one account and sends one chat message to
 // another.

@@ -12,16 +12,29 @@ import (
 
 // Zulip is a bot that posts to a channel.
 type Zulip struct {
-	BotEmail      string
-	BotAPIKey     Secret
-	Channel       string
-	APIURL        string // with or without the trailing slash
-	RemindersOnly bool
+	BotEmail  string
+	BotAPIKey Secret
+	Channel   string
+	APIURL    string // with or without the trailing slash
 }
 
 // zulipLimit is how many characters a message has; the server cuts what is
 // longer, and with it the link. https://zulip.com/api/send-message
 const zulipLimit = 10000
+
+func readZulip(k Keys) Service {
+	return &Zulip{
+		BotEmail:  k.Required("bot_email", anyText),
+		BotAPIKey: k.Secret("bot_api_key"),
+		Channel:   k.Required("channel", anyText),
+		APIURL:    k.URL("api_url", "https://example.zulipchat.com/api/v1/"),
+	}
+}
+
+// Describe implements Service.
+func (z *Zulip) Describe() string { return "to channel " + z.Channel + " at " + hostOf(z.APIURL) }
+
+func (z *Zulip) recipients(Page) []recipient { return []recipient{{"", z.notifier()}} }
 
 func (z *Zulip) notifier() httpNotifier {
 	return httpNotifier{
