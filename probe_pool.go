@@ -27,6 +27,7 @@ type pool struct {
 	finished chan *entry
 	workers  sync.WaitGroup
 	idle     int
+	ended    bool      // no worker takes tasks any more
 	unsent   []unsent  // results that wait for the aggregator, oldest first
 	reported time.Time // when missed turns were last logged
 }
@@ -125,7 +126,10 @@ func (p *pool) run(ctx context.Context, pause <-chan struct{}) error {
 		}
 		select {
 		case <-ctx.Done():
-			close(p.tasks)
+			if !p.ended { // by the run before, if ctx ended just as that was paused
+				p.ended = true
+				close(p.tasks)
+			}
 			p.workers.Wait()
 			return nil
 		case <-pause:

@@ -317,6 +317,25 @@ func TestPoolStop(t *testing.T) {
 	})
 }
 
+// A pool that is run again after its end has nothing left to do: that is how a
+// stop during a reload looks.
+func TestPoolRunAfterStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := newTestPool(testMetrics(), pollReplicas(3), func(ctx context.Context, _ *replica) verdict {
+			<-ctx.Done()
+			return verdict{}
+		}, nil)
+		pause := make(chan struct{})
+		time.AfterFunc(time.Second, func() { close(pause) })
+		p.run(ctx, pause)
+		cancel()
+		for range 3 {
+			p.run(ctx, pause)
+		}
+	})
+}
+
 func TestPoolContainsPanic(t *testing.T) {
 	var log bytes.Buffer
 	var none []status
