@@ -132,6 +132,7 @@ func yearConfig() *Config {
 // in a zone with days of 23 and 25 hours: what the history says of it is what the plain way
 // of counting says.
 func TestHistoryYear(t *testing.T) {
+	t.Parallel()
 	zone, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
 		t.Fatal(err)

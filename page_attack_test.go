@@ -180,14 +180,17 @@ func TestSmuggling(t *testing.T) {
 		{"a line end without CR", head + "X: a\nContent-Length: 5\r\n\r\nhello" + hidden, []int{401}, true},
 		{"a length and a coding", head + "Content-Length: 48\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + hidden, []int{401}, true},
 	} {
-		answers, closed := converse(t, addr, tt.request, 2*time.Second)
-		var codes []int
-		for _, a := range answers {
-			codes = append(codes, a.code)
-		}
-		if len(codes) != len(tt.want) || codes[0] != tt.want[0] || closed != tt.closed {
-			t.Errorf("%s: answers %v, closed %v; want %v, %v", tt.name, codes, closed, tt.want, tt.closed)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			answers, closed := converse(t, addr, tt.request, 2*time.Second)
+			var codes []int
+			for _, a := range answers {
+				codes = append(codes, a.code)
+			}
+			if len(codes) != len(tt.want) || codes[0] != tt.want[0] || closed != tt.closed {
+				t.Errorf("answers %v, closed %v; want %v, %v", codes, closed, tt.want, tt.closed)
+			}
+		})
 	}
 }
 

@@ -52,7 +52,7 @@ func serveTest(t testing.TB, h http.Handler) string {
 		t.Fatal(err)
 	}
 	srv := newServer(h, slog.New(slog.DiscardHandler))
-	go srv.Serve(ln)
+	go srv.Serve(limitListener{ln, newConnLimits(1000)})
 	t.Cleanup(func() { srv.Close() })
 	return ln.Addr().String()
 }

@@ -114,6 +114,7 @@ func TestLookupReasons(t *testing.T) {
 	impatient, p := testPoller(t, hasty), testPoller(t, pollMetrics())
 	new(nameServer).serve(t, impatient)
 	new(nameServer).serve(t, p)
+	var checks sync.WaitGroup
 	for _, scheme := range []string{"tcp", "http", "https", "ssh", "icmp"} {
 		for name, reason := range map[string]string{
 			"edge-9.test":   "lookup edge-9.test: no such host",
@@ -130,9 +131,11 @@ func TestLookupReasons(t *testing.T) {
 			if strings.HasPrefix(name, "silent") {
 				asker = impatient
 			}
-			wantVerdict(t, asker.check(t.Context(), pollReplica(t, url, Node{})), dead, reason)
+			r := pollReplica(t, url, Node{})
+			checks.Go(func() { wantVerdict(t, asker.check(t.Context(), r), dead, reason) })
 		}
 	}
+	checks.Wait()
 	gone := closedPort(t)
 	p.pinger.resolver.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", gone)
@@ -146,7 +149,7 @@ func TestLookupReasons(t *testing.T) {
 func TestLookupShared(t *testing.T) {
 	t.Parallel()
 	p := testPoller(t, pollMetrics())
-	s := &nameServer{zone: map[string][]netip.Addr{"edge.test": {netip.MustParseAddr("127.0.0.1")}}, delay: time.Second}
+	s := &nameServer{zone: map[string][]netip.Addr{"edge.test": {netip.MustParseAddr("127.0.0.1")}}, delay: 200 * time.Millisecond}
 	s.serve(t, p)
 	_, port, _ := net.SplitHostPort(listening(t, silence))
 	r := pollReplica(t, "tcp://edge.test:"+port, Node{})
