@@ -357,8 +357,11 @@ func (b backlog) records() (recs []record) {
 func (b backlog) postpone(by time.Duration) {
 	for _, alerts := range b {
 		for i := range alerts {
-			if a := &alerts[i]; !a.Tried.IsZero() {
-				a.Tried = a.Tried.Add(by)
+			a := &alerts[i]
+			for _, t := range []*time.Time{&a.Tried, &a.Refused} {
+				if !t.IsZero() {
+					*t = t.Add(by)
+				}
 			}
 		}
 	}

@@ -20,7 +20,8 @@ import (
 var madeElsewhere = []string{
 	"ICMP not permitted",
 	"storage failing, continuing in memory",
-	"delivery given up",
+	"delivery still refused, giving up",
+	"delivery failed, giving up",
 	"rabbitmq queue not known",
 	"no connection accepted",
 	"master refuses reports",

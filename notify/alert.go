@@ -70,9 +70,11 @@ type Alert struct {
 	Repeat    bool `json:"repeat,omitempty"`    // it may have arrived already
 	Test      bool `json:"test,omitempty"`      // a test message, to be marked as one
 
-	// Tried is when the first try began to bring it to the one target in whose
-	// queue it is, in this run or one before; zero: there was none.
-	Tried time.Time `json:"tried,omitzero"`
+	// What became of it in the queue of its one target, in this run or an
+	// earlier one.
+	Tried   time.Time `json:"tried,omitzero"`   // when the first try began; zero: there was none
+	Refused time.Time `json:"refused,omitzero"` // when it was first refused
+	Sent    bool      `json:"sent,omitempty"`   // it was handed over and not confirmed
 }
 
 // An Outage is one node's time of being down, or of being degraded for

@@ -15,9 +15,14 @@ import (
 )
 
 const (
-	// dialogueTimeout bounds one delivery over SMTP or XMPP, from the look-up
-	// of the server to its last answer.
+	// dialogueTimeout bounds connecting over SMTP or XMPP, from the look-up of
+	// the server on, and every wait for its next answer after that.
 	dialogueTimeout = 10 * time.Second
+
+	// mailVerdictTimeout is how long a mail server may think about a message
+	// after the final dot, and chatVerdictTimeout an XMPP server.
+	mailVerdictTimeout = 2 * time.Minute
+	chatVerdictTimeout = 30 * time.Second
 
 	// farewellTimeout bounds the goodbye that follows a delivery: its outcome
 	// is known, so a server that is slow to hang up costs next to nothing.
@@ -33,19 +38,52 @@ type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
 var errTooMuch = errors.New("the server sent more than any dialogue needs")
 
-// A boundedConn reads no more than left bytes in all. It stays below TLS.
+// A boundedConn reads no more than left bytes in all, and gives each read and
+// write a deadline. It is below TLS.
 type boundedConn struct {
 	net.Conn
+	ctx  context.Context // ends it
 	left int
+	step time.Duration // how long one read may take
+	err  error         // the first one: nothing more is said after that
+	lost bool          // a write failed, so the server doesn't have everything
+}
+
+func newBoundedConn(ctx context.Context, conn net.Conn) *boundedConn {
+	return &boundedConn{Conn: conn, ctx: ctx, left: dialogueBytes, step: dialogueTimeout}
 }
 
 func (c *boundedConn) Read(b []byte) (int, error) {
 	if c.left <= 0 {
 		return 0, errTooMuch
 	}
+	if err := c.begin(c.step); err != nil {
+		return 0, err
+	}
 	n, err := c.Conn.Read(b[:min(len(b), c.left)])
 	c.left -= n
+	c.err = err
 	return n, err
+}
+
+func (c *boundedConn) Write(b []byte) (int, error) {
+	err := c.begin(min(c.step, dialogueTimeout))
+	n := 0
+	if err == nil {
+		n, err = c.Conn.Write(b)
+	}
+	c.err, c.lost = err, c.lost || err != nil
+	return n, err
+}
+
+// begin sets the deadline of a step. interruptOn may have set another one, so
+// it looks at the context after that.
+func (c *boundedConn) begin(limit time.Duration) error {
+	if c.err != nil {
+		return c.err
+	}
+	c.Conn.SetDeadline(time.Now().Add(limit))
+	return c.ctx.Err()
 }
 
 // interruptOn makes every read and write of conn fail once ctx is done. The

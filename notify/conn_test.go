@@ -191,12 +191,6 @@ func converse(t *testing.T, p *peer, notify func(context.Context) error) (took t
 	return took, err
 }
 
-// isPermanent reports whether the queue would give up on err.
-func isPermanent(err error) bool {
-	_, ok := errors.AsType[*PermanentError](err)
-	return ok
-}
-
 // An authority issues certificates. They are good from 1999 on, because it is
 // the year 2000 in a synctest bubble.
 type authority struct {
@@ -277,7 +271,9 @@ func TestBoundedConn(t *testing.T) {
 		io.WriteString(server, "0123456789")
 		server.Close()
 	}()
-	got, err := io.ReadAll(&boundedConn{client, 7})
+	conn := newBoundedConn(t.Context(), client)
+	conn.left = 7
+	got, err := io.ReadAll(conn)
 	if string(got) != "0123456" || !errors.Is(err, errTooMuch) {
 		t.Errorf("read %q, %v; want 7 bytes and %v", got, err, errTooMuch)
 	}
@@ -295,3 +291,4 @@ func (c *cannedConn) Read(b []byte) (int, error)                             { r
 func (c *cannedConn) Write(b []byte) (int, error)                            { return c.out.Write(b) }
 func (c *cannedConn) SetDeadline(time.Time) error                            { return nil }
 func (c *cannedConn) Close() error                                           { return nil }
+func (c *cannedConn) LocalAddr() net.Addr                                    { return nil }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// grace is how long deliveries may go on after the dispatcher was told to stop.
+// grace is how long deliveries may go on once the program is to end.
 const grace = 5 * time.Second
 
 // A Journal remembers what is still to be delivered. Its methods are called
@@ -38,6 +38,10 @@ type Dispatcher struct {
 	queues  []*queue
 	gone    []*queue // of the dispatcher before, of targets that there are no more
 	handing atomic.Bool
+	before  atomic.Pointer[Dispatcher] // the one that this one follows, until it has ended
+	ending  chan struct{}              // closed when the program is to end
+	ended   chan struct{}              // closed when Run returns
+	endOnce sync.Once
 	journal Journal
 	log     *slog.Logger
 }
@@ -48,7 +52,7 @@ func NewDispatcher(targets []Target, journal Journal, log *slog.Logger) *Dispatc
 	if journal == nil {
 		journal = noJournal{}
 	}
-	d := &Dispatcher{journal: journal, log: log}
+	d := &Dispatcher{ending: make(chan struct{}), ended: make(chan struct{}), journal: journal, log: log}
 	for _, t := range targets {
 		d.queues = append(d.queues, newQueue(t, journal, &d.handing, log.With("target", t.Name)))
 	}
@@ -102,6 +106,7 @@ func (d *Dispatcher) HandOver() { d.handing.Store(true) }
 // target as soon as its own queue there has ended, so that no target waits for
 // another. It must be called before Run; that of the other one ends the wait.
 func (d *Dispatcher) Follow(before *Dispatcher) {
+	d.before.Store(before)
 	for _, old := range before.queues {
 		i := slices.IndexFunc(d.queues, func(q *queue) bool { return q.target.Key == old.target.Key })
 		if i >= 0 {
@@ -112,10 +117,12 @@ func (d *Dispatcher) Follow(before *Dispatcher) {
 	}
 }
 
-// Run delivers until alerts is closed or ctx is cancelled. Then deliveries
-// under way may finish, and what is queued is tried once more, both within 5 s;
-// Undelivered tells the rest. It returns nil.
+// Run delivers until alerts is closed or ctx is cancelled. After HandOver,
+// deliveries under way may take as long as they need. Otherwise they and what
+// is queued, which is tried once more, have 5 s. Undelivered returns the rest.
+// It returns nil.
 func (d *Dispatcher) Run(ctx context.Context, alerts <-chan Alert) error {
+	defer close(d.ended)
 	deliveries, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	var wg sync.WaitGroup
@@ -123,17 +130,44 @@ func (d *Dispatcher) Run(ctx context.Context, alerts <-chan Alert) error {
 		wg.Go(func() { q.run(deliveries) })
 	}
 	gone := d.gone
-	d.gone = nil // it would keep all dispatchers before
+	d.gone = nil // it would keep all earlier dispatchers
 	for _, old := range gone {
 		wg.Go(func() { d.giveUp(old.target.Key, old.target.Name, (<-old.left).alerts) })
+	}
+	if before := d.before.Load(); before != nil {
+		wg.Go(func() {
+			<-before.ended
+			d.before.Store(nil)
+		})
 	}
 	d.fanOut(ctx, alerts)
 	for _, q := range d.queues {
 		close(q.in)
 	}
-	defer time.AfterFunc(grace, cancel).Stop()
-	wg.Wait()
+	if !d.handing.Load() {
+		d.end()
+	}
+	finished := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+	case <-d.ending:
+		defer time.AfterFunc(grace, cancel).Stop()
+		<-finished
+	}
 	return nil
+}
+
+// end gives deliveries under way 5 s from now, those of earlier dispatchers
+// included.
+func (d *Dispatcher) end() {
+	d.endOnce.Do(func() { close(d.ending) })
+	if before := d.before.Load(); before != nil {
+		before.end()
+	}
 }
 
 // fanOut hands alerts over until there are no more. A queue always takes what
@@ -242,7 +276,7 @@ type TargetStats struct {
 	Delivered uint64 // alerts that the target has
 	Failed    uint64 // tries that failed and were to be repeated
 	Panics    uint64 // those of them that were faults in the notifier
-	Refused   uint64 // alerts refused for good
+	Refused   uint64 // alerts given up because the service rejects them
 	GivenUp   uint64 // alerts given up after an hour of tries
 	Merged    uint64 // alerts that became part of a newer one
 	Queued    int64  // alerts waiting now, those under way included

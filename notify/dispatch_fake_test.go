@@ -67,8 +67,10 @@ func failing(n int, err error) func(context.Context, int, Alert) error {
 	}
 }
 
-// hanging never answers.
+// hanging never answers and gives up after 10 s.
 func hanging(ctx context.Context, _ int, _ Alert) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	<-ctx.Done()
 	return ctx.Err()
 }
@@ -159,17 +161,19 @@ type journal struct {
 	mu    sync.Mutex
 	left  map[string][]string  // by target: ids
 	tried map[string]time.Time // by id: when it was first
+	sent  map[string]bool      // by id: whether it was handed over without a verdict
 	done  []string             // "target id"
 }
 
 func newJournal() *journal {
-	return &journal{left: make(map[string][]string), tried: make(map[string]time.Time)}
+	return &journal{left: make(map[string][]string), tried: make(map[string]time.Time), sent: make(map[string]bool)}
 }
 
 func (j *journal) Queued(target string, a Alert) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.tried[a.ID] = a.Tried
+	j.sent[a.ID] = j.sent[a.ID] || a.Sent
 	if !slices.Contains(j.left[target], a.ID) {
 		j.left[target] = append(j.left[target], a.ID)
 	}

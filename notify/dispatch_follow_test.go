@@ -29,7 +29,7 @@ func TestFollow(t *testing.T) {
 		wantCalls(t, next.fakes["good"], "0s dead2")
 		wantCalls(t, next.fakes["new"], "0s dead2")
 		wantCalls(t, b.fakes["hanging"], "0s dead1")
-		wantCalls(t, next.fakes["hanging"], "5s dead1", "5s healthy1", "5s dead2")
+		wantCalls(t, next.fakes["hanging"], "9s dead1", "9s healthy1", "9s dead2")
 		wantCalls(t, b.fakes["down"], "0s dead1")
 		wantCalls(t, next.fakes["down"], "1s dead1", "1s healthy1", "1s dead2") // 2 s after the first try
 		wantCalls(t, b.fakes["limited"], "0s dead1")
@@ -53,7 +53,7 @@ func TestFollow(t *testing.T) {
 }
 
 // TestFollowMany: however many dispatchers follow each other while a target
-// hangs, the others get all at once and that one gets it when its try ends.
+// hangs, the others get everything at once, and that one when its try ends.
 func TestFollowMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		parts := map[string]func(context.Context, int, Alert) error{"good": nil, "hanging": hanging}
@@ -66,13 +66,56 @@ func TestFollowMany(t *testing.T) {
 		}
 		b.send(t, alert(Changed, "healthy1"))
 		wantCalls(t, b.fakes["good"], "10ms healthy1")
-		time.Sleep(time.Until(begin.Add(grace + time.Second)))
-		wantCalls(t, b.fakes["hanging"], "4.01s dead1") // 5 s after the first one began to hand over
+		time.Sleep(time.Until(begin.Add(13 * time.Second)))
+		wantCalls(t, b.fakes["hanging"], "9.01s dead1") // when the first try ended, which was not cut
 		if took := b.end(); took != grace {
 			t.Errorf("the end took %v, want %v", took, grace)
 		}
 		if got := ids(b.Undelivered()["hanging"]); got != "dead1 healthy1" {
 			t.Errorf("undelivered %q", got)
+		}
+	})
+}
+
+// TestReloadCutsNothing: a reload lets a delivery under way finish, however
+// long it takes, so that it's neither lost nor sent twice; the end does not.
+func TestReloadCutsNothing(t *testing.T) {
+	slow := func(ctx context.Context, _ int, _ Alert) error {
+		select {
+		case <-time.After(90 * time.Second):
+			return nil
+		case <-ctx.Done():
+			return &UnconfirmedError{ctx.Err()}
+		}
+	}
+	parts := map[string]func(context.Context, int, Alert) error{"slow": slow}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(parts).run()
+		b.send(t, alert(Changed, "dead1"))
+		time.Sleep(time.Second)
+		next := b.follow(parts)
+		last := next.follow(parts)
+		time.Sleep(3 * time.Minute)
+		if got := ids(b.fakes["slow"].accepted()); got != "dead1" {
+			t.Errorf("delivered %q", got)
+		}
+		wantCalls(t, next.fakes["slow"])
+		wantCalls(t, last.fakes["slow"])
+		last.end()
+		if left := last.Undelivered(); len(left) > 0 {
+			t.Errorf("left %v", left)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(parts).run()
+		b.send(t, alert(Changed, "dead1"))
+		last := b.follow(parts).follow(parts)
+		time.Sleep(time.Second)
+		if took := last.end(); took != grace {
+			t.Errorf("the end took %v, want %v", took, grace)
+		}
+		if left := last.Undelivered()["slow"]; len(left) != 1 || !left[0].Repeat || !left[0].Sent {
+			t.Errorf("left %+v, want one that is marked as a repeat", left)
 		}
 	})
 }

@@ -27,7 +27,7 @@ func TestGivesUpAfterAnHour(t *testing.T) {
 			want = append(want, fmt.Sprintf("%v healthy1", time.Duration(s)*time.Second))
 		}
 		wantCalls(t, b.fakes["down"], want...)
-		const line = `level=ERROR msg="delivery given up" target=down alert=dead1 attempts=20 err="HTTP 503: Service Unavailable"`
+		const line = `level=ERROR msg="delivery failed, giving up" target=down alert=dead1 attempts=20 err="HTTP 503: Service Unavailable"`
 		if got := b.log.String(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, line) {
 			t.Errorf("log:\n%swant once:\n%s", got, line)
 		}

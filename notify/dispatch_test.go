@@ -25,7 +25,7 @@ func TestChannelsAreIndependent(t *testing.T) {
 			"good":    nil,
 			"good2":   nil,
 			"hanging": hanging,
-			"refuses": failing(99, &PermanentError{errors.New("HTTP 401: invalid_token")}),
+			"refuses": failing(99, &FinalError{errors.New("HTTP 401: invalid_token")}),
 			"down":    failing(2, errDown),
 			"limited": failing(1, fmt.Errorf("slack: %w", &RetryError{errors.New("HTTP 429: slow down"), 3 * time.Second})),
 			"broken": func(_ context.Context, try int, _ Alert) error {
@@ -76,16 +76,16 @@ func TestChannelsAreIndependent(t *testing.T) {
 		})
 		want = []string{
 			`level=INFO msg="delivered after retries" target=broken alert=dead1 attempts=3`,
-			`level=WARN msg="delivery failed, to be tried again" target=broken alert=dead1 attempts=1 wait=2s err="the notifier panicked: runtime error: index out of range [0] with length 0"`,
+			`level=WARN msg="delivery failed, will retry" target=broken alert=dead1 attempts=1 wait=2s err="the notifier panicked: runtime error: index out of range [0] with length 0"`,
 			`level=ERROR msg="notifier panicked" target=broken err="the notifier panicked: runtime error: index out of range [0] with length 0"`,
 			`level=INFO msg="delivered after retries" target=down alert=dead1 attempts=3`,
-			`level=WARN msg="delivery failed, to be tried again" target=down alert=dead1 attempts=1 wait=2s err="HTTP 503: Service Unavailable"`,
+			`level=WARN msg="delivery failed, will retry" target=down alert=dead1 attempts=1 wait=2s err="HTTP 503: Service Unavailable"`,
 			`level=WARN msg="alerts are left to be delivered" target=hanging alerts=2`,
-			`level=WARN msg="delivery failed, to be tried again" target=hanging alert=dead1 attempts=1 wait=2s err="context deadline exceeded"`,
+			`level=WARN msg="delivery failed, will retry" target=hanging alert=dead1 attempts=1 wait=2s err="context deadline exceeded"`,
 			`level=INFO msg="delivered after retries" target=limited alert=dead1 attempts=2`,
-			`level=WARN msg="delivery failed, to be tried again" target=limited alert=dead1 attempts=1 wait=3s err="slack: HTTP 429: slow down"`,
-			`level=ERROR msg="delivery refused, not tried again" target=refuses alert=dead1 attempts=1 err="HTTP 401: invalid_token"`,
-			`level=ERROR msg="delivery refused, not tried again" target=refuses alert=healthy1 attempts=1 err="HTTP 401: invalid_token"`,
+			`level=WARN msg="delivery failed, will retry" target=limited alert=dead1 attempts=1 wait=3s err="slack: HTTP 429: slow down"`,
+			`level=ERROR msg="delivery refused, will not retry" target=refuses alert=dead1 attempts=1 err="HTTP 401: invalid_token"`,
+			`level=ERROR msg="delivery refused, will not retry" target=refuses alert=healthy1 attempts=1 err="HTTP 401: invalid_token"`,
 		}
 		slices.Sort(lines)
 		slices.Sort(want)
@@ -286,7 +286,7 @@ func TestGrace(t *testing.T) {
 		{"deaf", func(context.Context, int, Alert) error { <-deaf; return nil }, []string{"0s dead1"}, "dead1 healthy1 dead2", 6 * time.Second},
 		{"down", failing(9, errDown), []string{"0s dead1", "1s dead1"}, "dead1 healthy1 dead2", 0},
 		{"limited", failing(9, &RetryError{errDown, time.Minute}), []string{"0s dead1"}, "dead1 healthy1 dead2", 0},
-		{"refuses one", failing(1, &PermanentError{errDown}), []string{"0s dead1", "0s healthy1", "0s dead2"}, "", 0},
+		{"refuses one", failing(1, &FinalError{errDown}), []string{"0s dead1", "0s healthy1", "0s dead2"}, "", 0},
 		{"back again", failing(1, errDown), []string{"0s dead1", "1s dead1", "1s healthy1", "1s dead2"}, "", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -59,7 +59,15 @@ func readEmail(k Keys) Service {
 		k.Warn("smtp_username", "is without smtp_password")
 	}
 	e.Encrypt = k.Bool("smtp_encrypt", true)
+	if !e.Encrypt && e.Username != "" && e.Port != smtpsPort && !isLoopback(e.Host) {
+		k.Warn("smtp_encrypt", "is false: the password is sent unencrypted if the server offers no TLS")
+	}
 	return e
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // readAddresses parses one e-mail address, or several with commas between,
@@ -106,13 +114,12 @@ type emailNotifier struct {
 
 // newEmailNotifier returns the Notifier for one of cfg's recipients.
 func newEmailNotifier(cfg *Email, to string, page Page) Notifier {
-	// Without a name "localhost" has to do.
 	hostname, _ := os.Hostname()
 	n := &emailNotifier{
 		cfg:      *cfg,
 		to:       to,
 		page:     page,
-		hostname: ehloName(hostname),
+		hostname: hostname,
 		dial:     new(net.Dialer).DialContext,
 	}
 	if cfg.Username != "" {
@@ -131,11 +138,11 @@ func newEmailNotifier(cfg *Email, to string, page Page) Notifier {
 func (n *emailNotifier) Notify(ctx context.Context, a Alert) error {
 	env, err := n.envelope()
 	if err != nil {
-		return &PermanentError{err}
+		return &FinalError{err}
 	}
 	msg, err := n.message(a, env, time.Now())
 	if err != nil {
-		return &PermanentError{err}
+		return &FinalError{err}
 	}
 	if err := n.send(ctx, env, msg); err != nil {
 		return fmt.Errorf("%s: %w", n.addr, err)
@@ -219,7 +226,7 @@ func (n *emailNotifier) message(a Alert, env envelope, now time.Time) ([]byte, e
 func (n *emailNotifier) messageID(a Alert, env envelope) string {
 	domain := env.from[strings.LastIndex(env.from, "@")+1 : len(env.from)-1]
 	if !isASCII(domain) {
-		domain = n.hostname
+		domain = ehloName(n.hostname, nil)
 	}
 	return "<" + deliveryID(a, env.to) + "@" + domain + ">"
 }

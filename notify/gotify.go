@@ -64,18 +64,13 @@ func (g *Gotify) request(a Alert, now time.Time) (*http.Request, error) {
 	return req, nil
 }
 
-// judgeGotify reads an answer: the message with its id, or an error.
+// judgeGotify reads an answer.
 func judgeGotify(r answer) verdict {
 	var reply struct {
-		ID          int64
 		Error       string
 		Description string `json:"errorDescription"`
 	}
-	known := r.json(&reply)
-	if r.success() && (!known || reply.ID == 0) {
-		return r.unknown()
-	}
-	if reply.Description != "" {
+	if r.json(&reply) && reply.Description != "" {
 		return r.verdict(reply.Error + ": " + reply.Description)
 	}
 	return r.verdict(string(r.body))

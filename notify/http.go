@@ -10,9 +10,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +30,13 @@ const (
 	// idleTimeout keeps a connection for a message to the next recipient, but
 	// not until the next alert: by then it would be stale.
 	idleTimeout = 15 * time.Second
+
+	// stepTimeout bounds connecting, and then sending the request;
+	// verdictTimeout the answer after that.
+	stepTimeout    = 10 * time.Second
+	verdictTimeout = 30 * time.Second
+
+	maxRedirects = 5
 )
 
 // An httpNotifier is all that the HTTP services have in common. A service
@@ -53,8 +62,8 @@ type httpNotifier struct {
 }
 
 // newClient returns the client that all HTTP channels share. It follows no
-// redirects: a POST would become a GET, and a token would go to who knows
-// whom. Time limits come with the context.
+// redirects, because it would turn a POST into a GET and take a token anywhere;
+// send does. Time limits come with the context.
 func newClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxResponseHeaderBytes = maxAnswerHeader
@@ -70,12 +79,12 @@ func (n httpNotifier) Notify(ctx context.Context, a Alert) error {
 	now := time.Now()
 	req, err := n.request(a, now)
 	if err != nil {
-		return &PermanentError{n.clean(err)}
+		return &FinalError{n.clean(err)}
 	}
 	r, err := n.send(ctx, req)
 	if err == nil && n.again != nil {
 		if req, err = n.again(a, now, r); err != nil {
-			return &PermanentError{n.clean(err)}
+			return &FinalError{n.clean(err)}
 		} else if req != nil {
 			r, err = n.send(ctx, req)
 		}
@@ -88,26 +97,70 @@ func (n httpNotifier) Notify(ctx context.Context, a Alert) error {
 		return nil
 	}
 	err = errors.New(strings.TrimSuffix(fmt.Sprintf("HTTP %d: %s", r.status, n.hide.said(v.said)), ": "))
-	if v.outcome == refused {
-		return &PermanentError{err}
+	switch v.outcome {
+	case final:
+		return &FinalError{err}
+	case refused:
+		err = &PermanentError{err}
 	}
 	return n.retry(err, v.after)
 }
 
-// send makes one exchange. Its errors hold no secret.
+// send makes one request, and again where it is redirected to the same host.
+// Its errors hold no secret.
 func (n httpNotifier) send(ctx context.Context, req *http.Request) (answer, error) {
-	req = req.WithContext(ctx)
+	for hops := 0; ; hops++ {
+		r, err := n.exchange(ctx, req)
+		if err != nil {
+			return r, err
+		}
+		to := r.redirect(req.URL)
+		if to == nil || hops == maxRedirects {
+			return r, nil
+		}
+		next := req.Clone(ctx)
+		next.URL, next.Host = to, ""
+		if req.GetBody != nil {
+			if next.Body, err = req.GetBody(); err != nil {
+				return answer{}, n.clean(err)
+			}
+		}
+		req = next
+	}
+}
+
+// exchange sends one request and reads the answer. An error after the request
+// was sent is an UnconfirmedError.
+func (n httpNotifier) exchange(ctx context.Context, req *http.Request) (answer, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	limit := time.AfterFunc(stepTimeout, func() { cancel(context.DeadlineExceeded) })
+	defer limit.Stop()
+	var sent atomic.Bool
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { limit.Reset(stepTimeout) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			if info.Err == nil {
+				sent.Store(true)
+				limit.Reset(verdictTimeout)
+			}
+		},
+	}))
 	req.Header.Set("User-Agent", n.agent)
 	resp, err := n.client.Do(req)
 	if err != nil {
-		return answer{}, n.clean(err)
+		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+			err = context.DeadlineExceeded
+		}
+		if err = n.clean(err); sent.Load() {
+			err = &UnconfirmedError{err}
+		}
+		return answer{}, err
 	}
 	defer resp.Body.Close()
 	r := answer{status: resp.StatusCode, header: resp.Header}
-	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		r.cut = n.clean(err)
-	}
+	// A body that breaks off is judged as far as it came: the status is known.
+	r.body, _ = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	return r, nil
 }
 
@@ -139,8 +192,7 @@ func (n httpNotifier) retry(err error, after time.Duration) error {
 type answer struct {
 	status int
 	header http.Header
-	body   []byte
-	cut    error // why the body is not whole
+	body   []byte // as much of it as came
 }
 
 // An outcome is what became of a try.
@@ -148,8 +200,9 @@ type outcome int
 
 const (
 	accepted outcome = iota
-	failed           // to be tried again
-	refused          // not to be tried again
+	failed           // worth another try
+	refused          // looks permanent
+	final            // must not be repeated
 )
 
 // A verdict is what an answer means.
@@ -169,7 +222,7 @@ func (r answer) verdict(said string) verdict {
 	case r.success():
 		v.outcome = accepted
 	case r.status/100 == 3:
-		v.said = "it redirects, which is not followed"
+		v.said = "it redirects too often, or to nowhere"
 		if to, err := url.Parse(r.header.Get("Location")); err == nil && to.Host != "" {
 			v.said = fmt.Sprintf("it redirects to %s://%s, which is not followed", to.Scheme, to.Host)
 		}
@@ -182,13 +235,30 @@ func (r answer) verdict(said string) verdict {
 	return v
 }
 
-// unknown is the verdict on an answer of success whose body is not the
-// service's: something else spoke, or the connection broke.
-func (r answer) unknown() verdict {
-	if r.cut != nil {
-		return verdict{outcome: failed, said: "the answer broke off: " + r.cut.Error()}
+// redirect is where the answer to a request of from leads: to the same host, or
+// to its https form. It is nil where it leads elsewhere, as nobody else is to
+// see a secret, and where it leads nowhere.
+func (r answer) redirect(from *url.URL) *url.URL {
+	location := r.header.Get("Location")
+	if r.status/100 != 3 || location == "" {
+		return nil
 	}
-	return verdict{outcome: failed, said: "this is not the service's answer: " + string(r.body)}
+	to, err := from.Parse(location)
+	if err != nil || !strings.EqualFold(to.Hostname(), from.Hostname()) {
+		return nil
+	}
+	sameOrigin := to.Scheme == from.Scheme && portOf(to) == portOf(from)
+	upgrade := from.Scheme == "http" && to.Scheme == "https"
+	if !sameOrigin && !upgrade {
+		return nil
+	}
+	to.User = from.User
+	return to
+}
+
+func portOf(u *url.URL) string {
+	defaults := map[string]string{"http": "80", "https": "443"}
+	return cmp.Or(u.Port(), defaults[u.Scheme])
 }
 
 // json reads the body into v and reports whether that worked.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"reflect"
 	"strings"
 	"sync/atomic"
@@ -22,8 +23,13 @@ func class(err error) string {
 	if err == nil {
 		return "accepted"
 	}
-	if _, ok := errors.AsType[*PermanentError](err); ok {
+	switch {
+	case isFinal(err):
+		return "final"
+	case isPermanent(err):
 		return "refused"
+	case isUnconfirmed(err):
+		return "unconfirmed"
 	}
 	if retry, ok := errors.AsType[*RetryError](err); ok {
 		return "retry in " + retry.After.String()
@@ -62,8 +68,15 @@ func TestAnswers(t *testing.T) {
 		{"slack", 200, "", `{"ok":false,"error":"channel_not_found"}`, "refused", `HTTP 200: {"ok":false,"error":"channel_not_found"}`},
 		{"slack", 200, "7", `{"ok":false,"error":"rate_limited"}`, "retry in 7s", "HTTP 200: rate_limited"},
 		{"slack", 200, "", "invalid_token", "refused", "HTTP 200: invalid_token"},
-		{"slack", 200, "", gone, "retry", "HTTP 200: this is not the service's answer: <html> <h1>Sign in</h1></html>"},
-		{"slack", 200, "", "", "retry", "HTTP 200: this is not the service's answer:"},
+		{"slack", 200, "", gone, "accepted", ""},
+		{"slack", 200, "", "", "accepted", ""},
+		{"slack", 200, "", "OK", "accepted", ""},
+		{"slack", 200, "", "1", "accepted", ""},
+		{"slack", 200, "", "{}", "accepted", ""},
+		{"slack", 202, "", `{"status":"queued"}`, "accepted", ""},
+		{"slack", 204, "", "", "accepted", ""},
+		{"slack", 200, "", "accepted", "accepted", ""},
+		{"slack", 200, "", `{"success":false,"error":"no room"}`, "refused", `HTTP 200: {"success":false,"error":"no room"}`},
 		{"slack", 400, "", "invalid_payload", "refused", "HTTP 400: invalid_payload"},
 		{"slack", 403, "", "action_prohibited", "refused", "HTTP 403: action_prohibited"},
 		{"slack", 404, "", "no_service", "refused", "HTTP 404: no_service"},
@@ -72,7 +85,7 @@ func TestAnswers(t *testing.T) {
 		{"slack", 500, "", "rollup_error", "retry", "HTTP 500: rollup_error"},
 
 		{"twilio", 201, "", `{"sid":"SM1","status":"queued","error_code":null}`, "accepted", ""},
-		{"twilio", 200, "", "{}", "refused", "HTTP 200: {}"},
+		{"twilio", 200, "", "{}", "accepted", ""},
 		{"twilio", 400, "", `{"code":21211,"message":"The 'To' number is not valid.","status":400}`, "refused", "HTTP 400: The 'To' number is not valid. (code 21211)"},
 		{"twilio", 401, "", `{"code":20003,"message":"Authenticate"}`, "refused", "HTTP 401: Authenticate (code 20003)"},
 		{"twilio", 403, "", "", "refused", "HTTP 403: Forbidden"},
@@ -82,7 +95,7 @@ func TestAnswers(t *testing.T) {
 
 		{"zulip", 200, "", `{"result":"success","msg":"","id":42}`, "accepted", ""},
 		{"zulip", 200, "", `{"result":"error","msg":"Nope","code":"BAD_REQUEST"}`, "refused", "HTTP 200: Nope (BAD_REQUEST)"},
-		{"zulip", 200, "", gone, "retry", "HTTP 200: this is not the service's answer: <html> <h1>Sign in</h1></html>"},
+		{"zulip", 200, "", gone, "accepted", ""},
 		{"zulip", 400, "", `{"result":"error","msg":"Channel 'ops' does not exist","code":"STREAM_DOES_NOT_EXIST"}`, "refused", "HTTP 400: Channel 'ops' does not exist (STREAM_DOES_NOT_EXIST)"},
 		{"zulip", 401, "", `{"result":"error","msg":"Invalid API key","code":"INVALID_API_KEY"}`, "refused", "HTTP 401: Invalid API key (INVALID_API_KEY)"},
 		{"zulip", 429, "", `{"result":"error","msg":"API usage exceeded rate limit","code":"RATE_LIMIT_HIT","retry-after":28.5}`, "retry in 28.5s", "HTTP 429: API usage exceeded rate limit (RATE_LIMIT_HIT)"},
@@ -90,7 +103,7 @@ func TestAnswers(t *testing.T) {
 
 		{"telegram", 200, "", `{"ok":true,"result":{"message_id":7}}`, "accepted", ""},
 		{"telegram", 200, "", `{"ok":false,"error_code":400,"description":"Bad Request: chat not found"}`, "refused", "HTTP 200: Bad Request: chat not found"},
-		{"telegram", 200, "", gone, "retry", "HTTP 200: this is not the service's answer: <html> <h1>Sign in</h1></html>"},
+		{"telegram", 200, "", gone, "accepted", ""},
 		{"telegram", 400, "", `{"ok":false,"error_code":400,"description":"Bad Request: message thread not found"}`, "refused", "HTTP 400: Bad Request: message thread not found"},
 		{"telegram", 401, "", `{"ok":false,"error_code":401,"description":"Unauthorized"}`, "refused", "HTTP 401: Unauthorized"},
 		{"telegram", 403, "", `{"ok":false,"error_code":403,"description":"Forbidden: bot was kicked from the group chat"}`, "refused", "HTTP 403: Forbidden: bot was kicked from the group chat"},
@@ -100,23 +113,24 @@ func TestAnswers(t *testing.T) {
 		{"telegram", 500, "", `{"ok":false,"error_code":500,"description":"Internal Server Error"}`, "retry", "HTTP 500: Internal Server Error"},
 
 		{"pushover", 200, "", `{"status":1,"request":"647d2300"}`, "accepted", ""},
-		{"pushover", 200, "", `{"status":0,"request":"r1","errors":["no"]}`, "refused", "HTTP 200: no (request r1)"},
-		{"pushover", 200, "", gone, "retry in 5s", "HTTP 200: this is not the service's answer: <html> <h1>Sign in</h1></html>"},
-		{"pushover", 400, "", `{"user":"invalid","errors":["user identifier is invalid"],"status":0,"request":"r2"}`, "refused", "HTTP 400: user identifier is invalid (request r2)"},
-		{"pushover", 408, "", "", "refused", "HTTP 408: Request Timeout"},
-		{"pushover", 429, "60", `{"status":0,"request":"r3","errors":["application is over its message limit"]}`, "refused", "HTTP 429: application is over its message limit (request r3)"},
+		{"pushover", 200, "", `{"status":0,"request":"r1","errors":["no"]}`, "final", "HTTP 200: no (request r1)"},
+		{"pushover", 200, "", gone, "accepted", ""},
+		{"pushover", 400, "", `{"user":"invalid","errors":["user identifier is invalid"],"status":0,"request":"r2"}`, "final", "HTTP 400: user identifier is invalid (request r2)"},
+		{"pushover", 408, "", "", "final", "HTTP 408: Request Timeout"},
+		{"pushover", 429, "60", `{"status":0,"request":"r3","errors":["application is over its message limit"]}`, "final", "HTTP 429: application is over its message limit (request r3)"},
 		{"pushover", 500, "", "", "retry in 5s", "HTTP 500: Internal Server Error"},
 		{"pushover", 503, "90", "", "retry in 1m30s", "HTTP 503: Service Unavailable"},
 
 		{"gotify", 200, "", `{"id":1,"appid":1,"message":"x"}`, "accepted", ""},
-		{"gotify", 200, "", "{}", "retry", "HTTP 200: this is not the service's answer: {}"},
+		{"gotify", 200, "", "{}", "accepted", ""},
 		{"gotify", 307, "https://other.example/message?t=secret", "", "refused", "HTTP 307: it redirects to https://other.example, which is not followed"},
 		{"gotify", 400, "", `{"error":"Bad Request","errorCode":400,"errorDescription":"message is required"}`, "refused", "HTTP 400: Bad Request: message is required"},
 		{"gotify", 401, "", `{"error":"Unauthorized","errorCode":401,"errorDescription":"you need to provide a valid access token"}`, "refused", "HTTP 401: Unauthorized: you need to provide a valid access token"},
 		{"gotify", 502, "", "", "retry", "HTTP 502: Bad Gateway"},
 
 		{"matrix", 200, "", `{"event_id":"$1"}`, "accepted", ""},
-		{"matrix", 200, "", "{}", "retry", "HTTP 200: this is not the service's answer: {}"},
+		{"matrix", 200, "", "{}", "accepted", ""},
+		{"matrix", 200, "", `{"errcode":"M_FORBIDDEN","error":"no"}`, "refused", "HTTP 200: M_FORBIDDEN: no"},
 		{"matrix", 401, "", `{"errcode":"M_UNKNOWN_TOKEN","error":"Unknown token"}`, "refused", "HTTP 401: M_UNKNOWN_TOKEN: Unknown token"},
 		{"matrix", 403, "", `{"errcode":"M_FORBIDDEN","error":"sender not in room"}`, "refused", "HTTP 403: M_FORBIDDEN: sender not in room"},
 		{"matrix", 403, "", `{"errcode":"M_RESOURCE_LIMIT_EXCEEDED","error":"quota"}`, "retry", "HTTP 403: M_RESOURCE_LIMIT_EXCEEDED: quota"},
@@ -138,7 +152,7 @@ func TestAnswers(t *testing.T) {
 		{"webhook", 200, "", gone, "accepted", ""},
 		{"webhook", 204, "", "", "accepted", ""},
 		{"webhook", 302, "https://other.example/x", "", "refused", "HTTP 302: it redirects to https://other.example, which is not followed"},
-		{"webhook", 304, "", "", "refused", "HTTP 304: it redirects, which is not followed"},
+		{"webhook", 304, "", "", "refused", "HTTP 304: it redirects too often, or to nowhere"},
 		{"webhook", 400, "", "no\x1b[31m such\r\nthing", "refused", "HTTP 400: no [31m such thing"},
 		{"webhook", 408, "", "", "retry", "HTTP 408: Request Timeout"},
 		{"webhook", 410, "", "", "refused", "HTTP 410: Gone"},
@@ -233,15 +247,18 @@ func TestTelegramTriesAnotherForm(t *testing.T) {
 	}
 }
 
-// TestRedirectsAreNotFollowed: a token must not go where a redirect says.
-func TestRedirectsAreNotFollowed(t *testing.T) {
+// TestRedirectsElsewhere: a token must not go wherever a redirect says.
+func TestRedirectsElsewhere(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		var followed atomic.Int32
 		other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed.Add(1) }))
 		srv := httptest.NewServer(http.RedirectHandler(other.URL, status))
 		for _, target := range webConfig(srv.URL).Targets("1.2.3") {
-			if err := target.Deliver(t.Context(), deadAlert()); class(err) != "refused" {
+			err := target.Deliver(t.Context(), deadAlert())
+			if class(err) != "refused" && class(err) != "retry in 5s" || !isPermanent(err) {
 				t.Errorf("%s: a %d came out as %v, want a refusal", target.Name, status, err)
+			} else if want := "redirects to " + other.URL + ","; !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v does not say %q", target.Name, err, want)
 			}
 		}
 		if n := followed.Load(); n != 0 {
@@ -249,6 +266,86 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		}
 		srv.Close()
 		other.Close()
+	}
+}
+
+// TestRedirectsToTheSameHost: a hook that moved on its host, or to https there,
+// gets the same message, with its method, body and credentials.
+func TestRedirectsToTheSameHost(t *testing.T) {
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		for _, target := range webConfig("http://a.example").Targets("1.2.3") {
+			type request struct{ method, header, body string }
+			var got []request
+			record := func(r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				r.Header.Del("Accept-Encoding")
+				got = append(got, request{r.Method, fmt.Sprint(r.Header), string(body)})
+			}
+			secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { record(r) }))
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				record(r)
+				to := "/moved"
+				if r.URL.Path == to {
+					to = secure.URL + "/secure"
+				}
+				http.Redirect(w, r, to, status)
+			}))
+			n := target.Notifier.(httpNotifier)
+			n.client = secure.Client()
+			n.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+			request0 := n.request
+			n.request = func(a Alert, now time.Time) (*http.Request, error) {
+				req, err := request0(a, now)
+				if err == nil {
+					req.URL.Host = strings.TrimPrefix(srv.URL, "http://")
+				}
+				return req, err
+			}
+			if err := n.Notify(t.Context(), deadAlert()); err != nil {
+				t.Errorf("%s, %d: %v", target.Name, status, err)
+			}
+			if len(got) != 3 || got[1] != got[0] || got[2] != got[0] || got[0].body == "" {
+				t.Errorf("%s, %d: requests\n%+v", target.Name, status, got)
+			}
+			srv.Close()
+			secure.Close()
+		}
+	}
+}
+
+func TestRedirectRules(t *testing.T) {
+	for _, tt := range []struct{ from, to, want string }{
+		{"https://a.example/x", "/y?z", "https://a.example/y?z"},
+		{"https://a.example/x", "https://A.example:443/y", "https://A.example:443/y"},
+		{"http://a.example/x", "https://a.example/x", "https://a.example/x"},
+		{"https://user:pw@a.example/x", "/y", "https://user:pw@a.example/y"},
+		{"https://a.example/x", "http://a.example/x", ""},
+		{"https://a.example/x", "https://b.example/x", ""},
+		{"https://a.example/x", "https://a.example:8443/x", ""},
+		{"https://a.example/x", "//b.example/x", ""},
+		{"https://a.example/x", "ftp://a.example/x", ""},
+		{"https://a.example/x", ":", ""},
+		{"https://a.example/x", "", ""},
+	} {
+		from, err := url.Parse(tt.from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if to := (answer{status: 302, header: http.Header{"Location": {tt.to}}}).redirect(from); to != nil {
+			got = to.String()
+		}
+		if got != tt.want {
+			t.Errorf("%s redirects to %q: %q, want %q", tt.from, tt.to, got, tt.want)
+		}
+	}
+	loops := 0
+	target := channelTarget(t, "webhook", func(w http.ResponseWriter, r *http.Request) {
+		loops++
+		http.Redirect(w, r, "/again", http.StatusFound)
+	})
+	if err := target.Deliver(t.Context(), deadAlert()); class(err) != "refused" || loops != maxRedirects+1 {
+		t.Errorf("a loop came out as %v after %d requests", err, loops)
 	}
 }
 
@@ -282,21 +379,21 @@ func TestFaultsHideSecrets(t *testing.T) {
 		class   string
 	}{
 		{"nobody listens", nil, "retry"},
-		{"cut before the answer", hijack(func(*http.Request) string { return "" }), "retry"},
-		{"cut in the head", hijack(func(*http.Request) string { return "HTTP/1.1 200 OK\r\nContent-" }), "retry"},
+		{"cut before the answer", hijack(func(*http.Request) string { return "" }), "unconfirmed"},
+		{"cut in the head", hijack(func(*http.Request) string { return "HTTP/1.1 200 OK\r\nContent-" }), "unconfirmed"},
 		{"cut in the body", hijack(func(*http.Request) string {
 			return "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"
-		}), "retry"},
-		{"not HTTP", hijack(func(r *http.Request) string { return echo(r) + "\r\n\r\n" }), "retry"},
+		}), "accepted"},
+		{"not HTTP", hijack(func(r *http.Request) string { return echo(r) + "\r\n\r\n" }), "unconfirmed"},
 		{"endless head", hijack(func(r *http.Request) string {
 			return "HTTP/1.1 200 OK\r\nX: " + strings.Repeat(echo(r), 1000)
-		}), "retry"},
+		}), "unconfirmed"},
 		{"echo 400", func(w http.ResponseWriter, r *http.Request) { http.Error(w, echo(r), 400) }, "refused"},
 		{"echo 500", func(w http.ResponseWriter, r *http.Request) { http.Error(w, echo(r), 500) }, "retry"},
 		{"echo 307", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "https://other.example"+r.URL.String(), http.StatusTemporaryRedirect)
 		}, "refused"},
-		{"no answer", func(w http.ResponseWriter, r *http.Request) { <-released }, "retry"},
+		{"no answer", func(w http.ResponseWriter, r *http.Request) { <-released }, "unconfirmed"},
 	}
 	for _, fault := range faults {
 		base := closed.URL
@@ -316,17 +413,13 @@ func TestFaultsHideSecrets(t *testing.T) {
 				err := target.Deliver(ctx, deadAlert())
 				want := fault.class
 				switch {
-				case fault.name == "cut in the body" && target.Channel == "webhook":
-					if err != nil {
-						t.Errorf("the status says it all, yet: %v", err)
-					}
-					return
-				case target.Channel == "twilio" && fault.name == "cut in the body":
-					want = "refused" // 200 is no success there
-				case target.Channel == "webex" && fault.name == "cut in the body":
-					want = "accepted"
-				case target.Channel == "pushover" && want == "retry":
+				case target.Channel != "pushover":
+				case want == "refused" && fault.name == "echo 400":
+					want = "final"
+				case want == "retry":
 					want = "retry in 5s"
+				case want == "refused":
+					want = "refused"
 				}
 				if got := class(err); got != want {
 					t.Errorf("%v is classed %q, want %q", err, got, want)
@@ -386,7 +479,7 @@ func TestConfigHidesSecrets(t *testing.T) {
 func TestBadURLIsRefused(t *testing.T) {
 	target := Config{Channels: channels(&Webhook{HookURL: "https://exa mple/webhook-secret-path\x7f"})}.Targets("1.2.3")[0]
 	err := target.Deliver(t.Context(), deadAlert())
-	if class(err) != "refused" || strings.Contains(err.Error(), "secret") {
+	if class(err) != "final" || strings.Contains(err.Error(), "secret") {
 		t.Errorf("a broken URL came out as %q (%s)", err, class(err))
 	}
 }

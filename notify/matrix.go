@@ -92,20 +92,18 @@ func (m *Matrix) request(a Alert, now time.Time) (*http.Request, error) {
 // https://spec.matrix.org/latest/client-server-api/#standard-error-response
 func judgeMatrix(r answer) verdict {
 	var reply struct {
-		EventID string `json:"event_id"`
-		Code    string `json:"errcode"`
-		Error   string
-		After   float64 `json:"retry_after_ms"`
-	}
-	known := r.json(&reply)
-	if r.success() && (!known || reply.EventID == "") {
-		return r.unknown()
+		Code  string `json:"errcode"`
+		Error string
+		After float64 `json:"retry_after_ms"`
 	}
 	said := string(r.body)
-	if reply.Code != "" {
+	if r.json(&reply) && reply.Code != "" {
 		said = reply.Code + ": " + reply.Error
 	}
 	v := r.verdict(said)
+	if r.success() && reply.Code != "" {
+		v.outcome = refused
+	}
 	switch reply.Code {
 	case "M_LIMIT_EXCEEDED", "M_RESOURCE_LIMIT_EXCEEDED":
 		v.outcome = failed

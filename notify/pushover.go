@@ -91,25 +91,22 @@ func (p *Pushover) request(rank int, a Alert, now time.Time) (*http.Request, err
 	return formRequest(join(cmp.Or(p.APIURL, pushoverURL), "1/messages.json"), form)
 }
 
-// judgePushover reads an answer. Every 4xx is final, 429 too, which is a used
-// up monthly quota: who repeats them is locked out.
+// judgePushover reads an answer. Every 4xx is final, including 429, a monthly
+// quota that is used up: Pushover blocks senders that repeat them.
 func judgePushover(r answer) verdict {
 	var reply struct {
-		Status  int
+		Status  *int
 		Request string
 		Errors  []string
 	}
-	known := r.json(&reply)
-	if r.success() && !known {
-		return r.unknown()
-	}
+	r.json(&reply)
 	said := string(r.body)
 	if len(reply.Errors) > 0 {
 		said = strings.Join(reply.Errors, ", ") + " (request " + reply.Request + ")"
 	}
 	v := r.verdict(said)
-	if r.status/100 == 4 || r.success() && reply.Status != 1 {
-		return verdict{outcome: refused, said: v.said}
+	if r.status/100 == 4 || r.success() && reply.Status != nil && *reply.Status != 1 {
+		return verdict{outcome: final, said: v.said}
 	}
 	return v
 }

@@ -18,6 +18,13 @@ const (
 	firstWait   = 2 * time.Second
 	longestWait = 5 * time.Minute
 	patience    = time.Hour
+
+	// refusalPatience is how long a rejection that looks permanent is retried.
+	refusalPatience = 10 * time.Minute
+
+	// repeatWait is the shortest wait before a message that was handed over is
+	// repeated: it probably arrived.
+	repeatWait = 30 * time.Second
 )
 
 // A queue brings alerts to one target in their order. Its fields but in and
@@ -107,7 +114,7 @@ func (q *queue) run(ctx context.Context) {
 			}
 		case err := <-q.trying:
 			q.trying = nil
-			wait = after(q.settle(err))
+			wait = after(q.finishTry(err))
 		case <-wait:
 			wait = nil
 		}
@@ -135,28 +142,28 @@ func (q *queue) try(ctx context.Context) {
 	go func() { result <- q.target.Deliver(ctx, a) }()
 }
 
-// settle draws the conclusions from a try and returns how long to wait before
+// finishTry handles the result of a try and returns how long to wait before
 // the next one.
-func (q *queue) settle(err error) time.Duration {
-	a := q.backlog[0]
-	if err == nil {
+func (q *queue) finishTry(err error) time.Duration {
+	a := &q.backlog[0]
+	switch {
+	case err == nil:
 		q.count.delivered.Add(1)
 		if q.tries > 1 {
 			q.log.Info("delivered after retries", "alert", a.ID, "attempts", q.tries)
 		}
 		q.pop()
 		return 0
-	}
-	if _, ok := errors.AsType[*PermanentError](err); ok {
+	case isFinal(err):
 		q.count.refused.Add(1)
-		q.log.Error("delivery refused, not tried again", "alert", a.ID, "attempts", q.tries, "err", err)
+		q.log.Error("delivery refused, will not retry", "alert", a.ID, "attempts", q.tries, "err", err)
 		q.pop()
 		return 0
 	}
-
 	q.count.failed.Add(1)
 	if crash, ok := errors.AsType[*panicError](err); ok {
-		if q.count.panics.Add(1) == 1 {
+		q.count.panics.Add(1)
+		if q.tries == 1 {
 			q.log.Error("notifier panicked", "err", err, "stack", crash.stack)
 		}
 	}
@@ -166,27 +173,64 @@ func (q *queue) settle(err error) time.Duration {
 		wait = max(wait, min(retry.After, patience))
 		q.hold = time.Now().Add(min(retry.After, patience))
 	}
-	if q.tries == 1 {
-		q.journal.Queued(q.target.Key, a) // with the time of the first try
+	refused := isPermanent(err)
+	firstRefusal := refused && a.Refused.IsZero()
+	if firstRefusal {
+		a.Refused = time.Now()
 	}
-	spent := time.Since(a.Tried)
+	if isUnconfirmed(err) {
+		q.markSent()
+		wait = max(wait, repeatWait)
+	} else if q.tries == 1 || firstRefusal {
+		q.journal.Queued(q.target.Key, *a)
+	}
+
+	left := patience - time.Since(a.Tried)
+	if refused {
+		left = min(left, refusalPatience-time.Since(a.Refused))
+	}
 	switch {
-	case spent >= patience:
-		q.count.givenUp.Add(1)
-		q.log.Error("delivery given up", "alert", a.ID, "attempts", q.tries, "err", err)
+	case left <= 0 && refused:
+		q.count.refused.Add(1)
+		q.log.Error("delivery still refused, giving up", "alert", a.ID, "attempts", q.tries, "err", err)
 		q.pop()
 		return time.Until(q.hold)
-	case q.mergeReminders(0):
+	case left <= 0:
+		q.count.givenUp.Add(1)
+		q.log.Error("delivery failed, giving up", "alert", a.ID, "attempts", q.tries, "err", err)
+		q.pop()
+		return time.Until(q.hold)
+	case q.dropSent(), q.mergeReminders(0):
 		return time.Until(q.hold)
 	}
-	wait = min(wait, patience-spent)
-	level := slog.LevelDebug
-	if q.tries == 1 {
-		level = slog.LevelWarn
+	wait = min(wait, left)
+	switch attrs := []any{"alert", a.ID, "attempts", q.tries, "wait", wait, "err", err}; {
+	case firstRefusal:
+		q.log.Error("delivery refused, will retry for 10 minutes", attrs...)
+	case q.tries == 1:
+		q.log.Warn("delivery failed, will retry", attrs...)
+	default:
+		q.log.Debug("delivery failed, will retry", attrs...)
 	}
-	q.log.Log(context.Background(), level, "delivery failed, to be tried again",
-		"alert", a.ID, "attempts", q.tries, "wait", wait, "err", err)
 	return wait
+}
+
+// markSent notes that the oldest alert was handed over without a verdict: from
+// now on it is a repeat.
+func (q *queue) markSent() {
+	q.backlog[0].Sent, q.backlog[0].Repeat = true, true
+	q.journal.Queued(q.target.Key, q.backlog[0])
+}
+
+// dropSent drops the oldest alert when it was handed over and a newer one
+// follows, which says what of it is still true. It reports whether it did.
+func (q *queue) dropSent() bool {
+	if q.trying != nil || len(q.backlog) < 2 || !q.backlog[0].Sent {
+		return false
+	}
+	q.log.Info("not repeating an unconfirmed delivery, a newer alert follows", "alert", q.backlog[0].ID)
+	q.pop()
+	return true
 }
 
 // finish lets the try that is under way end. With another queue to follow,
@@ -240,19 +284,22 @@ func (q *queue) conclude(ctx context.Context) bool {
 	}
 	q.trying = nil
 	if err != nil && ctx.Err() != nil {
+		if isUnconfirmed(err) {
+			q.markSent()
+		}
 		return false
 	}
 	left := len(q.backlog)
-	q.settle(err)
+	q.finishTry(err)
 	return len(q.backlog) < left
 }
 
 // add appends an alert and keeps the queue within its bound. It reports
 // whether the alert that waited for its next try made way.
 //
-// A reminder that something newer follows says nothing that the newer one does
-// not say: it makes way. Changes never do; when there are too many, the two
-// oldest become one.
+// A reminder is merged into whatever newer alert follows it, and an alert that
+// was handed over already is dropped. Changes are kept; when there are too
+// many, the two oldest become one.
 func (q *queue) add(a Alert) bool {
 	tries := q.tries
 	q.backlog = append(q.backlog, a)
@@ -261,6 +308,7 @@ func (q *queue) add(a Alert) bool {
 	if q.trying != nil {
 		first = 1
 	}
+	q.dropSent()
 	q.mergeReminders(first)
 	if len(q.backlog) > maxQueue {
 		q.merge(1) // the first may be under way, or may have arrived in spite of an error

@@ -2,7 +2,7 @@ package notify
 
 import (
 	"net/http"
-	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -105,36 +105,37 @@ func slackColor(s Status) string {
 	return "good"
 }
 
-// slackWord is what Slack's own refusals look like: invalid_token.
-var slackWord = regexp.MustCompile(`^[a-z_]+$`)
+// slackRefusals are the errors that Slack documents for incoming webhooks, in
+// case that one comes with a status of success.
+// https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
+var slackRefusals = []string{
+	"action_prohibited", "channel_is_archived", "channel_not_found", "invalid_payload", "invalid_token",
+	"no_active_hooks", "no_service", "no_service_id", "no_team", "no_text", "posting_to_general_channel_denied",
+	"rollup_error", "team_disabled", "too_many_attachments", "user_not_found",
+}
 
-// judgeSlack reads an answer. Slack and Mattermost say "ok"; others that speak
-// the same protocol send JSON, with which success may be denied at status 200.
+// judgeSlack reads an answer. Slack and Mattermost say "ok", others that speak
+// the same protocol anything. Some refuse with JSON at status 200.
 func judgeSlack(r answer) verdict {
 	body := strings.TrimSpace(string(r.body))
+	v := r.verdict(body)
+	if !r.success() {
+		return v
+	}
 	var reply struct {
 		OK      *bool
 		Success *bool // Rocket.Chat
 		Error   string
 	}
-	if !r.success() || body == "ok" {
-		return r.verdict(body)
-	}
-	if r.json(&reply) {
-		for _, ok := range []*bool{reply.OK, reply.Success} {
-			switch {
-			case ok == nil:
-			case *ok:
-				return verdict{}
-			case strings.ReplaceAll(reply.Error, "_", "") == "ratelimited":
-				return verdict{failed, reply.Error, r.retryAfter(time.Now())}
-			default:
-				return verdict{outcome: refused, said: body}
-			}
+	denied := func(ok *bool) bool { return ok != nil && !*ok }
+	switch {
+	case r.json(&reply) && (denied(reply.OK) || denied(reply.Success)):
+		if strings.ReplaceAll(reply.Error, "_", "") == "ratelimited" {
+			return verdict{failed, reply.Error, r.retryAfter(time.Now())}
 		}
+		v.outcome = refused
+	case slices.Contains(slackRefusals, body):
+		v.outcome = refused
 	}
-	if slackWord.MatchString(body) {
-		return verdict{outcome: refused, said: body}
-	}
-	return r.unknown()
+	return v
 }

@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"net/smtp"
 	"net/textproto"
 	"strings"
-	"time"
 )
 
 // smtpsPort is where TLS begins at once (RFC 8314, section 3.3); on any other
@@ -20,9 +18,7 @@ const smtpsPort = 465
 // send carries one message to the mail server. It returns nil once the server
 // has taken the message, whatever happens after that.
 func (n *emailNotifier) send(ctx context.Context, env envelope, msg []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, dialogueTimeout)
-	defer cancel()
-	tcp, err := n.dial(ctx, "tcp", n.addr)
+	tcp, err := dialIn(ctx, n.dial, n.addr)
 	if err != nil {
 		return err
 	}
@@ -30,7 +26,8 @@ func (n *emailNotifier) send(ctx context.Context, env envelope, msg []byte) erro
 	stop := interruptOn(ctx, tcp)
 	defer stop()
 
-	c, err := n.open(ctx, &boundedConn{tcp, dialogueBytes})
+	conn := newBoundedConn(ctx, tcp)
+	c, err := n.open(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -39,10 +36,10 @@ func (n *emailNotifier) send(ctx context.Context, env envelope, msg []byte) erro
 			return n.step("login", err)
 		}
 	}
-	if err := n.transmit(c, env, msg); err != nil {
+	if err := n.transmit(conn, c, env, msg); err != nil {
 		return err
 	}
-	tcp.SetDeadline(time.Now().Add(farewellTimeout))
+	conn.step = farewellTimeout
 	c.Quit()
 	return nil
 }
@@ -61,7 +58,11 @@ func (n *emailNotifier) open(ctx context.Context, conn net.Conn) (*smtp.Client, 
 	if err != nil {
 		return nil, n.step("greeting", err)
 	}
-	if err := c.Hello(n.hostname); err != nil {
+	if err := c.Hello(ehloName(n.hostname, conn.LocalAddr())); err != nil {
+		// Whatever the code, another server of the domain may be less strict.
+		if refused, ok := errors.AsType[*PermanentError](n.step("EHLO", err)); ok {
+			return nil, fmt.Errorf("EHLO: %w", refused.Err)
+		}
 		return nil, n.step("EHLO", err)
 	}
 	if n.cfg.Port == smtpsPort {
@@ -92,7 +93,7 @@ func (n *emailNotifier) tlsConfig() *tls.Config {
 }
 
 // transmit sends the message. The server's answer to its end is the verdict.
-func (n *emailNotifier) transmit(c *smtp.Client, env envelope, msg []byte) error {
+func (n *emailNotifier) transmit(conn *boundedConn, c *smtp.Client, env envelope, msg []byte) error {
 	// Client.Mail would demand SMTPUTF8 whenever it is on offer, and the mail
 	// be lost at the next server that lacks it.
 	params := ""
@@ -112,8 +113,17 @@ func (n *emailNotifier) transmit(c *smtp.Client, env envelope, msg []byte) error
 	if err != nil {
 		return n.step("DATA", err)
 	}
-	_, err = w.Write(msg)
-	if err := cmp.Or(err, w.Close()); err != nil {
+	if _, err = w.Write(msg); err == nil {
+		err = c.Text.W.Flush()
+	}
+	if err != nil {
+		return n.step("message", err)
+	}
+	conn.step = mailVerdictTimeout
+	if err := w.Close(); err != nil {
+		if _, answered := errors.AsType[*textproto.Error](err); !answered && !conn.lost {
+			err = &UnconfirmedError{netError(err)}
+		}
 		return n.step("message", err)
 	}
 	return nil
@@ -140,6 +150,8 @@ func (n *emailNotifier) step(name string, err error) error {
 		if answer.Code/100 == 5 {
 			err = &PermanentError{err}
 		}
+	} else if isUnconfirmed(err) {
+		// It is worded already.
 	} else if garbled, ok := errors.AsType[textproto.ProtocolError](err); ok {
 		err = errors.New(n.redactor.said(string(garbled)))
 	} else {
@@ -148,15 +160,33 @@ func (n *emailNotifier) step(name string, err error) error {
 	return fmt.Errorf("%s: %w", name, err)
 }
 
-// ehloName makes a name that any server takes after EHLO out of a host's
-// name: letters, digits, hyphens and dots.
-func ehloName(hostname string) string {
-	name := strings.Map(func(r rune) rune {
+// ehloName is what EHLO names this machine by: its host name where that has a
+// dot, else the connection's own address as a literal (RFC 5321, section
+// 4.1.3). Many servers reject a bare host name, such as a container's.
+func ehloName(hostname string, local net.Addr) string {
+	name := strings.Trim(strings.Map(func(r rune) rune {
 		switch {
 		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '.', r == '-':
 			return r
 		}
 		return '-'
-	}, hostname)
-	return cmp.Or(strings.Trim(name[:min(len(name), 253)], ".-"), "localhost")
+	}, hostname), ".-")
+	name = strings.Trim(name[:min(len(name), 253)], ".-")
+	tcp, ok := local.(*net.TCPAddr)
+	switch {
+	case strings.Contains(name, ".") || !ok && name != "":
+		return name
+	case !ok:
+		return "localhost"
+	case tcp.IP.To4() != nil:
+		return "[" + tcp.IP.String() + "]"
+	}
+	return "[IPv6:" + tcp.IP.String() + "]"
+}
+
+// dialIn connects within the time for that.
+func dialIn(ctx context.Context, dial dialFunc, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialogueTimeout)
+	defer cancel()
+	return dial(ctx, "tcp", addr)
 }

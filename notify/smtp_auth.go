@@ -12,12 +12,14 @@ import (
 	"strings"
 )
 
-// login proves who we are by the first of PLAIN, LOGIN and CRAM-MD5 that the
-// server offers, under TLS only. Package smtp's own Auth sends PLAIN in the
-// clear to localhost, knows no LOGIN, and follows a refusal with a stray line.
+// login authenticates by the first of PLAIN, LOGIN and CRAM-MD5 that the server
+// offers. Without TLS, which smtp_encrypt must allow, CRAM-MD5 comes first
+// because it doesn't reveal the password. Package smtp's own Auth knows no
+// LOGIN, and follows a refusal with a stray line.
 func (n *emailNotifier) login(c *smtp.Client) error {
-	if _, secure := c.TLSConnectionState(); !secure {
-		return &PermanentError{errors.New("the server offers no encryption, and a password is not sent without")}
+	_, secure := c.TLSConnectionState()
+	if !secure && n.cfg.Encrypt {
+		return &PermanentError{errors.New("the server offers no encryption, and smtp_encrypt requires it for the password")}
 	}
 	_, params := c.Extension("AUTH")
 	offered := strings.Fields(strings.ToUpper(params))
@@ -26,6 +28,8 @@ func (n *emailNotifier) login(c *smtp.Client) error {
 	}
 	user, password := n.cfg.Username, string(n.cfg.Password)
 	switch {
+	case !secure && slices.Contains(offered, "CRAM-MD5"):
+		return cramLogin(c, user, password)
 	case slices.Contains(offered, "PLAIN"):
 		return plainLogin(c, user, password)
 	case slices.Contains(offered, "LOGIN"):

@@ -172,15 +172,38 @@ func TestSMTP(t *testing.T) {
 		err:       "the server does not offer STARTTLS, which smtp_encrypt demands",
 		permanent: true,
 	}, {
-		name: "no password in the clear",
+		name: "relay without TLS, with a password",
 		edit: func(n *emailNotifier) { n.cfg.Encrypt = false },
 		script: `
 			S: 220 mail.example.com ESMTP
 			C: EHLO box
 			S: 250-mail.example.com
-			S: 250 AUTH PLAIN LOGIN CRAM-MD5`,
-		err:       "login: the server offers no encryption, and a password is not sent without",
-		permanent: true,
+			S: 250 AUTH PLAIN LOGIN
+			C: AUTH PLAIN AHZpZ2lsAHBhc3MtdmlnaWw=
+			S: 235 2.7.0 ok` + envelopeLines + restLines,
+	}, {
+		name: "relay without TLS that has CRAM-MD5",
+		edit: func(n *emailNotifier) {
+			n.cfg.Encrypt, n.cfg.Username, n.cfg.Password = false, "tim", "tanstaaftanstaaf"
+		},
+		script: `
+			S: 220 mail.example.com ESMTP
+			C: EHLO box
+			S: 250-mail.example.com
+			S: 250 AUTH PLAIN LOGIN CRAM-MD5
+			C: AUTH CRAM-MD5
+			S: 334 PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+
+			C: dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw
+			S: 235 2.7.0 ok` + envelopeLines + restLines,
+	}, {
+		name: "EHLO refused is not for good",
+		script: `
+			S: 220 mail.example.com ESMTP
+			C: EHLO box
+			S: 504 5.5.2 <box>: Helo command rejected: need fully-qualified hostname
+			C: HELO box
+			S: 504 5.5.2 <box>: Helo command rejected: need fully-qualified hostname`,
+		err: "EHLO: 504 5.5.2 <box>: Helo command rejected: need fully-qualified hostname",
 	}, {
 		name: "answers slipped in behind STARTTLS are dropped",
 		script: `
@@ -327,7 +350,7 @@ func TestSMTP(t *testing.T) {
 	}, {
 		name:   "hung up before the verdict",
 		script: plainLines + envelopeLines + messageLines,
-		err:    "message: the server hung up: EOF",
+		err:    "message: sent, but not confirmed: the server hung up: EOF",
 	}, {
 		name: "addresses outside ASCII",
 		edit: func(n *emailNotifier) { n.to = "jürgen@exämple.com" },

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// deliveryLimit is how long one try of one delivery may take.
-const deliveryLimit = 10 * time.Second
+// deliveryLimit bounds one try of one delivery, over all its steps.
+const deliveryLimit = 5 * time.Minute
 
 // Wants reports whether the target is to get the alert.
 func (t Target) Wants(a Alert) bool {
@@ -20,7 +20,7 @@ func (t Target) Wants(a Alert) bool {
 	return !t.RemindersOnly || a.Kind == Reminder || a.Test
 }
 
-// Deliver makes one try. It ends with ctx or after 10 s, not counting the time
+// Deliver makes one try. It ends with ctx or after 5 min, not counting the time
 // it waits for its turn. A panic comes back as an error.
 func (t Target) Deliver(ctx context.Context, a Alert) (err error) {
 	if t.turn != nil {

@@ -149,11 +149,9 @@ func (t *Telegram) again(a Alert, now time.Time, r answer) (*http.Request, error
 // judgeTelegram reads an answer: its own error code counts, where it has one.
 func judgeTelegram(r answer) verdict {
 	var reply telegramReply
-	known := r.json(&reply)
-	if r.success() && (!known || !reply.OK && reply.ErrorCode == 0) {
-		return r.unknown()
+	if r.json(&reply) && !reply.OK {
+		r.status = cmp.Or(reply.ErrorCode, r.status)
 	}
-	r.status = cmp.Or(reply.ErrorCode, r.status)
 	v := r.verdict(cmp.Or(reply.Description, string(r.body)))
 	if r.status == http.StatusMisdirectedRequest { // a server of one's own that restarts
 		v.outcome = failed

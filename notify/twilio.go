@@ -113,7 +113,7 @@ func (t *Twilio) request(to string, a Alert, now time.Time) (*http.Request, erro
 	return req, nil
 }
 
-// judgeTwilio reads an answer: 201 is a message taken, and nothing else is.
+// judgeTwilio reads an answer.
 func judgeTwilio(r answer) verdict {
 	var reply struct {
 		Code    int
@@ -123,9 +123,5 @@ func judgeTwilio(r answer) verdict {
 	if r.json(&reply) && reply.Message != "" {
 		said = fmt.Sprintf("%s (code %d)", reply.Message, reply.Code)
 	}
-	v := r.verdict(said)
-	if r.success() && r.status != http.StatusCreated {
-		v.outcome = refused
-	}
-	return v
+	return r.verdict(said)
 }

@@ -78,21 +78,23 @@ func newXMPPNotifier(cfg *XMPP) Notifier {
 func (n *xmppNotifier) Notify(ctx context.Context, a Alert) error {
 	from, to, err := n.addresses()
 	if err != nil {
-		return &PermanentError{err}
+		return &FinalError{err}
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialogueTimeout)
+	connecting, cancel := context.WithTimeout(ctx, dialogueTimeout)
 	defer cancel()
-	list, err := endpoints(ctx, n.lookup, from.domain)
+	list, err := endpoints(connecting, n.lookup, from.domain)
 	if err != nil {
 		return err
 	}
 	body := plainStyle(maxXMPPBody, byteCount).message(a, time.Now())
 	id := deliveryID(a, to.String())
-	err = n.deliver(ctx, list, from, to, id, body)
+	err = n.deliver(ctx, connecting, list, from, to, id, body)
 	// One move is enough for any honest server (RFC 6120, section 4.9.3.19).
 	if moved, ok := errors.AsType[*redirectError](err); ok {
 		if list = moved.endpoints(); list != nil {
-			err = n.deliver(ctx, list, from, to, id, body)
+			connecting, cancel := context.WithTimeout(ctx, dialogueTimeout)
+			defer cancel()
+			err = n.deliver(ctx, connecting, list, from, to, id, body)
 		}
 	}
 	return err
@@ -116,17 +118,17 @@ func (n *xmppNotifier) addresses() (from, to jid, err error) {
 // A session is a stream under TLS, first before and then after the login.
 type session struct {
 	*stream
-	tcp      net.Conn
+	tcp      *boundedConn
 	addr     string
 	tls      tls.ConnectionState
 	features element // what the server offers now
 }
 
 // deliver sends the message through the first endpoint that can be reached
-// safely.
-func (n *xmppNotifier) deliver(ctx context.Context, list []endpoint, from, to jid, id, body string) error {
+// safely. It must be reached before connecting is done.
+func (n *xmppNotifier) deliver(ctx, connecting context.Context, list []endpoint, from, to jid, id, body string) error {
 	var s *session
-	err := tryEach(ctx, list, func(ctx context.Context, e endpoint) (err error) {
+	err := tryEach(connecting, list, func(ctx context.Context, e endpoint) (err error) {
 		s, err = n.connect(ctx, e, from.domain)
 		return err
 	})
@@ -134,12 +136,13 @@ func (n *xmppNotifier) deliver(ctx context.Context, list []endpoint, from, to ji
 		return err
 	}
 	defer s.tcp.Close()
-	defer interruptOn(ctx, s.tcp)()
+	s.tcp.ctx = ctx
+	defer interruptOn(ctx, s.tcp.Conn)()
 	if err := n.converse(s, from, to, id, body); err != nil {
 		return fmt.Errorf("%s: %w", s.addr, err)
 	}
 	// The message is there. What is left is good manners.
-	s.tcp.SetDeadline(time.Now().Add(farewellTimeout))
+	s.tcp.step = farewellTimeout
 	for err := s.send("</stream:stream>"); err == nil; {
 		_, err = s.next()
 	}
@@ -164,7 +167,7 @@ func (n *xmppNotifier) connect(ctx context.Context, e endpoint, domain string) (
 		}
 	}()
 
-	var conn net.Conn = &boundedConn{tcp, dialogueBytes}
+	conn := newBoundedConn(ctx, tcp)
 	cfg := &tls.Config{ServerName: strings.Trim(domain, "[]"), RootCAs: n.roots}
 	if e.direct {
 		cfg.NextProtos = []string{"xmpp-client"} // XEP-0368; servers may ignore it
@@ -175,7 +178,7 @@ func (n *xmppNotifier) connect(ctx context.Context, e endpoint, domain string) (
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("TLS: %w", netError(err))
 	}
-	s = &session{stream: newStream(tc, n.redactor), tcp: tcp, addr: e.addr(), tls: tc.ConnectionState()}
+	s = &session{stream: newStream(tc, n.redactor), tcp: conn, addr: e.addr(), tls: tc.ConnectionState()}
 	if s.features, err = s.open(domain); err != nil {
 		return nil, fmt.Errorf("stream: %w", err)
 	}
@@ -224,6 +227,7 @@ func (n *xmppNotifier) converse(s *session, from, to jid, id, body string) (err 
 	err = s.send(`<message type='chat' id='` + id + `' to='` + escape(to.String()) + `'><body>` + escape(body) + `</body></message>` +
 		`<iq type='get' id='` + ping + `' to='` + escape(from.domain) + `'><ping xmlns='` + nsPing + `'/></iq>`)
 	if err == nil {
+		s.tcp.step = chatVerdictTimeout
 		err = s.await(ping, true, id)
 	}
 	if err != nil {
@@ -238,7 +242,11 @@ func (n *xmppNotifier) converse(s *session, from, to jid, id, body string) (err 
 func (s *session) await(iq string, any bool, message string) error {
 	for {
 		e, err := s.next()
-		if err != nil {
+		_, moved := errors.AsType[*redirectError](err)
+		switch {
+		case err != nil && message != "" && !moved:
+			return &UnconfirmedError{err}
+		case err != nil:
 			return err
 		}
 		switch kind := e.attr("type"); {

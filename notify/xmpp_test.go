@@ -181,11 +181,11 @@ func TestXMPP(t *testing.T) {
 	}, {
 		name:    "shut down before the verdict",
 		scripts: []string{sent + streamFailure("<system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>")},
-		err:     "message: system-shutdown",
+		err:     "message: sent, but not confirmed: system-shutdown",
 	}, {
 		name:    "stream closed before the verdict",
 		scripts: []string{sent + "\nS: </stream:stream>"},
-		err:     "message: the server closed the stream",
+		err:     "message: sent, but not confirmed: the server closed the stream",
 	}, {
 		name:      "unknown host",
 		scripts:   []string{headerLines + streamFailure("<host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/><text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>not&#10; here</text>")},
@@ -348,13 +348,17 @@ func TestXMPPStalls(t *testing.T) {
 		return converse(t, p, func(ctx context.Context) error { return n.Notify(ctx, mailAlert()) })
 	}
 	for _, script := range prefixes(startTLSLines + login256 + sentLines) {
+		sent, limit := strings.Contains(lastLine(script), "<message "), dialogueTimeout
+		if sent {
+			limit = chatVerdictTimeout
+		}
 		took, err := run(t, script+"\nHANG")
-		if took != dialogueTimeout || err == nil || isPermanent(err) || !strings.Contains(err.Error(), "no answer in time") {
-			t.Errorf("silence after %q: %v after %v, want a temporary error", lastLine(script), err, took)
+		if took != limit || err == nil || isPermanent(err) || isUnconfirmed(err) != sent || !strings.Contains(err.Error(), "no answer in time") {
+			t.Errorf("silence after %q: %v after %v, want a temporary error after %v, unconfirmed: %v", lastLine(script), err, took, limit, sent)
 		}
 		took, err = run(t, script)
-		if took != 0 || err == nil || isPermanent(err) {
-			t.Errorf("hang-up after %q: %v after %v, want a temporary error at once", lastLine(script), err, took)
+		if took != 0 || err == nil || isPermanent(err) || isUnconfirmed(err) != sent {
+			t.Errorf("hang-up after %q: %v after %v, want a temporary error at once, unconfirmed: %v", lastLine(script), err, took, sent)
 		}
 	}
 }

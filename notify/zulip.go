@@ -101,16 +101,12 @@ func judgeZulip(r answer) verdict {
 		Code   string
 		After  float64 `json:"retry-after"`
 	}
-	known := r.json(&reply)
-	if r.success() && (!known || reply.Result == "") {
-		return r.unknown()
-	}
 	said := string(r.body)
-	if known && reply.Code != "" {
+	if r.json(&reply) && reply.Code != "" {
 		said = fmt.Sprintf("%s (%s)", reply.Msg, reply.Code)
 	}
 	v := r.verdict(said)
-	if r.success() && reply.Result != "success" {
+	if r.success() && reply.Result == "error" {
 		v.outcome = refused
 	}
 	if reply.Code == "RATE_LIMIT_HIT" {
