@@ -31,6 +31,7 @@ type page struct {
 	log   *slog.Logger
 	now   atomic.Pointer[rendering]
 
+	cache   replyCache
 	history historyCache
 	took    histogram                 // of each rendering
 	routes  [routeCount]atomic.Uint64 // requests

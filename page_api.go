@@ -49,7 +49,6 @@ func refuse(code int, format string, args ...any) error {
 var (
 	errNoRoute = refuse(http.StatusNotFound, "no such route: PROTOCOL.md lists them")
 	errBusy    = refuse(http.StatusServiceUnavailable, "the monitor is stopping or too busy: try again")
-	errBody    = refuse(http.StatusRequestEntityTooLarge, "the body is over %d bytes", maxRequest)
 )
 
 // allow returns nil if the request's method is one of methods, written as in
@@ -113,19 +112,23 @@ func respondJSON(w http.ResponseWriter, code int, body any) {
 	w.Write(append(text, '\n'))
 }
 
-// readBody reads a body of at most maxRequest bytes, whatever type it claims.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > maxRequest {
-		return nil, errBody
+// readBody reads a body of at most that many bytes, whatever type it claims.
+func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	if r.ContentLength > most {
+		return nil, errTooLarge(most)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, errBody
+			return nil, errTooLarge(most)
 		}
 		return nil, refuse(http.StatusBadRequest, "the body did not arrive whole")
 	}
 	return body, nil
+}
+
+func errTooLarge(most int64) error {
+	return refuse(http.StatusRequestEntityTooLarge, "the body is over %d bytes", most)
 }
 
 // A segment is one segment of a path, decoded. Some clients write a space as a
@@ -153,6 +156,47 @@ func segments(u *url.URL) ([]segment, error) {
 		all = append(all, s)
 	}
 	return all, nil
+}
+
+// sameSite returns the refusal of a request that would change something and
+// that a browser makes for a page of another site: it sends the credentials
+// that it has cached. The page's configured address counts as this site, as a
+// proxy may pass on another Host.
+func sameSite(r *http.Request, pageURL string) error {
+	var protection http.CrossOriginProtection
+	if protection.Check(r) == nil || originIs(r, pageURL) {
+		return nil
+	}
+	return refuse(http.StatusForbidden, "requests from pages of other sites are refused")
+}
+
+// originIs reports whether the Origin of a request is that of a URL.
+func originIs(r *http.Request, rawURL string) bool {
+	origin, err := url.Parse(r.Header.Get("Origin"))
+	if err != nil || origin.Host == "" {
+		return false
+	}
+	u, err := url.Parse(rawURL)
+	return err == nil && strings.EqualFold(origin.Host, u.Host) && strings.EqualFold(origin.Scheme, u.Scheme)
+}
+
+// localOrigin reports whether a request comes from no browser, or from a page
+// that may read what only this machine can reach: one of the status page's
+// address, of this machine or of the IP address asked for. A name in the Host
+// field proves nothing: that of an attacker's site may lead here (DNS
+// rebinding).
+func localOrigin(r *http.Request, pageURL string) bool {
+	text := r.Header.Get("Origin")
+	if text == "" || originIs(r, pageURL) {
+		return true
+	}
+	origin, err := url.Parse(text)
+	if err != nil || origin.Scheme != "http" && origin.Scheme != "https" {
+		return false
+	}
+	host := origin.Hostname()
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && (ip.IsLoopback() || origin.Host == r.Host)
 }
 
 // send gives an event to the aggregator.

@@ -249,3 +249,58 @@ func FuzzSegments(f *testing.F) {
 		}
 	})
 }
+
+// A browser does not change anything for a page of another site, whatever
+// credentials it has cached, and reads nothing for one whose name leads here.
+func TestOtherSites(t *testing.T) {
+	rig := newAPIRig(t, apiConfig())
+	const ping = `{"jsonrpc":"2.0","id":1,"method":"ping"}`
+	const announce = `{"title":"a","text":"b"}`
+	host := strings.TrimPrefix(rig.URL, "http://")
+	for _, tc := range []struct {
+		method, path, token, body string
+		host, origin, site        string
+		code                      int
+	}{
+		{"POST", "/manager/announcement/", "manage me", announce, host, "", "", 200},
+		{"POST", "/manager/announcement/", "manage me", announce, host, "https://evil.example", "cross-site", 403},
+		{"POST", "/manager/announcement/", "manage me", announce, host, "https://evil.example", "", 403},
+		{"POST", "/manager/announcement/", "manage me", announce, host, "null", "", 403},
+		{"POST", "/manager/announcement/", "manage me", announce, host, "http://" + host, "same-origin", 200},
+		{"POST", "/manager/announcement/", "manage me", announce, host, "https://status.example.net", "", 200},
+		{"POST", "/manager/announcement/", "manage me", announce, host, "http://status.example.net", "", 403},
+		{"PUT", "/manager/prober/alerts/ignored/", "manage me", `{"reminders_seconds":0}`, host, "https://evil.example", "cross-site", 403},
+		{"DELETE", "/manager/announcement/x/", "manage me", "", host, "https://evil.example", "cross-site", 403},
+		{"GET", "/manager/announcements/", "manage me", "", host, "https://evil.example", "cross-site", 200},
+		{"POST", "/reporter/web/jobs/", "tok/en+secret", loadOK, host, "https://evil.example", "cross-site", 403},
+		{"POST", "/reporter/web/jobs/", "tok/en+secret", loadOK, host, "", "", 200},
+		{"DELETE", "/reporter/web/jobs/r/", "tok/en+secret", "", host, "https://evil.example", "cross-site", 403},
+		{"POST", "/mcp/probes", "", ping, "evil.example", "http://evil.example", "", 403},
+		{"POST", "/mcp/probes", "", ping, "evil.example:8080", "http://evil.example:8080", "same-origin", 403},
+		{"POST", "/mcp/probes", "", ping, "192.0.2.7:8080", "http://192.0.2.7:8080", "", 200},
+		{"POST", "/mcp/probes", "", ping, "192.0.2.7:8080", "http://192.0.2.8:8080", "", 403},
+		{"POST", "/mcp/probes", "", ping, "evil.example", "", "", 200},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), tc.method, rig.URL+tc.path, strings.NewReader(tc.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = tc.host
+		req.Header.Set("Content-Type", "text/plain")
+		req.SetBasicAuth("", tc.token)
+		if tc.origin != "" {
+			req.Header.Set("Origin", tc.origin)
+		}
+		if tc.site != "" {
+			req.Header.Set("Sec-Fetch-Site", tc.site)
+		}
+		resp, err := rig.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != tc.code {
+			t.Errorf("%s %s for %q (%s) at %s: %d, want %d", tc.method, tc.path, tc.origin, tc.site, tc.host, resp.StatusCode, tc.code)
+		}
+	}
+}

@@ -17,7 +17,8 @@ import (
 type conn struct {
 	net.Conn
 	framing framing
-	odd     atomic.Bool // a request was framed oddly: close after the answer
+	odd     atomic.Bool    // a request was framed oddly: close after the answer
+	unread  *unreadAnswers // of the server
 
 	home         *connLimits
 	client       netip.Prefix  // the client's network
@@ -41,8 +42,11 @@ func (c *conn) Close() error {
 // connKey is the context key of a request's conn.
 type connKey struct{}
 
-// withConn lets handlers find the connection that they answer on.
-func withConn(ctx context.Context, c net.Conn) context.Context {
+// connContext lets handlers find the connection that they answer on.
+func (u *unreadAnswers) connContext(ctx context.Context, c net.Conn) context.Context {
+	if c, ok := c.(*conn); ok {
+		c.unread = u
+	}
 	return context.WithValue(ctx, connKey{}, c)
 }
 

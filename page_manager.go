@@ -70,7 +70,11 @@ func (m *managerAPI) serve(w http.ResponseWriter, r *http.Request) (any, error) 
 	if err := allow(r, methods); err != nil {
 		return nil, err
 	}
-	g := newTokenCheck("Manager", "server.manager_token", m.board.load().conf.Server.ManagerToken)
+	conf := m.board.load().conf
+	if err := sameSite(r, conf.Branding.PageURL); err != nil {
+		return nil, err
+	}
+	g := newTokenCheck("Manager", "server.manager_token", conf.Server.ManagerToken)
 	if err := g.authorize(r); err != nil {
 		return nil, err
 	}
@@ -105,7 +109,7 @@ func (m *managerAPI) announcements(_ http.ResponseWriter, r *http.Request) (any,
 
 // announce publishes an announcement and answers its id.
 func (m *managerAPI) announce(w http.ResponseWriter, r *http.Request) (any, error) {
-	body, err := readBody(w, r)
+	body, err := readBody(w, r, maxRequest)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +228,7 @@ func (m *managerAPI) ignored(w http.ResponseWriter, r *http.Request) (any, error
 }
 
 func (m *managerAPI) ignore(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r)
+	body, err := readBody(w, r, maxRequest)
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
-	"net"
+	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -14,19 +13,16 @@ import (
 // each request says which version it speaks.
 const mcpStateless = "2026-07-28"
 
-// mcpBatchVersion is the one version that has batches of requests, and the
-// one that a request speaks that does not say.
-const mcpBatchVersion = "2025-03-26"
-
-// mcpVersions are the protocol versions that are spoken, the newest first.
-var mcpVersions = []string{mcpStateless, "2025-11-25", "2025-06-18", mcpBatchVersion, "2024-11-05"}
+// mcpVersions are the supported protocol versions, the newest first. Batches
+// of requests, which 2025-03-26 alone has, are not supported.
+var mcpVersions = []string{mcpStateless, "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}
 
 // mcpListTTL is for how long clients may take the list of tools for true, in
 // milliseconds.
 const mcpListTTL = 3_600_000
 
-// maxBatch is how many requests a batch may hold.
-const maxBatch = 32
+// maxMCPRequest is the size limit of a request's body, in bytes.
+const maxMCPRequest = 16 << 10
 
 // An mcp serves the Model Context Protocol over streamable HTTP at
 // /mcp/probes: agents read the status with its one tool. It keeps no sessions
@@ -36,92 +32,53 @@ const maxBatch = 32
 type mcp struct {
 	board   *board
 	version string // of this program
+	cache   replyCache
 }
 
 // newMCP returns the handler of /mcp.
-func newMCP(b *board, version string) *mcp { return &mcp{b, version} }
+func newMCP(b *board, version string) *mcp { return &mcp{board: b, version: version} }
 
 func (m *mcp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	messages, batch, err := m.receive(w, r)
+	message, err := m.receive(w, r)
 	if err != nil {
 		respond(w, nil, err)
 		return
 	}
-	var answers []*rpcResponse
-	for _, message := range messages {
-		if answer := m.answer(message, r.Header); answer != nil {
-			answers = append(answers, answer)
-		}
-	}
+	answer := m.answer(message, r.Header)
 	switch {
-	case len(answers) == 0: // nothing but notifications
+	case answer == nil: // to a notification
 		w.WriteHeader(http.StatusAccepted)
-	case batch:
-		respondJSON(w, http.StatusOK, answers)
+	case answer.shared != nil:
+		answer.write(w, r)
 	default:
-		respondJSON(w, answers[0].code, answers[0])
+		respondJSON(w, answer.code, answer)
 	}
 }
 
-// receive checks what the transport asks for and returns the messages of the
-// request and whether they came as a batch. A message is not parsed yet.
-func (m *mcp) receive(w http.ResponseWriter, r *http.Request) (messages []json.RawMessage, batch bool, err error) {
+// receive checks what the transport requires and returns the message of the
+// request. It is not parsed yet.
+func (m *mcp) receive(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	conf := m.board.load().conf
 	path, err := segments(r.URL)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if len(path) != 2 || path[1].text != "probes" {
-		return nil, false, errNoRoute
+		return nil, errNoRoute
 	}
 	if !conf.Server.MCP {
-		return nil, false, refuse(http.StatusNotFound, "MCP is switched off: set server.mcp_server in the config to use it")
+		return nil, refuse(http.StatusNotFound, "MCP is switched off: set server.mcp_server in the config to use it")
 	}
 	if err := allow(r, "POST"); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	if !originAllowed(r, conf.Branding.PageURL) {
-		return nil, false, refuse(http.StatusForbidden, "requests from pages of other sites are not answered")
+	if !localOrigin(r, conf.Branding.PageURL) {
+		return nil, refuse(http.StatusForbidden, "requests from pages of other sites are refused")
 	}
 	if !acceptsJSON(r.Header.Values("Accept")) {
-		return nil, false, refuse(http.StatusNotAcceptable, "answers are application/json, which Accept does not take")
+		return nil, refuse(http.StatusNotAcceptable, "answers are application/json, which Accept does not take")
 	}
-	body, err := readBody(w, r)
-	if err != nil {
-		return nil, false, err
-	}
-	body = bytes.TrimSpace(body)
-	version := r.Header.Get("Mcp-Protocol-Version")
-	if len(body) == 0 || body[0] != '[' || version != "" && version != mcpBatchVersion {
-		return []json.RawMessage{body}, false, nil
-	}
-	if json.Unmarshal(body, &messages) != nil || len(messages) == 0 {
-		return []json.RawMessage{body}, false, nil // which is no request either
-	}
-	if len(messages) > maxBatch {
-		return nil, false, refuse(http.StatusBadRequest, "a batch of more than %d messages", maxBatch)
-	}
-	return messages, true, nil
-}
-
-// originAllowed reports whether a page that a browser runs may ask: one of
-// this host, of the machine itself or of the status page's host. Others could
-// otherwise read, through a visitor's browser, what only he can reach.
-func originAllowed(r *http.Request, pageURL string) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return true // not a browser
-	}
-	o, err := url.Parse(origin)
-	if err != nil || o.Host == "" || o.Scheme != "http" && o.Scheme != "https" {
-		return false
-	}
-	host := o.Hostname()
-	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() || strings.EqualFold(host, "localhost") {
-		return true
-	}
-	page, err := url.Parse(pageURL)
-	return strings.EqualFold(o.Host, r.Host) || err == nil && strings.EqualFold(o.Host, page.Host)
+	return readBody(w, r, maxMCPRequest)
 }
 
 // acceptsJSON reports whether one of the media ranges takes JSON. No range at
@@ -176,7 +133,37 @@ type rpcResponse struct {
 	Result  map[string]any  `json:"result,omitzero"`
 	Error   *rpcError       `json:"error,omitempty"`
 
+	// shared, where it is set, is a JSON object whose fields belong to the
+	// result, too. It is the same bytes for all who ask.
+	shared []byte
+
 	code int // of HTTP
+}
+
+// write writes an answer whose result has a shared part. Other than the rest,
+// it is not copied.
+func (a *rpcResponse) write(w http.ResponseWriter, r *http.Request) {
+	own, err := json.Marshal(a.Result)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	front := fmt.Appendf(nil, `{"jsonrpc":%q,"id":%s,"result":`, a.Version, a.ID)
+	front = append(front, own[:len(own)-1]...)
+	if len(own) > len("{}") {
+		front = append(front, ',')
+	}
+	shared := a.shared[1:] // it ends with the brace that ends the result
+	defer countUnread(r, a.shared)()
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	h["Cache-Control"] = []string{"no-store"}
+	h["X-Content-Type-Options"] = nosniff
+	h.Set("Content-Length", strconv.Itoa(len(front)+len(shared)+len("}\n")))
+	w.WriteHeader(a.code)
+	w.Write(front)
+	w.Write(shared)
+	w.Write([]byte("}\n"))
 }
 
 type rpcError struct {
@@ -221,7 +208,15 @@ func (m *mcp) answer(message []byte, header http.Header) *rpcResponse {
 		}
 	}
 	answer.code = http.StatusOK
-	answer.Result, answer.Error = m.call(req.Method, &params)
+	if req.Method == "tools/call" {
+		answer.Result = map[string]any{}
+		answer.shared, answer.Error = m.callTool(params.Name)
+	} else {
+		answer.Result, answer.Error = m.call(req.Method, &params)
+	}
+	if answer.Error != nil {
+		answer.Result = nil
+	}
 	if answer.Result != nil && params.Meta.ProtocolVersion != "" {
 		answer.Result["resultType"] = "complete"
 		answer.Result["_meta"] = map[string]any{"io.modelcontextprotocol/serverInfo": m.info()}
@@ -295,27 +290,33 @@ func (m *mcp) call(method string, params *rpcParams) (map[string]any, *rpcError)
 			return nil, &rpcError{Code: rpcInvalidParams, Message: "unknown cursor: there is one page of tools"}
 		}
 		return map[string]any{"tools": json.RawMessage(mcpTools), "ttlMs": mcpListTTL, "cacheScope": "public"}, nil
-	case "tools/call":
-		if params.Name != "get_report" {
-			return nil, &rpcError{Code: rpcInvalidParams, Message: "unknown tool: " + params.Name}
-		}
-		return callReport(m.board.load())
 	}
 	return nil, &rpcError{Code: rpcUnknownMethod, Message: "unknown method: " + method}
 }
 
-// callReport answers the report as an object and, for clients that know no
-// such results, as text.
-func callReport(snap *snapshot) (map[string]any, *rpcError) {
-	text, err := json.Marshal(newPublicStatus(snap))
+// callTool returns the result of a tool: the value as an object and, for
+// clients that know no such results, as text.
+func (m *mcp) callTool(name string) ([]byte, *rpcError) {
+	if name != "get_report" {
+		return nil, &rpcError{Code: rpcInvalidParams, Message: "unknown tool: " + name}
+	}
+	snap := m.board.load()
+	made, err := m.cache.get(name, snap, func() (*reply, error) {
+		text, err := json.Marshal(newPublicStatus(snap))
+		if err != nil {
+			return nil, err
+		}
+		result, err := json.Marshal(struct {
+			Content []map[string]string `json:"content"`
+			IsError bool                `json:"isError"`
+			Value   json.RawMessage     `json:"structuredContent"`
+		}{[]map[string]string{{"type": "text", "text": string(text)}}, false, text})
+		return &reply{plain: variant{body: result}}, err
+	})
 	if err != nil {
 		return nil, &rpcError{Code: rpcInternalError, Message: err.Error()}
 	}
-	return map[string]any{
-		"content":           []any{map[string]string{"type": "text", "text": string(text)}},
-		"structuredContent": json.RawMessage(text),
-		"isError":           false,
-	}, nil
+	return made.plain.body, nil
 }
 
 // mcpTools are the tools as tools/list shows them:

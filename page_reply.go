@@ -151,10 +151,11 @@ func (d *reply) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if v == &d.plain && d.unpack != nil {
+		defer countUnread(r, d.packed.body)()
 		d.unpack(w)
 		return
 	}
-	w.Write(v.body)
+	writeBody(w, r, v.body)
 }
 
 // knownTo reports whether an If-None-Match field names one of the answer's

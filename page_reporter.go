@@ -102,6 +102,9 @@ func (rp *reporterAPI) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ix := rp.current()
+	if err := sameSite(r, ix.conf.Branding.PageURL); err != nil {
+		return err
+	}
 	if err := ix.token.authorize(r); err != nil {
 		return err
 	}
@@ -112,7 +115,7 @@ func (rp *reporterAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	if method == http.MethodDelete {
 		return rp.flush(r, at, path[3])
 	}
-	body, err := readBody(w, r)
+	body, err := readBody(w, r, maxRequest)
 	if err != nil {
 		return err
 	}

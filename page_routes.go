@@ -16,6 +16,7 @@ type router struct {
 }
 
 var (
+	jsonType   = []string{"application/json"}
 	textType   = []string{"text/plain; charset=utf-8"}
 	svgType    = []string{"image/svg+xml"}
 	noStore    = []string{"no-cache, no-store, must-revalidate"}

@@ -35,7 +35,7 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 		WriteTimeout:   writeTimeout,
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: maxRequestHeader,
-		ConnContext:    withConn,
+		ConnContext:    newUnreadAnswers(maxUnread).connContext,
 		ConnState:      onConnState,
 		ErrorLog:       stdlog.New(serverLog{log}, "", 0),
 	}

@@ -52,12 +52,10 @@ func newPublicStatus(s *snapshot) publicStatus {
 }
 
 func (p *page) serveReport(w http.ResponseWriter, r *http.Request) {
-	body, err := json.Marshal(newPublicStatus(p.board.load()))
-	if err != nil {
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-		return
-	}
-	newReply(body, statusFields).serve(w, r)
+	p.serveCached(w, r, "report", func(s *snapshot) (*reply, error) {
+		body, err := json.Marshal(newPublicStatus(s))
+		return newReply(body, statusFields), err
+	})
 }
 
 var statusFields = []field{

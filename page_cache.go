@@ -1,0 +1,190 @@
+package main
+
+import (
+	"container/list"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// A replyCache keeps the answers of public routes. Each is rendered at most
+// once per snapshot and second, then served as shared bytes, however many ask.
+type replyCache struct {
+	mu      sync.Mutex
+	entries map[string]*cachedReply
+	size    int // bytes of all bodies
+}
+
+// A cachedReply is the newest answer of one route.
+type cachedReply struct {
+	mu    sync.Mutex // held while it is rendered
+	reply *reply     // nil before the first time
+	snap  *snapshot  // that it shows
+	fresh time.Time  // until then it is served even when there is a newer snapshot
+	stale time.Time  // from then on it is not, even when there is none
+}
+
+const (
+	// maxCached is how many answers a cache keeps, and maxCachedSize how many
+	// bytes. When it is full, it starts over.
+	maxCached     = 4096
+	maxCachedSize = 16 << 20
+)
+
+// get returns the answer of a route, named by key, that shows snap or a
+// snapshot hardly older. It calls render when there is none.
+func (c *replyCache) get(key string, snap *snapshot, render func() (*reply, error)) (*reply, error) {
+	c.mu.Lock()
+	e := c.entries[key]
+	if e == nil {
+		if c.entries == nil || len(c.entries) >= maxCached {
+			c.entries, c.size = make(map[string]*cachedReply), 0
+		}
+		e = new(cachedReply)
+		c.entries[key] = e
+	}
+	c.mu.Unlock()
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	begin := time.Now()
+	if e.reply != nil && (begin.Before(e.fresh) || e.snap == snap && begin.Before(e.stale)) {
+		return e.reply, nil
+	}
+	made, err := render()
+	if err != nil {
+		return nil, err
+	}
+	c.resize(key, e, made.size()-e.reply.size())
+	now := time.Now()
+	e.reply, e.snap = made, snap
+	e.fresh, e.stale = now.Add(max(renderEvery, renderShare*now.Sub(begin))), now.Add(pastAge)
+	return made, nil
+}
+
+// serveCached answers a public route with what render makes of the newest
+// snapshot, or of one hardly older.
+func (p *page) serveCached(w http.ResponseWriter, r *http.Request, key string, render func(*snapshot) (*reply, error)) {
+	snap := p.board.load()
+	answer, err := p.cache.get(key, snap, func() (*reply, error) { return render(snap) })
+	if err != nil {
+		p.log.Error("page not rendered", "route", key, "err", err)
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	answer.serve(w, r)
+}
+
+// resize notes that an entry has grown. When the cache is full, all others go.
+func (c *replyCache) resize(key string, e *cachedReply, by int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries[key] != e {
+		return // dropped meanwhile
+	}
+	if c.size += by; c.size > maxCachedSize {
+		c.entries, c.size = map[string]*cachedReply{key: e}, by+e.reply.size()
+	}
+}
+
+// size is how many bytes of memory the bodies take.
+func (d *reply) size() int {
+	if d == nil {
+		return 0
+	}
+	return len(d.plain.body) + len(d.packed.body)
+}
+
+const (
+	// maxUnread is how many bytes of answers may wait for their readers, over
+	// all connections. A body that many readers share counts once.
+	maxUnread = 32 << 20
+
+	// minUnread is the size of bodies that are not counted: net/http's buffers
+	// take them.
+	minUnread = 4 << 10
+)
+
+// unreadAnswers bounds the memory that clients can hold by not reading: each
+// keeps its answer alive, and with it all of an old page. When there is too
+// much, the connections that have been at it for longest are closed.
+type unreadAnswers struct {
+	most int
+
+	mu      sync.Mutex
+	size    int           // bytes of all bodies
+	readers map[*byte]int // of each body, by its first byte
+	writes  list.List     // of *unreadWrite, the oldest in front
+	dropped int           // connections closed since the start
+}
+
+// An unreadWrite is an answer on its way to a reader.
+type unreadWrite struct {
+	conn *conn
+	body []byte
+}
+
+func newUnreadAnswers(most int) *unreadAnswers {
+	return &unreadAnswers{most: most, readers: make(map[*byte]int)}
+}
+
+// begin counts body until the returned function is called.
+func (u *unreadAnswers) begin(c *conn, body []byte) (end func()) {
+	if len(body) < minUnread {
+		return func() {}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.readers[&body[0]]++; u.readers[&body[0]] == 1 {
+		u.size += len(body)
+	}
+	at := u.writes.PushBack(&unreadWrite{c, body})
+	for u.size > u.most && u.writes.Front() != at {
+		slowest := u.writes.Front().Value.(*unreadWrite)
+		u.remove(u.writes.Front())
+		u.dropped++
+		abort(slowest.conn.Conn)
+	}
+	return func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.remove(at)
+	}
+}
+
+// remove needs the lock. It does nothing the second time.
+func (u *unreadAnswers) remove(at *list.Element) {
+	if at.Value == nil {
+		return
+	}
+	body := u.writes.Remove(at).(*unreadWrite).body
+	at.Value = nil
+	if u.readers[&body[0]]--; u.readers[&body[0]] == 0 {
+		delete(u.readers, &body[0])
+		u.size -= len(body)
+	}
+}
+
+// abort closes a connection and discards what the kernel still has to send.
+func abort(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	c.Close()
+}
+
+// writeBody writes a body that is kept elsewhere, and counts it meanwhile.
+func writeBody(w http.ResponseWriter, r *http.Request, body []byte) {
+	defer countUnread(r, body)()
+	w.Write(body)
+}
+
+// countUnread counts a body until the returned function is called.
+func countUnread(r *http.Request, body []byte) (end func()) {
+	c := connOf(r)
+	if c == nil || c.unread == nil {
+		return func() {}
+	}
+	return c.unread.begin(c, body)
+}
