@@ -43,6 +43,7 @@ commands:
 
   check     validate a config and print what it does
   init      write a config to start from
+  probe     check one target now and print everything about the answer
   health    check that Vigil runs on this machine
   notify    send one test message through each configured channel
   local     run an agent that reports to a Vigil elsewhere
@@ -68,6 +69,7 @@ func commands() []command {
 	return []command{
 		{"check", runCheck},
 		{"init", runInit},
+		{"probe", runProbe},
 		{"health", runHealth},
 		{"notify", runNotify},
 		{"local", runLocal},

@@ -10,34 +10,39 @@ import (
 	"slices"
 )
 
-const checkUsage = `usage: vigil check [-c config.cfg] [-strict]
+const checkUsage = `usage: vigil check [-c config.cfg] [-strict] [-probe]
 
 Reads a config and prints what Vigil does with it, or everything that is wrong
 with it: one line for each mistake, with the line in the file and the key.
-Nothing is started, and no secret is shown.
+Nothing is started but by -probe, and no secret is shown.
 
   -c, --config file   the config; default: ./config.cfg or, if there is none,
                       the built-in sample
   -strict             treat warnings as errors, e.g. before a roll-out
+  -probe              also check every poll and script replica once, and print
+                      what came of it
 
 examples:
 
   vigil check
   vigil check -strict -c /etc/vigil/config.cfg
+  vigil check -probe
 
-Exit status: 0 if the config is valid, 1 if it is not, 2 for wrong usage.
+Exit status: 0 if the config is valid, 1 if it is not or -probe found a dead
+replica, 2 for wrong usage.
 `
 
 // runCheck is "vigil check".
-func runCheck(_ context.Context, args []string, stdout, stderr io.Writer) int {
+func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil check", flag.ContinueOnError)
 	path := configFlag(fs)
 	strict := fs.Bool("strict", false, "")
+	probe := fs.Bool("probe", false, "")
 	if code, ok := parseFlags(fs, checkUsage, args, stdout, stderr); !ok {
 		return code
 	}
 
-	c, warnings, err := loadConfig(context.Background(), *path, os.LookupEnv)
+	c, warnings, err := loadConfig(ctx, *path, os.LookupEnv)
 	notes := slices.DeleteFunc(slices.Clone(warnings), func(p problem) bool { return !p.note })
 	warnings = slices.DeleteFunc(warnings, func(p problem) bool { return p.note })
 	if *strict && err == nil {
@@ -51,7 +56,15 @@ func runCheck(_ context.Context, args []string, stdout, stderr io.Writer) int {
 	printPlan(stdout, c)
 	printProblems(stdout, "warning", warnings)
 	printProblems(stdout, "note", notes)
-	return 0
+	if *probe {
+		ctx, stop := notifyStop(ctx)
+		defer stop()
+		fmt.Fprintln(stdout)
+		if !checkAll(ctx, c, stdout, stderr) {
+			return exitError
+		}
+	}
+	return exitOK
 }
 
 // printProblems prints what does not keep Vigil from starting.

@@ -50,6 +50,8 @@ func (p *poller) checkHTTP(ctx context.Context, u *url.URL, addr string, n *Node
 		return err
 	}
 	defer resp.Body.Close()
+	seen := traceOf(ctx)
+	seen.answer(resp)
 	if resp.StatusCode < p.metrics.HTTPHealthyAbove || resp.StatusCode >= p.metrics.HTTPHealthyBelow {
 		return fmt.Errorf("HTTP %d", resp.StatusCode)
 	}
@@ -60,7 +62,9 @@ func (p *poller) checkHTTP(ctx context.Context, u *url.URL, addr string, n *Node
 	if err != nil {
 		return fmt.Errorf("reading the body: %w", err)
 	}
-	if !n.HTTPMatch.Match(body) {
+	matched := n.HTTPMatch.Match(body)
+	seen.match("http_body_healthy_match", n.HTTPMatch.String(), matched)
+	if !matched {
 		return errors.New("body did not match")
 	}
 	return nil

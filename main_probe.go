@@ -1,0 +1,350 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const probeUsage = `usage: vigil probe [-c config.cfg] [-json] URL
+
+Checks a target once, now, and prints everything about the answer: the addresses
+and which one was used, how long name, connection, TLS and first byte took, the
+status and the headers that matter, the certificates with the days they have
+left, what matched, and the verdict with the rule that made it. It needs no
+running Vigil.
+
+  -c, --config file   judge the answer by [metrics] of this config, and by the
+                      keys of the node that has the URL as a replica, if any;
+                      without it, by the defaults
+  -json               print JSON
+
+The URL is one that a config may have in replicas: http://, https://,
+tcp://host:port, ssh://host:port or icmp://host.
+
+examples:
+
+  vigil probe https://status.example.com/
+  vigil probe -c /etc/vigil/config.cfg -json tcp://db.example.com:5432
+
+Exit status: 0 if the target is healthy or sick, 1 if it is dead or cannot be
+checked, 2 for wrong usage.
+`
+
+// runProbe is "vigil probe".
+func runProbe(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	fs := flag.NewFlagSet("vigil probe", flag.ContinueOnError)
+	path := configFlag(fs)
+	asJSON := fs.Bool("json", false, "")
+	rest, code, ok := parseArgs(fs, probeUsage, args, stdout, stderr)
+	if !ok {
+		return code
+	}
+	if len(rest) != 1 {
+		return wrongUsage(fs, stderr, fmt.Errorf("want one URL, got %d arguments", len(rest)))
+	}
+	target, err := parseTarget(rest[0])
+	if err != nil {
+		return wrongUsage(fs, stderr, fmt.Errorf("URL %q %w; allowed: %s", rest[0], err, targetForms))
+	}
+	ctx, stop := notifyStop(ctx)
+	defer stop()
+	conf, err := probeConfig(ctx, *path)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitError
+	}
+	r := replicaOf(conf, target)
+	ch, err := newChecker(conf, slog.New(slog.NewTextHandler(stderr, nil)))
+	if err != nil {
+		fmt.Fprintf(stderr, "vigil probe: %v\n", err)
+		return exitError
+	}
+	defer ch.close()
+	report := ch.trace(ctx, r)
+	if ctx.Err() != nil {
+		fmt.Fprintln(stderr, "vigil probe: stopped before the answer")
+		return exitError
+	}
+	p := newPrinter(stdout)
+	if *asJSON {
+		err = p.json(report)
+	} else {
+		report.print(p)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "vigil probe: %v\n", err)
+		return exitError
+	}
+	if report.verdict.status == dead || report.verdict.inconclusive {
+		return exitError
+	}
+	return exitOK
+}
+
+// probeConfig loads the config at path, or one with the defaults only.
+func probeConfig(ctx context.Context, path string) (conf *Config, err error) {
+	if path != "" {
+		conf, _, err = loadConfig(ctx, path, os.LookupEnv)
+		return conf, err
+	}
+	const defaults = "[branding]\npage_url = \"http://localhost/\"\n"
+	conf, _, err = parseConfig(strings.NewReader(defaults), "defaults", os.LookupEnv)
+	if err == nil {
+		conf.Branding.PageURL = "" // nobody to ask there
+	}
+	return conf, err
+}
+
+// replicaOf returns the replica that has the target, or one of a node without
+// keys of its own.
+func replicaOf(conf *Config, target Target) *replica {
+	for _, r := range replicas(conf.Services) {
+		if r.node.Mode == modePoll && r.target().Raw == target.Raw {
+			return r
+		}
+	}
+	node := &Node{Mode: modePoll, Targets: []Target{target}, Metrics: &conf.Metrics}
+	return &replica{service: new(Service), node: node, id: target.Raw}
+}
+
+// A checker makes single checks as a running Vigil would.
+type checker struct {
+	conf     *Config
+	poller   *poller
+	pinger   *pinger
+	scripter *scripter
+}
+
+func newChecker(conf *Config, log *slog.Logger) (*checker, error) {
+	pinger := newPinger(log)
+	poller, err := newPoller(conf.Metrics, conf.Branding.PageURL, pinger)
+	if err != nil {
+		return nil, err
+	}
+	return &checker{conf, poller, pinger, newScripter(conf.Metrics.ScriptInterval, log)}, nil
+}
+
+func (c *checker) close() { c.pinger.close() }
+
+// check makes one check of a replica of either mode.
+func (c *checker) check(ctx context.Context, r *replica) verdict {
+	if r.node.Mode == modeScript {
+		return c.scripter.check(ctx, r)
+	}
+	return c.poller.check(ctx, r)
+}
+
+// A probeReport is everything that one check found out.
+type probeReport struct {
+	Target  string  `json:"target"`
+	Node    string  `json:"node,omitempty"` // as service:node, if a config has it
+	Status  string  `json:"status"`
+	Reason  string  `json:"reason,omitempty"`
+	Rule    string  `json:"rule"` // what made the verdict
+	Latency float64 `json:"latency_ms"`
+	*trace
+
+	verdict verdict
+}
+
+// trace makes one check and records it.
+func (c *checker) trace(ctx context.Context, r *replica) probeReport {
+	t := new(trace)
+	v := c.check(withTrace(ctx, t), r)
+	report := probeReport{
+		Target:  r.id,
+		Status:  v.status.String(),
+		Reason:  v.reason,
+		Rule:    ruleOf(v, r),
+		Latency: float64(v.latency.Round(100*time.Microsecond)) / float64(time.Millisecond),
+		trace:   t,
+		verdict: v,
+	}
+	if r.node.ID != "" {
+		report.Node = r.service.ID + ":" + r.node.ID
+	}
+	return report
+}
+
+// ruleOf names the key of the config, with its value, that made a verdict of
+// what the check met.
+func ruleOf(v verdict, r *replica) string {
+	m := r.node.Metrics
+	has := func(prefixes ...string) bool {
+		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.Contains(v.reason, p) })
+	}
+	statuses := fmt.Sprintf("poll_http_status_healthy_above = %d, poll_http_status_healthy_below = %d", m.HTTPHealthyAbove, m.HTTPHealthyBelow)
+	switch {
+	case v.inconclusive:
+		return "a check that this machine could not make says nothing of the target"
+	case v.status == healthy:
+		rule := "answered within poll_delay_sick = " + seconds(m.PollDelaySick)
+		if scheme := r.target().Scheme; scheme == "http" || scheme == "https" {
+			rule += ", " + statuses
+		}
+		return rule
+	case has("slow: "):
+		return "poll_delay_sick = " + seconds(m.PollDelaySick)
+	case strings.HasPrefix(v.reason, "HTTP "):
+		return statuses
+	case has("no answer in "):
+		return "poll_delay_dead = " + seconds(m.PollDelayDead) + ", and 1 s at most for icmp"
+	case has("body did not match"):
+		return "http_body_healthy_match"
+	case strings.HasPrefix(v.reason, "header "):
+		return "http_header_healthy_match"
+	case has("JSON"):
+		return "http_json_healthy_match"
+	case has(" ends in "):
+		return "tls_expiry_sick_below, tls_expiry_dead_below"
+	case has("certificate", "TLS"):
+		return "tls_verify"
+	}
+	return "a target that gives no good answer is dead"
+}
+
+// print prints the report for people.
+func (r *probeReport) print(p *printer) {
+	ms := func(x float64) string { return fmt.Sprintf("%.1f ms", x) }
+	rows := [][]cell{plain("target", r.Target)}
+	add := func(texts ...string) { rows = append(rows, plain(texts...)) }
+	if r.Node != "" {
+		add("node", r.Node)
+	}
+	if l := r.Lookup; l != nil {
+		add("name", l.Name+": "+cmp.Or(l.Error, strings.Join(l.Addresses, ", ")), ms(l.Millis))
+	}
+	for i, c := range r.Connects {
+		label, text := "connect", c.Address
+		if i > 0 {
+			label = ""
+		}
+		switch {
+		case c.Error != "":
+			text += ": " + c.Error
+		case c.Used:
+			text += ": connected"
+		default:
+			text += ": not waited for"
+		}
+		add(label, text, ms(c.Millis))
+	}
+	if h := r.TLS; h != nil {
+		text := cmp.Or(h.Error, h.Version)
+		if h.Protocol != "" {
+			text += ", " + h.Protocol
+		}
+		add("TLS", text, ms(h.Millis))
+		for _, c := range h.Certificates {
+			left := fmt.Sprintf("%d days left, until %s", c.DaysLeft, c.NotAfter.UTC().Format(time.DateOnly))
+			if c.DaysLeft < 0 {
+				left = fmt.Sprintf("expired %d days ago, on %s", -c.DaysLeft, c.NotAfter.UTC().Format(time.DateOnly))
+			}
+			add("", fmt.Sprintf("certificate of %s by %s: %s", c.Name, c.Issuer, left))
+		}
+	}
+	for _, a := range r.Answers {
+		add("request", a.Request)
+		add("answer", fmt.Sprintf("%s %d", a.Protocol, a.Status), ms(a.FirstByte)+" to the first byte")
+		for _, name := range traceHeaders {
+			if value := a.Header[name]; value != "" {
+				add("", name+": "+value)
+			}
+		}
+	}
+	for _, m := range r.Matches {
+		text := "matched"
+		if !m.Matched {
+			text = "did not match"
+		}
+		add("match", m.Key+" = "+m.Pattern, text)
+	}
+	status := statusCell(r.Status)
+	if r.Reason != "" {
+		status.text += ": " + r.Reason
+	}
+	rows = append(rows, []cell{{text: "verdict"}, status, {text: ms(r.Latency)}})
+	add("rule", r.Rule)
+	p.columns(wideRows(rows))
+}
+
+// wideRows keeps the second column from being as wide as its longest field: a
+// long text without anything behind it does not move the third column.
+func wideRows(rows [][]cell) [][]cell {
+	const most = 60
+	for i, row := range rows {
+		if len(row) > 2 && len(row[1].text) > most {
+			rows[i] = append(row[:1:1], cell{row[1].text + "  " + row[2].text, row[1].colour})
+		}
+	}
+	return rows
+}
+
+// checkAll checks every poll and script replica of a config once, prints a row
+// for each, and reports whether none was dead. Progress goes to stderr when
+// that is a terminal.
+func checkAll(ctx context.Context, conf *Config, stdout, stderr io.Writer) bool {
+	const width = 16
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	ch, err := newChecker(conf, log)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return false
+	}
+	defer ch.close()
+	all := replicas(conf.Services)
+	verdicts := make([]verdict, len(all))
+	slots := make(chan struct{}, width)
+	done := make(chan struct{}, len(all))
+	var checks sync.WaitGroup
+	for i, r := range all {
+		checks.Go(func() {
+			select {
+			case slots <- struct{}{}:
+				verdicts[i] = ch.check(ctx, r)
+				<-slots
+			case <-ctx.Done():
+			}
+			done <- struct{}{}
+		})
+	}
+	progress := isTerminal(stderr)
+	for n := range all {
+		if progress {
+			fmt.Fprintf(stderr, "\rchecked %d of %d", n, len(all))
+		}
+		<-done
+	}
+	if progress {
+		fmt.Fprint(stderr, "\r\x1b[K")
+	}
+	checks.Wait()
+	if ctx.Err() != nil {
+		fmt.Fprintln(stderr, "vigil check: stopped before all was checked")
+		return false
+	}
+
+	good := true
+	var rows [][]cell
+	for i, r := range all {
+		v := verdicts[i]
+		status := v.status.String()
+		if v.inconclusive {
+			status = "unknown"
+		}
+		good = good && v.status != dead && !v.inconclusive
+		rows = append(rows, []cell{statusCell(status), {text: r.service.ID + ":" + r.node.ID}, {text: r.id},
+			{text: seconds(v.latency)}, {text: v.reason}})
+	}
+	newPrinter(stdout).columns(rows)
+	return good
+}

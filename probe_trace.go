@@ -1,0 +1,247 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// A trace records what one check sees on its way to the verdict, for people who
+// want to know why. A check has one only when its context carries it.
+type trace struct {
+	mu       sync.Mutex
+	began    time.Time
+	Lookup   *traceLookup   `json:"lookup,omitempty"`
+	Connects []traceConnect `json:"connects,omitempty"`
+	TLS      *traceTLS      `json:"tls,omitempty"`
+	Answers  []traceAnswer  `json:"answers,omitempty"` // several when redirects are followed
+	Matches  []traceMatch   `json:"matches,omitempty"`
+
+	firstByte time.Duration // of the next answer
+}
+
+// A traceLookup is the lookup of the target's name.
+type traceLookup struct {
+	Name      string   `json:"name"`
+	Addresses []string `json:"addresses"`
+	Error     string   `json:"error,omitempty"`
+	Millis    float64  `json:"ms"`
+}
+
+// A traceConnect is one attempt to connect.
+type traceConnect struct {
+	Address string  `json:"address"`
+	Error   string  `json:"error,omitempty"`
+	Millis  float64 `json:"ms"`
+	Used    bool    `json:"used"`
+
+	began time.Time
+}
+
+// A traceTLS is the TLS handshake with what the server presented.
+type traceTLS struct {
+	Version      string             `json:"version,omitempty"`
+	Protocol     string             `json:"protocol,omitempty"` // by ALPN
+	Certificates []traceCertificate `json:"certificates"`
+	Error        string             `json:"error,omitempty"`
+	Millis       float64            `json:"ms"`
+
+	began time.Time
+}
+
+type traceCertificate struct {
+	Name     string    `json:"name"`
+	Issuer   string    `json:"issuer"`
+	NotAfter time.Time `json:"not_after"`
+	DaysLeft int       `json:"days_left"` // negative when it has expired
+}
+
+// A traceAnswer is one HTTP answer.
+type traceAnswer struct {
+	Request   string            `json:"request"`
+	Protocol  string            `json:"protocol"`
+	Status    int               `json:"status"`
+	Header    map[string]string `json:"header"` // the fields that matter
+	FirstByte float64           `json:"first_byte_ms"`
+}
+
+// A traceMatch is something that the config wants an answer to match.
+type traceMatch struct {
+	Key     string `json:"key"`
+	Pattern string `json:"pattern"`
+	Matched bool   `json:"matched"`
+}
+
+// traceHeaders are the header fields of an answer that help to understand it.
+var traceHeaders = []string{"Server", "Content-Type", "Content-Length", "Location", "Retry-After", "WWW-Authenticate", "Via", "Cache-Control"}
+
+type traceKey struct{}
+
+// withTrace returns a context whose checks are recorded in t.
+func withTrace(ctx context.Context, t *trace) context.Context {
+	t.began = time.Now()
+	ctx = context.WithValue(ctx, traceKey{}, t)
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		DNSStart:             t.lookupStart,
+		DNSDone:              t.lookupDone,
+		ConnectStart:         t.connectStart,
+		ConnectDone:          t.connectDone,
+		TLSHandshakeStart:    t.handshakeStart,
+		TLSHandshakeDone:     t.handshakeDone,
+		GotFirstResponseByte: t.gotFirstByte,
+	})
+}
+
+// traceOf returns the trace that ctx carries, or nil, whose methods do nothing.
+func traceOf(ctx context.Context) *trace {
+	t, _ := ctx.Value(traceKey{}).(*trace)
+	return t
+}
+
+// millis returns the time since begin in milliseconds, to a tenth.
+func millis(begin time.Time) float64 {
+	return float64(time.Since(begin).Round(100*time.Microsecond)) / float64(time.Millisecond)
+}
+
+func (t *trace) lookupStart(info httptrace.DNSStartInfo) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.Lookup = &traceLookup{Name: info.Host, Addresses: []string{}}
+}
+
+func (t *trace) lookupDone(info httptrace.DNSDoneInfo) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.Lookup == nil {
+		return
+	}
+	t.Lookup.Millis = millis(t.began)
+	for _, a := range info.Addrs {
+		t.Lookup.Addresses = append(t.Lookup.Addresses, a.String())
+	}
+	if info.Err != nil {
+		t.Lookup.Error = reasonFor(info.Err, 0, time.Now())
+	}
+}
+
+func (t *trace) connectStart(_, address string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.Connects = append(t.Connects, traceConnect{Address: address, began: time.Now()})
+}
+
+func (t *trace) connectDone(_, address string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.Connects {
+		c := &t.Connects[i]
+		if c.Address != address || c.Millis > 0 || c.Error != "" {
+			continue
+		}
+		c.Millis, c.Used = millis(c.began), err == nil
+		if err != nil {
+			c.Error = reasonFor(err, time.Since(c.began), time.Now())
+		}
+		return
+	}
+}
+
+func (t *trace) handshakeStart() {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.TLS = &traceTLS{began: time.Now(), Certificates: []traceCertificate{}}
+}
+
+func (t *trace) handshakeDone(state tls.ConnectionState, err error) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if t.TLS == nil {
+		t.TLS = &traceTLS{began: now, Certificates: []traceCertificate{}}
+	}
+	h := t.TLS
+	h.Millis = millis(h.began)
+	chain := state.PeerCertificates
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		chain = e.UnverifiedCertificates
+	}
+	if err != nil {
+		h.Error = reasonFor(err, time.Since(h.began), now)
+	} else {
+		h.Version, h.Protocol = tls.VersionName(state.Version), state.NegotiatedProtocol
+	}
+	h.Certificates = h.Certificates[:0]
+	for _, c := range chain {
+		h.Certificates = append(h.Certificates, traceCertificate{
+			Name:     certificateName(c),
+			Issuer:   cmp.Or(c.Issuer.CommonName, c.Issuer.String()),
+			NotAfter: c.NotAfter,
+			DaysLeft: int(c.NotAfter.Sub(now) / (24 * time.Hour)),
+		})
+	}
+}
+
+// certificateName returns what people call a certificate: its first DNS name,
+// else its common name.
+func certificateName(c *x509.Certificate) string {
+	if len(c.DNSNames) > 0 {
+		return c.DNSNames[0]
+	}
+	return cmp.Or(c.Subject.CommonName, c.Subject.String())
+}
+
+func (t *trace) gotFirstByte() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.firstByte = time.Since(t.began)
+}
+
+// answer notes an HTTP answer.
+func (t *trace) answer(resp *http.Response) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := traceAnswer{
+		Protocol:  resp.Proto,
+		Status:    resp.StatusCode,
+		Header:    make(map[string]string),
+		FirstByte: float64(t.firstByte.Round(100*time.Microsecond)) / float64(time.Millisecond),
+	}
+	if r := resp.Request; r != nil {
+		a.Request = r.Method + " " + r.URL.Redacted()
+	}
+	for _, name := range traceHeaders {
+		if value := resp.Header.Get(name); value != "" {
+			a.Header[name] = oneLine(value)
+		}
+	}
+	if a.Header["Content-Length"] == "" && resp.ContentLength >= 0 && resp.Request != nil && resp.Request.Method != http.MethodHead {
+		a.Header["Content-Length"] = strconv.FormatInt(resp.ContentLength, 10)
+	}
+	t.Answers = append(t.Answers, a)
+}
+
+// match notes whether an answer matches what a key of the config asks for.
+func (t *trace) match(key, pattern string, matched bool) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.Matches = append(t.Matches, traceMatch{key, pattern, matched})
+}
