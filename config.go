@@ -19,8 +19,12 @@ type Config struct {
 	RabbitMQ *RabbitMQ // nil without [plugins.rabbitmq]
 	Alerting Alerting
 	Notify   notify.Config
+	Routes   []Route  // none: every channel is told of every node
+	Deadman  *Deadman // nil without [notify.deadman]
 	Storage  Storage
 	Services []*Service
+
+	Maintenance []Window
 
 	// Connectivity are targets of which at least one must answer for a poll
 	// result to count; none means that results always count.
@@ -121,9 +125,10 @@ func (m mode) String() string { return modeNames[m] }
 
 // A Service is a group of nodes on the page.
 type Service struct {
-	ID    string
-	Label string
-	Nodes []*Node
+	ID     string
+	Label  string
+	Hidden bool // not shown to visitors, like each of its nodes
+	Nodes  []*Node
 }
 
 // A Node is one monitored thing.
@@ -136,6 +141,11 @@ type Node struct {
 	Scripts   []string // of a script node
 	LinkURL   string
 	LinkLabel string
+
+	Hidden    bool              // not shown to visitors; also when its service is
+	Labels    map[string]string // of replicas, by id; shown to everybody
+	Needed    Needed
+	DependsOn []*Node // what it depends on, by itself or by its service
 
 	HTTPHeaders     map[string]string
 	HTTPMethod      string         // "" chooses HEAD or GET

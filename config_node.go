@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net/url"
 	"runtime"
 	"slices"
@@ -13,18 +15,22 @@ import (
 func (c *Config) readProbe(t *table) {
 	c.Connectivity = t.targets("connectivity")
 	first := make(map[string]*table)
+	var all []nodeTable
 	for _, sub := range t.tables("service") {
-		s := &Service{
-			ID:    sub.id("service", "", first),
-			Label: sub.required("label", "the name to show on the page"),
-		}
+		s := &Service{ID: sub.id("service", "", first), Hidden: sub.yes("hidden", false)}
+		s.Label = sub.label(s.ID)
+		sub.get("depends_on") // read when all nodes are known
 		nodes := make(map[string]*table)
 		for _, node := range sub.tables("node") {
-			s.Nodes = append(s.Nodes, c.readNode(node, nodes))
+			n := c.readNode(node, nodes)
+			n.Hidden = n.Hidden || s.Hidden
+			s.Nodes = append(s.Nodes, n)
+			all = append(all, nodeTable{node, s, n, sub})
 		}
 		sub.rest()
 		c.Services = append(c.Services, s)
 	}
+	c.readDependencies(all)
 	t.rest()
 }
 
@@ -44,15 +50,27 @@ func (t *table) id(what, of string, first map[string]*table) string {
 	return id
 }
 
+// label reads the name to show on the page; an empty one is the id.
+func (t *table) label(id string) string {
+	if t.has("label") {
+		return cmp.Or(t.text("label", ""), id)
+	}
+	return t.required("label", "the name to show on the page")
+}
+
 // readNode reads one [[probe.service.node]].
 func (c *Config) readNode(t *table, first map[string]*table) *Node {
 	n := &Node{
 		ID:        t.id("node", " of this service", first),
-		Label:     t.required("label", "the name to show on the page"),
 		LinkURL:   t.site("link_url", "an http://, https:// or mailto: URL", "http", "https", "mailto"),
 		LinkLabel: t.text("link_label", ""),
 	}
+	n.Label = t.label(n.ID)
 	t.checks(n, &c.Metrics, modeNames[:])
+	n.Hidden = t.yes("hidden", false)
+	n.Needed = t.needed("replicas_needed")
+	t.checkNeeded(n)
+	t.get("depends_on") // read when all nodes are known
 	n.RevealReplicaName = t.yes("reveal_replica_name", false)
 
 	n.RabbitMQQueue = t.text("rabbitmq_queue", "")
@@ -71,8 +89,9 @@ func (c *Config) readNode(t *table, first map[string]*table) *Node {
 func (t *table) checks(n *Node, m *Metrics, modes []string) {
 	n.Metrics = t.ownMetrics(m)
 	hasMode := t.mode(&n.Mode, modes)
-	n.Targets = t.targets("replicas")
+	t.replicas(n, "replicas")
 	t.each("scripts", func(_, s string) { n.Scripts = append(n.Scripts, s) })
+	t.replicaLabels(n, "replica_labels")
 	if hasMode {
 		t.checkReplicas(n)
 	}
@@ -117,9 +136,13 @@ func (t *table) checkReplicas(n *Node) {
 
 // size returns how many elements a list has, or -1 for what is not a list.
 func (t *table) size(key string) int {
-	v, ok := t.vals[key]
-	if items, isList := v.([]any); isList || !ok {
-		return len(items)
+	switch v := t.vals[key].(type) {
+	case nil:
+		return 0
+	case []any:
+		return len(v)
+	case []map[string]any:
+		return len(v)
 	}
 	return -1
 }
@@ -127,26 +150,101 @@ func (t *table) size(key string) int {
 // targets reads a list of replica URLs. One that is there twice would be one
 // replica, so only the first counts.
 func (t *table) targets(key string) []Target {
-	var ts []Target
-	urls, ids := make(map[string]bool), make(map[string]bool)
-	t.each(key, func(item, s string) {
-		target, err := parseTarget(s)
-		if err != nil {
-			t.fault(item, "%s %v; allowed: %s", t.show(item, s), err, targetForms)
-			return
+	var list targetList
+	t.each(key, func(item, s string) { list.add(t, item, s) })
+	return list.targets
+}
+
+// replicas reads a poll node's replicas: URLs, or tables with a URL and a label.
+func (t *table) replicas(n *Node, key string) {
+	items, ok := t.vals[key].([]any)
+	if tables, isList := t.vals[key].([]map[string]any); isList {
+		ok = true
+		for _, vals := range tables {
+			items = append(items, vals)
 		}
-		url := target.URL.String()
-		switch {
-		case urls[url]:
-			t.warn(item, "%s is in the list already and is checked once", t.show(item, s))
-		case ids[target.Raw]:
-			t.fault(item, "%s is in the list with another user or password; allowed: one of them, as both would have the same id", t.show(item, s))
+	}
+	if !ok {
+		t.each(key, func(string, string) {}) // says what is wrong with it
+		return
+	}
+	t.get(key)
+	var list targetList
+	for i, v := range items {
+		item := fmt.Sprintf("%s[%d]", key, i)
+		switch v := v.(type) {
+		case string:
+			if v == "" {
+				t.fault(item, "is empty; allowed: %s", targetForms)
+			} else {
+				list.add(t, item, v)
+			}
+		case map[string]any:
+			sub := &table{doc: t.doc, name: t.path(item), vals: v, at: t.place(item), line: t.problem(item, "").line}
+			label := sub.text("label", "")
+			if id := list.add(sub, "url", sub.required("url", targetForms)); id != "" && label != "" {
+				n.setLabel(id, label)
+			}
+			sub.rest()
 		default:
-			urls[url], ids[target.Raw] = true, true
-			ts = append(ts, target)
+			t.mistyped(item, v, "a URL, or a table like { url = \"https://example.com\", label = \"Paris\" }")
 		}
+	}
+	n.Targets = list.targets
+}
+
+func (n *Node) setLabel(replica, label string) {
+	if n.Labels == nil {
+		n.Labels = make(map[string]string)
+	}
+	n.Labels[replica] = label
+}
+
+// replicaLabels reads the labels of a node's scripts, in their order.
+func (t *table) replicaLabels(n *Node, key string) {
+	i := 0
+	t.each(key, func(item, s string) {
+		if i >= len(n.Scripts) {
+			t.fault(item, "is the label of no script; allowed: one for each of the scripts, which are %d", len(n.Scripts))
+		} else {
+			n.setLabel(strconv.Itoa(i), s)
+		}
+		i++
 	})
-	return ts
+}
+
+// A targetList collects targets that all differ.
+type targetList struct {
+	targets   []Target
+	urls, ids map[string]bool
+}
+
+// add parses the URL under a key of t and returns the replica's id, or "" when
+// it adds none.
+func (l *targetList) add(t *table, key, s string) (id string) {
+	if s == "" {
+		return ""
+	}
+	target, err := parseTarget(s)
+	if err != nil {
+		t.fault(key, "%s %v; allowed: %s", t.show(key, s), err, targetForms)
+		return ""
+	}
+	if l.urls == nil {
+		l.urls, l.ids = make(map[string]bool), make(map[string]bool)
+	}
+	url := target.URL.String()
+	switch {
+	case l.urls[url]:
+		t.warn(key, "%s is in the list already and is checked once", t.show(key, s))
+		return ""
+	case l.ids[target.Raw]:
+		t.fault(key, "%s is in the list with another user or password; allowed: one of them, as both would have the same id", t.show(key, s))
+		return ""
+	}
+	l.urls[url], l.ids[target.Raw] = true, true
+	l.targets = append(l.targets, target)
+	return target.Raw
 }
 
 // What may be wrong with a URL. The messages do not hold the URL, which may be

@@ -11,15 +11,9 @@ import (
 func (c *Config) readNotify(t *table) {
 	a := &c.Alerting
 	a.Startup = t.yes("startup_notification", true)
-	a.ReminderInterval = t.seconds("reminder_interval", 0, 1)
-	function := t.choice("reminder_backoff_function", "none", backoffs)
-	for x, name := range backoffs {
-		if name == function {
-			a.BackoffExponent = x
-		}
-	}
-	a.BackoffLimit = t.count("reminder_backoff_limit", 3, 1_000_000)
-	a.boundBackoff()
+	r := Reminders{BackoffLimit: 3}
+	t.readReminders(&r, 1)
+	a.ReminderInterval, a.BackoffExponent, a.BackoffLimit = r.ReminderInterval, r.BackoffExponent, r.BackoffLimit
 	a.Escalate = t.yes("reminder_escalate", false)
 
 	c.Notify.Page = notify.Page{Title: c.Branding.PageTitle, URL: c.Branding.PageURL}
@@ -36,6 +30,8 @@ func (c *Config) readNotify(t *table) {
 			c.Notify.Channels = append(c.Notify.Channels, ch)
 		}
 	}
+	c.readRoutes(t)
+	c.readDeadman(t)
 	t.rest()
 }
 

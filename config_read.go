@@ -43,9 +43,10 @@ func (c *Config) read(t *table) {
 	c.readBranding(t.table("branding"))
 	c.readMetrics(t.table("metrics"))
 	c.readPlugins(t.table("plugins"))
-	c.readNotify(t.table("notify"))
 	c.readStorage(t.table("storage"))
 	c.readProbe(t.table("probe"))
+	c.readNotify(t.table("notify"))
+	c.readMaintenance(t)
 	t.rest()
 }
 
@@ -283,13 +284,13 @@ func (t *table) checkOrder(lowKey string, low *int64, highKey string, high *int6
 	}
 }
 
-// boundBackoff lowers the limit to where the wait between two reminders passes
-// a century, so that the product cannot overflow.
-func (a *Alerting) boundBackoff() {
+// bound lowers the limit to where the wait between two reminders passes a
+// century, so that the product cannot overflow.
+func (r *Reminders) bound() {
 	const century = 100 * 365 * 24 * time.Hour
-	if a.ReminderInterval > 0 && a.BackoffExponent > 0 {
-		most := math.Pow(float64(century/a.ReminderInterval), 1/float64(a.BackoffExponent))
-		a.BackoffLimit = max(1, min(a.BackoffLimit, int(most)))
+	if r.ReminderInterval > 0 && r.BackoffExponent > 0 {
+		most := math.Pow(float64(century/r.ReminderInterval), 1/float64(r.BackoffExponent))
+		r.BackoffLimit = max(1, min(r.BackoffLimit, int(most)))
 	}
 }
 
