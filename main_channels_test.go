@@ -18,19 +18,19 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// Every kind of channel has a table in the sample and in the README.
+// Every kind of channel has a table in the sample and in docs/channels.md.
 func TestEveryChannel(t *testing.T) {
 	c, _ := readTestdata(t, "testdata/config/full.cfg", fullEnv)
 	targets := make(map[string]bool)
 	for _, target := range c.Notify.Targets(version) {
 		targets[target.Channel] = true
 	}
-	sample, readme := read(t, "config.cfg"), read(t, "README.md")
+	sample, document := read(t, "config.cfg"), read(t, "docs/channels.md")
 	for _, kind := range notify.Kinds() {
 		for where, there := range map[string]bool{
 			"testdata/config/full.cfg": targets[kind],
 			"config.cfg":               strings.Contains(sample, "#[notify."+kind+"]"),
-			"README.md":                strings.Contains(readme, "\n[notify."+kind+"]"),
+			"docs/channels.md":         strings.Contains(document, "\n[notify."+kind+"]"),
 		} {
 			if !there {
 				t.Errorf("%s is not in %s", kind, where)

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// A copy of the storage folder, made as the README has it while Vigil writes,
+// A copy of the storage folder, made as docs/running.md has it while Vigil writes,
 // holds all that was published before, and Vigil starts on it.
-func TestBackupOfReadme(t *testing.T) {
+func TestDocumentedBackup(t *testing.T) {
 	t.Parallel()
-	backup := strings.TrimPrefix(fenceWith(t, "vigil-backup").text, "sudo ")
+	backup := strings.TrimPrefix(fenceWith(t, "docs/running.md", "vigil-backup").text, "sudo ")
 	const from, to = "/var/lib/vigil/data", "/root/vigil-backup-$(date +%F)"
 	if !strings.Contains(backup, from) || !strings.Contains(backup, to) {
 		t.Fatalf("a backup is %q", backup)

@@ -17,33 +17,35 @@ import (
 	"vigil/notify"
 )
 
-// fenceWith returns the block of the README that has the text in it.
-func fenceWith(t *testing.T, text string) fence {
+// fenceWith returns a document's first block with the text in it.
+func fenceWith(t *testing.T, document, text string) fence {
 	t.Helper()
-	for _, f := range fences(t, "README.md") {
+	for _, f := range fences(t, document) {
 		if strings.Contains(f.text, text) {
 			return f
 		}
 	}
-	t.Fatalf("no block of the README has %q in it", text)
+	t.Fatalf("no block of %s has %q in it", document, text)
 	return fence{}
 }
 
-// channels is a config with the channels of the README.
+const channelsDocument = "docs/channels.md"
+
+// channels is a config with the channels of their document.
 func (f *fakes) channels(t *testing.T) string {
 	t.Helper()
 	const port = "smtp_port = 587"
-	text := fenceWith(t, "[notify.email]").text
+	text := fenceWith(t, channelsDocument, "[notify.email]").text
 	if !strings.Contains(text, port) {
-		t.Fatalf("no %q in the README", port)
+		t.Fatalf("no %q in %s", port, channelsDocument)
 	}
 	return "[branding]\npage_title = \"Acme Status\"\npage_url = \"https://status.example.com/\"\n" +
 		strings.Replace(text, port, "smtp_port = "+f.mailPort, 1)
 }
 
-// The channels of the README reach their services, as they stand there, with
+// The channels of the document reach their services, as they stand there, with
 // the token, the room and the people that stand there.
-func TestChannelsOfReadme(t *testing.T) {
+func TestDocumentedChannels(t *testing.T) {
 	t.Parallel()
 	f := newFakes(t)
 	file := filepath.Join(t.TempDir(), "config.cfg")
@@ -89,9 +91,9 @@ webhook: accepted
 	}
 }
 
-// A webhook gets what the README shows, byte for byte when that is put on one
-// line, and nothing that the README does not name.
-func TestWebhookOfReadme(t *testing.T) {
+// A webhook gets what the document shows, byte for byte when that is put on one
+// line, and nothing that it does not name.
+func TestDocumentedWebhook(t *testing.T) {
 	bodies := make(chan []byte, 1)
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -106,7 +108,7 @@ func TestWebhookOfReadme(t *testing.T) {
 		}
 		return <-bodies
 	}
-	shown := fenceWith(t, `"replicas"`)
+	shown := fenceWith(t, channelsDocument, `"replicas"`)
 	if shown.language != "json" {
 		t.Fatalf("%v is %s", shown, shown.language)
 	}
@@ -144,18 +146,15 @@ func TestWebhookOfReadme(t *testing.T) {
 		t.Errorf("%v shows\n%s\nsent is\n%s", shown, &want, got)
 	}
 
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	document := read(t, channelsDocument)
 	a.Kind, a.Time, a.Reminders, a.Merged, a.Repeat, a.Note, a.Test = notify.Reminder, now.Add(-time.Hour), 1, 1, true, "note", true
 	var all map[string]any
 	if err := json.Unmarshal(send(a), &all); err != nil {
 		t.Fatal(err)
 	}
 	for field := range all {
-		if !bytes.Contains(want.Bytes(), []byte(`"`+field+`":`)) && !bytes.Contains(readme, []byte("`"+field+"`")) {
-			t.Errorf("the README does not name the field %q", field)
+		if !bytes.Contains(want.Bytes(), []byte(`"`+field+`":`)) && !strings.Contains(document, "`"+field+"`") {
+			t.Errorf("the document does not name the field %q", field)
 		}
 	}
 	if !slices.Contains(alert.Replicas, "web:site:https://www.example.com/") {

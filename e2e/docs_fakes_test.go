@@ -56,7 +56,7 @@ var buildAmongFakes = sync.OnceValues(func() (string, error) {
 	return path, goBuild("-overlay", path+".json", "-o", path)
 })
 
-// channelSecrets are the variables of the README's channels.
+// channelSecrets are the variables of the documented channels.
 var channelSecrets = map[string]string{
 	"SMTP_PASSWORD":  "smtp-word",
 	"TWILIO_TOKEN":   "twilio-word",

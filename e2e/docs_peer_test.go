@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// proxied is what the servers of the README stand in front of. The node's id
+// proxied is what the servers of docs/running.md stand in front of. The node's id
 // has a slash in it, which a proxy must hand through as it is.
 const proxied = `
 [server]
@@ -135,7 +135,7 @@ func startNginx(t *testing.T, config string) {
 	startProxy(t, exec.Command("/usr/sbin/nginx", "-e", "stderr", "-c", file))
 }
 
-func TestPeerNginxOfReadme(t *testing.T) {
+func TestPeerNginxOfDocuments(t *testing.T) {
 	installPeer(t, "nginx-light", "openssl")
 	run := func(t *testing.T, vigil, config string) {
 		dir := t.TempDir()
@@ -149,14 +149,14 @@ func TestPeerNginxOfReadme(t *testing.T) {
 	t.Run("tls", func(t *testing.T) {
 		r := startVigil(t, proxied)
 		address := freeAddress(t)
-		config := strings.Replace(documentFence(t, "README.md", "nginx", 0), "listen 443 ssl", "listen "+address+" ssl", 1)
+		config := strings.Replace(documentFence(t, "docs/running.md", "nginx", 0), "listen 443 ssl", "listen "+address+" ssl", 1)
 		run(t, hostPort(t, r.url), config)
 		checkProxy(t, "https://"+address+"/")
 	})
 	t.Run("path", func(t *testing.T) {
 		r := startVigil(t, strings.Replace(proxied, "[branding]", "path_prefix = \"/status\"\n[branding]", 1))
 		address := freeAddress(t)
-		run(t, hostPort(t, r.url), "server {\nlisten "+address+";\n"+documentFence(t, "README.md", "nginx", 1)+"}\n")
+		run(t, hostPort(t, r.url), "server {\nlisten "+address+";\n"+documentFence(t, "docs/running.md", "nginx", 1)+"}\n")
 		checkProxy(t, "http://"+address+"/status/")
 	})
 }
@@ -236,14 +236,14 @@ func TestPeerCacheOfScaling(t *testing.T) {
 	}
 }
 
-func TestPeerCaddyOfReadme(t *testing.T) {
+func TestPeerCaddyOfDocuments(t *testing.T) {
 	installPeer(t, "caddy")
 	r := startVigil(t, proxied)
 	dir, address := t.TempDir(), freeAddress(t)
 	// For a local address Caddy signs the certificate itself.
 	_, port, _ := strings.Cut(address, ":")
 	config := strings.NewReplacer("status.example.com", "https://localhost:"+port, "127.0.0.1:8080", hostPort(t, r.url)).
-		Replace(documentFence(t, "README.md", "caddyfile", 0))
+		Replace(documentFence(t, "docs/running.md", "caddyfile", 0))
 	config = "{\nadmin off\nskip_install_trust\nauto_https disable_redirects\n}\n" + config
 	file := filepath.Join(dir, "Caddyfile")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {

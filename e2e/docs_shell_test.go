@@ -101,7 +101,7 @@ func TestShellOfDocuments(t *testing.T) {
 					buildSources(t, d, block)
 				case strings.Contains(text, "vigil report"):
 					reportToPage(t, d, f, block)
-				case strings.Contains(text, "vigil-backup"): // see TestBackupOfReadme
+				case strings.Contains(text, "vigil-backup"): // see TestDocumentedBackup
 				case strings.Contains(text, "/etc/vigil.cfg"):
 					d.write(t, "vigil.cfg", f.channels(t))
 					out := d.do(t, block, strings.ReplaceAll(text, "/etc/vigil.cfg", "vigil.cfg"))
@@ -177,13 +177,13 @@ func buildSources(t *testing.T, d *desk, block fence) {
 }
 
 // reportToPage runs the README's first config, reports to it as the block does,
-// and then by the README's agent.
+// and then by the documented agent.
 func reportToPage(t *testing.T, d *desk, f *fakes, block fence) {
 	site := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer site.Close()
 	second := listening(t, func(net.Conn) {})
-	server := strings.Replace(fenceWith(t, `token = "${VIGIL_REPORTER_TOKEN}"`).text, "[server]", "[server]\ninet = \"127.0.0.1:0\"\nlog_level = \"info\"", 1)
-	first := strings.NewReplacer("https://www.example.com/", site.URL, "www-2.example.com:443", second).Replace(fenceWith(t, `page_title = "Acme Status"`).text)
+	server := strings.Replace(fenceWith(t, "docs/reporting.md", `token = "${VIGIL_REPORTER_TOKEN}"`).text, "[server]", "[server]\ninet = \"127.0.0.1:0\"\nlog_level = \"info\"", 1)
+	first := strings.NewReplacer("https://www.example.com/", site.URL, "www-2.example.com:443", second).Replace(fenceWith(t, "README.md", `page_title = "Acme Status"`).text)
 	token := regexp.MustCompile(`VIGIL_TOKEN=(\S+)`).FindStringSubmatch(block.text)[1]
 	r := startWith(t, []string{"VIGIL_REPORTER_TOKEN=" + token}, t.TempDir(), server+first+`
 [[probe.service]]
@@ -211,7 +211,7 @@ mode = "local"
 	wait()
 
 	address := listening(t, func(net.Conn) {})
-	d.write(t, "local.cfg", strings.NewReplacer("icmp://192.168.1.1", "tcp://"+address, "192.168.1.2:22", address).Replace(fenceWith(t, "[report]").text))
+	d.write(t, "local.cfg", strings.NewReplacer("icmp://192.168.1.1", "tcp://"+address, "192.168.1.2:22", address).Replace(fenceWith(t, "docs/reporting.md", "[report]").text))
 	d.env = append(d.env, "VIGIL_TOKEN="+token)
 	ctx, stop = context.WithCancel(t.Context())
 	out, wait = d.start(ctx, t, "vigil local -c local.cfg")

@@ -266,6 +266,9 @@ func TestDocumentsPointToWhatIsThere(t *testing.T) {
 			if link[1] != "" {
 				to = filepath.Join(filepath.Dir(document), link[1])
 			}
+			if link[1] == "../../releases" {
+				continue // of the site that hosts the repository
+			}
 			if _, err := os.Stat(to); err != nil {
 				t.Errorf("%s: %v", document, err)
 			} else if link[2] != "" && !slices.Contains(anchors(read(t, to)), link[2]) {
@@ -387,10 +390,10 @@ mode = "push"
 	}
 }
 
-// What the README shows as a look of one's own works, under a path, too.
+// What docs/page.md shows as a look of one's own works, under a path, too.
 func TestOverlayExample(t *testing.T) {
 	t.Parallel()
-	f := fenceWith(t, "custom_html")
+	f := fenceWith(t, "docs/page.md", "custom_html")
 	dir := t.TempDir()
 	text := strings.Replace(f.text, `"./assets/"`, strconv.Quote(dir), 1)
 	for _, name := range []string{"logo.svg", "brand.css", "robots.txt"} {

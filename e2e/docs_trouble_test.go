@@ -47,9 +47,9 @@ func testSources(t *testing.T) string {
 	return all.String()
 }
 
-// What the README tells to look for in the log is what the log says when there
+// What docs/troubleshooting.md tells to look for in the log is what the log says when there
 // is that trouble.
-func TestTroubleOfReadme(t *testing.T) {
+func TestDocumentedTrouble(t *testing.T) {
 	t.Parallel()
 	refusal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
@@ -135,13 +135,7 @@ scripts = ["sleep 0.8", "sleep 0.8; exit 2"]
 		said += string(out)
 	}
 
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(readme), "\n## Troubleshooting\n")
-	table, _, _ = strings.Cut(table, "\n## ")
-	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(table, -1)
+	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(read(t, "docs/troubleshooting.md"), -1)
 	if len(rows) < 20 {
 		t.Errorf("%d log lines in the table", len(rows))
 	}

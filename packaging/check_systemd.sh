@@ -27,7 +27,7 @@ cp "$release"/vigil-*-linux-amd64.tar.gz "$release"/vigil_*_amd64.deb "$release/
 cp -r "$release/apt" "$root/check/apt"
 cp packaging/check_systemd_inside.sh "$root/check/inside.sh"
 
-# fence NAME TEXT takes out the README's first block of commands after a line that
+# fence NAME TEXT takes out the documents' first block of commands after a line that
 # begins with TEXT.
 fence() {
 	awk -v text="$2" '
@@ -35,12 +35,12 @@ fence() {
 		/^```/ && block { exit }
 		block
 		found && /^```sh$/ { block = 1 }
-	' README.md >"$root/check/readme/$1.sh"
-	[ -s "$root/check/readme/$1.sh" ] || fail "the README has no commands after $2"
+	' README.md docs/*.md >"$root/check/readme/$1.sh"
+	[ -s "$root/check/readme/$1.sh" ] || fail "no document has commands after $2"
 }
 fence release '**A release.**'
-fence by_hand '### systemd'
-fence debian '**On Debian and its relatives**'
+fence by_hand '## systemd'
+fence debian '**Debian and derivatives**'
 
 # The next version: the same program, and a config that has grown.
 dpkg-deb -R "$root"/check/release/vigil_*_amd64.deb "$work/newer"
