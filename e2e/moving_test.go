@@ -310,7 +310,5 @@ func movingReload(t *testing.T) {
 		t.Errorf("after a mistake the node is %q", got)
 	}
 	change(`label = "Jobs"`, `label = "Work"`, "config reloaded")
-	if got := label(); got != "Work" {
-		t.Errorf("the node is %q", got)
-	}
+	await(t, func() bool { return label() == "Work" }, "the node is Work")
 }

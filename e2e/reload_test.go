@@ -67,9 +67,9 @@ func TestReload(t *testing.T) {
 	if code := report("more"); code != 200 {
 		t.Errorf("report for the new node answered %d", code)
 	}
-	if s := r.get("status/report"); !strings.Contains(s, `"name":"Nobody there","status":"dead"`) || !strings.Contains(s, `"replicas":["healthy"]`) {
-		t.Errorf("statuses were forgotten: %s", s)
-	}
+	r.waitFor("status/report", "what it was, as no status is forgotten", func(s string) bool {
+		return strings.Contains(s, `"name":"Nobody there","status":"dead"`) && strings.Contains(s, `"replicas":["healthy"]`)
+	})
 
 	if got := deliveries(t, r.url); got != told {
 		t.Errorf("deliveries after a reload: %s, before it: %s", got, told)
