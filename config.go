@@ -55,6 +55,7 @@ type Branding struct {
 	WebsiteURL  string
 	SupportURL  string
 	CustomHTML  string
+	Language    string // a file of templates/words, or "auto"
 }
 
 // Metrics are the intervals and thresholds of the probes.

@@ -155,6 +155,10 @@ func (c *Config) readBranding(t *table) {
 	b.WebsiteURL = t.site("website_url", web, "http", "https")
 	b.SupportURL = t.site("support_url", "an http://, https://, mailto: or tel: URL", "http", "https", "mailto", "tel")
 	b.CustomHTML = t.text("custom_html", "")
+	b.Language = strings.ToLower(t.text("language", english))
+	if tags := languageTags(c.Assets); b.Language != autoLanguage && !slices.Contains(tags, b.Language) {
+		t.fault("language", "%s is unknown; allowed: %s, or one of %s", t.show("language", b.Language), autoLanguage, strings.Join(tags, ", "))
+	}
 	t.rest()
 }
 

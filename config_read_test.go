@@ -119,6 +119,7 @@ func TestFullConfig(t *testing.T) {
 		IconColor: "#1972F5", IconURL: "https://crisp.chat/icon.png", LogoColor: "#abc", LogoURL: "/assets/logo.svg",
 		WebsiteURL: "https://crisp.chat/", SupportURL: "mailto:support@crisp.chat",
 		CustomHTML: "<meta name=\"a\" content=\"eu\">\n",
+		Language:   "auto",
 	})
 	same(t, "metrics", c.Metrics, Metrics{
 		PollInterval: time.Minute, RetryCount: 3, RetryWait: 500 * time.Millisecond, retryCounted: true,
@@ -239,7 +240,7 @@ func TestDefaults(t *testing.T) {
 	same(t, "config", *c, Config{
 		Path:     "config.cfg",
 		Server:   Server{LogLevel: "error", Inet: "[::1]:8080"},
-		Branding: Branding{PageTitle: "Status Page", PageURL: "https://s.example"},
+		Branding: Branding{PageTitle: "Status Page", PageURL: "https://s.example", Language: "en"},
 		Metrics: Metrics{
 			PollInterval: 2 * time.Minute, RetryCount: 1, RetryWait: 2 * time.Second,
 			HTTPHealthyAbove: 200, HTTPHealthyBelow: 400,

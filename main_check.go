@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 )
 
 const checkUsage = `usage: vigil check [-c config.cfg] [-strict] [-probe]
@@ -76,6 +77,15 @@ func printProblems(w io.Writer, what string, ps []problem) {
 	for _, p := range ps {
 		fmt.Fprintln(w, p)
 	}
+}
+
+// thousands writes n with commas.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }
 
 // plural counts things in English.

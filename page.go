@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -39,15 +40,21 @@ type page struct {
 
 	next     atomic.Pointer[site] // of the config that a reload is about to use
 	renderer *renderer            // of the goroutine in run; newPage uses it before
+
+	othersMu sync.Mutex
+	others   map[string]*renderer // of further languages, by tag
 }
 
 // A rendering is all that a request needs: one snapshot's page as bytes and
-// the site that it was rendered with.
+// the site that it was rendered with. In the languages of a site that has the
+// visitor choose, and of single nodes and the history, it is rendered when it
+// is first asked for.
 type rendering struct {
-	site  *site
-	snap  *snapshot
-	page  *reply
-	embed *reply // the widget
+	site   *site
+	snap   *snapshot
+	page   *reply
+	embed  *reply // the widget
+	others onDemand
 }
 
 // newPage returns a page that is ready to serve: the board's snapshot is
@@ -116,13 +123,13 @@ func (p *page) refresh(s *snapshot) error {
 		if err != nil {
 			return err
 		}
-		p.renderer = newRenderer(st)
+		p.renderer = newRenderer(st, st.lang)
 	}
-	now, err := p.renderer.render(s)
+	page, embed, err := p.renderer.render(s)
 	if err != nil {
 		return fmt.Errorf("render page: %w", err)
 	}
-	p.now.Store(now)
+	p.now.Store(&rendering{site: p.renderer.site, snap: s, page: page, embed: embed})
 	return nil
 }
 
@@ -133,15 +140,17 @@ func (p *page) handler(rooms map[string]http.Handler) http.Handler {
 }
 
 // pastAge is how old the drawing of a node's past may be while its status
-// stays: that changes by a minute in ninety days.
+// stays: that changes by a minute in ninety days. The rows of nodes that are
+// not well say for how long, in minutes.
 const pastAge = time.Minute
 
-// A renderer turns snapshots into the page. What did not change from one
-// snapshot to the next is shared between them, so its HTML is kept and known
-// again by the pointer: the cost is that of what changed. It belongs to one
-// goroutine, as do its buffers.
+// A renderer turns snapshots into the page in one language. What did not change
+// from one snapshot to the next is shared between them, so its HTML is kept and
+// known again by the pointer: the cost is that of what changed. It belongs to
+// one goroutine at a time, as do its buffers.
 type renderer struct {
 	site     *site
+	lang     *language
 	nodes    map[*Node]*drawnNode // all of one configuration, as the site is
 	services map[*Service]*drawnService
 	embed    *reply
@@ -155,54 +164,62 @@ type renderer struct {
 
 // A drawnNode is a node as it was rendered last.
 type drawnNode struct {
-	view *nodeView
-	html template.HTML
-
+	view    *nodeView
+	html    template.HTML
+	at      time.Time
 	history *nodeHistory
-	past    *pastView
-	pastAt  time.Time
+	past    drawnPast
+}
+
+// A drawnPast is a node's 90 days as they were drawn last.
+type drawnPast struct {
+	outline
+	drawing template.HTML
+	label   string
+	at      time.Time
 }
 
 type drawnService struct {
 	view *serviceView
-	open bool
+	fold bool
+	at   time.Time
 	html template.HTML
+	days outline
 }
 
-func newRenderer(st *site) *renderer {
+func newRenderer(st *site, lang *language) *renderer {
 	return &renderer{
 		site:     st,
+		lang:     lang,
 		nodes:    make(map[*Node]*drawnNode),
 		services: make(map[*Service]*drawnService),
 	}
 }
 
 // render returns s as replies that are ready to be served.
-func (r *renderer) render(s *snapshot) (*rendering, error) {
-	page, embed, err := r.html(s)
+func (r *renderer) render(s *snapshot) (page, embed *reply, err error) {
+	html, widget, err := r.html(s)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if r.embed == nil || !bytes.Equal(embed, r.embed.plain.body) {
-		r.embed = r.packer.reply(bytes.Clone(embed), r.site.embedFields)
+	if r.embed == nil || !bytes.Equal(widget, r.embed.plain.body) {
+		r.embed = r.packer.reply(bytes.Clone(widget), r.site.embedFields)
 	}
-	return &rendering{
-		site:  r.site,
-		snap:  s,
-		page:  r.packer.reply(page, r.site.pageFields),
-		embed: r.embed,
-	}, nil
+	return r.packer.reply(html, r.site.pageFields), r.embed, nil
 }
 
 // html returns s as the page, and as the widget until the next call.
 func (r *renderer) html(s *snapshot) (page, embed []byte, err error) {
-	v := newPageView(r.site, s)
-	if err := r.fill(v, s); err != nil {
+	v := newPageView(r.site, r.lang, r.site.base, s)
+	lasting := lastingIncidents(s)
+	v.addNews(s, lasting)
+	v.Past = newRecentView(r.lang, r.site.base, s)
+	if err := r.addServices(v, s, lasting); err != nil {
 		return nil, nil, err
 	}
 	// The page is kept, so it gets a buffer of its own.
 	whole := bytes.NewBuffer(make([]byte, 0, r.size+r.size/64))
-	if err := r.site.templates["page.html"].Execute(whole, v); err != nil {
+	if err := r.site.templates.ExecuteTemplate(whole, "page.html", v); err != nil {
 		return nil, nil, err
 	}
 	r.size = whole.Len()
@@ -212,60 +229,84 @@ func (r *renderer) html(s *snapshot) (page, embed []byte, err error) {
 	return whole.Bytes(), r.buf.Bytes(), nil
 }
 
-// fill adds the services' HTML to the view.
-func (r *renderer) fill(v *pageView, s *snapshot) error {
-	all := make([]template.HTML, len(s.services))
-	for i, sv := range s.services {
-		open := len(s.services) <= foldAbove || sv.state() != stateHealthy
+// addServices adds the services' HTML to the view. Of many, those that are
+// well are folded, in two lists.
+func (r *renderer) addServices(v *pageView, s *snapshot, lasting map[*Node]*incident) error {
+	v.Crowd = len(s.services) > foldAbove
+	var folded []template.HTML
+	var kinds [dayKinds]bool
+	by := s.byNode()
+	for _, sv := range s.services {
+		fold := v.Crowd && sv.state() == stateOK
 		drawn := r.services[sv.conf]
-		if drawn == nil || drawn.view != sv || drawn.open != open {
-			list := make([]template.HTML, len(sv.nodes))
+		if drawn == nil || drawn.view != sv || drawn.fold != fold || sv.status != healthy && s.at.Sub(drawn.at).Abs() >= pastAge {
+			rows := make([]*drawnNode, len(sv.nodes))
 			for k, nv := range sv.nodes {
 				var err error
-				if list[k], err = r.drawNode(sv, nv, s.at); err != nil {
+				if rows[k], err = r.drawNode(sv, nv, lasting[nv.conf], by, s.at); err != nil {
 					return err
 				}
 			}
-			if err := r.execute("service.html", newCardView(sv, open, list)); err != nil {
+			card, days := newCardView(r.lang, sv, rows)
+			name := "service.html"
+			if fold {
+				name = "folded.html"
+			}
+			if err := r.execute(name, card); err != nil {
 				return err
 			}
-			drawn = &drawnService{sv, open, template.HTML(r.buf.String())}
+			drawn = &drawnService{sv, fold, s.at, template.HTML(r.buf.String()), days}
 			r.services[sv.conf] = drawn
 		}
-		all[i] = drawn.html
+		if fold {
+			drawn.days.have(&kinds)
+			folded = append(folded, drawn.html)
+		} else {
+			v.Open = append(v.Open, drawn.html)
+		}
 	}
-	v.Services = all
+	if v.Crowd {
+		kinds[dayUnknown] = false // a stub speaks for itself
+		half := (len(folded) + 1) / 2
+		v.Folded = [][]template.HTML{folded[:half], folded[half:]}
+		v.Calm, v.Key = r.lang.count("services_operational", len(folded)), r.lang.legend(&kinds)
+	}
 	return nil
 }
 
-// drawNode returns the node's HTML.
-func (r *renderer) drawNode(sv *serviceView, nv *nodeView, now time.Time) (template.HTML, error) {
+// drawNode returns the node's row.
+func (r *renderer) drawNode(sv *serviceView, nv *nodeView, in *incident, by map[*Node][]*incident, now time.Time) (*drawnNode, error) {
 	n := r.nodes[nv.conf]
 	if n == nil {
 		n = new(drawnNode)
 		r.nodes[nv.conf] = n
 	}
-	if n.view == nv {
-		return n.html, nil
+	if n.view == nv && (nv.status == healthy || now.Sub(n.at).Abs() < pastAge) {
+		return n, nil
 	}
-	if n.history != nv.history || now.Sub(n.pastAt).Abs() >= pastAge {
-		n.history, n.past, n.pastAt = nv.history, nil, now
-		if nv.history.started() {
-			n.past = newPastView(nv.history, now)
-		}
+	if n.history != nv.history || now.Sub(n.past.at).Abs() >= pastAge {
+		n.history, n.past = nv.history, newDrawnPast(r.lang, nv.history, by[nv.conf], now)
 	}
-	r.squares = r.row.set(sv, nv, n.past, now.Location(), r.squares[:0])
+	r.squares = r.row.set(r.lang, r.site.base, sv, nv, in, now, r.squares[:0])
+	r.row.setDays(r.lang, &n.past)
 	if err := r.execute("node.html", &r.row); err != nil {
-		return "", err
+		return nil, err
 	}
-	n.view, n.html = nv, template.HTML(r.buf.String())
-	return n.html, nil
+	n.view, n.html, n.at = nv, template.HTML(r.buf.String()), now
+	return n, nil
+}
+
+func newDrawnPast(lang *language, h *nodeHistory, incidents []*incident, now time.Time) drawnPast {
+	d := newDays(h, incidents, now)
+	p := drawnPast{outline: d.outline(), label: d.label(lang), at: now}
+	p.drawing = p.outline.drawing(&d)
+	return p
 }
 
 // execute fills the buffer.
 func (r *renderer) execute(name string, v any) error {
 	r.buf.Reset()
-	return r.site.templates[name].Execute(&r.buf, v)
+	return r.site.templates.ExecuteTemplate(&r.buf, name, v)
 }
 
 // elementID returns an element's id that stays the same from one rendering to

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"embed"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -16,6 +16,7 @@ import (
 	"path"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -25,8 +26,12 @@ type site struct {
 	conf      *Config
 	prefix    string // the path prefix as it stands in a request, or ""
 	base      string // what the page's links start with: prefix and a slash, or ""
-	templates map[string]*template.Template
+	templates *template.Template
+	languages map[string]*language
+	lang      *language         // of the page, unless auto is set
+	auto      bool              // the visitor's language
 	assets    map[string]*asset // by path below /assets/
+	own       map[string]bool   // those that are not drawn by the program
 	brand     brand
 	style     string // the brand's colours, for an inline <style>
 
@@ -51,9 +56,28 @@ func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 		st.base = st.prefix + "/"
 	}
 	st.style = st.brand.css()
-	if st.templates, err = parseTemplates(files); err != nil {
+	if st.languages, err = loadLanguages(files, builtInWords); err != nil {
+		return nil, fmt.Errorf("assets: %w", err)
+	}
+	tag := strings.ToLower(cmp.Or(conf.Branding.Language, english))
+	st.auto = tag == autoLanguage
+	if st.auto {
+		tag = english
+	}
+	if st.lang = st.languages[tag]; st.lang == nil {
+		return nil, fmt.Errorf("branding.language: %q is unknown; allowed: %s, %s",
+			tag, autoLanguage, strings.Join(slices.Sorted(maps.Keys(st.languages)), ", "))
+	}
+	if st.templates, err = parseTemplates(files, st.languages[english]); err != nil {
 		return nil, err
 	}
+	st.own = make(map[string]bool)
+	for name := range files {
+		if file, ok := strings.CutPrefix(name, "assets/"); ok {
+			st.own[file] = true
+		}
+	}
+	addBadgeFiles(files)
 	files["assets/icon.svg"] = st.brand.paint(files["assets/icon.svg"])
 	st.assets = newAssets(files)
 
@@ -63,15 +87,15 @@ func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 	policy.allowURL("img-src", conf.Branding.IconURL)
 	policy.allow("style-src", hashSource(st.style))
 	policy.allowHTML(conf.Branding.CustomHTML)
-	st.pageFields = newFields(policy.String("'none'"), pageCache)
+	st.pageFields = st.newFields(policy.String("'none'"), pageCache)
 
 	bare := newPolicy()
 	bare.allow("img-src", "data:")
 	bare.allow("style-src", hashSource(st.style))
-	st.embedFields = newFields(bare.String("*"), pageCache)
-	st.htmlFields = newFields(bare.String("'none'"), "no-cache")
+	st.embedFields = st.newFields(bare.String("*"), pageCache)
+	st.htmlFields = st.newFields(bare.String("'none'"), "no-cache")
 	// The others are executed before anything is served; this one is not.
-	if err := st.templates["missing.html"].Execute(new(bytes.Buffer), newShell(st, st.base)); err != nil {
+	if _, err := execute(st, "missing.html", newShell(st, st.lang, st.base)); err != nil {
 		return nil, fmt.Errorf("assets: %w", err)
 	}
 	return st, nil
@@ -83,13 +107,17 @@ func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 const pageCache = "public, max-age=1, stale-while-revalidate=5, stale-if-error=300"
 
 // newFields returns the header fields of HTML under a content security policy.
-func newFields(policy, cache string) []field {
-	return []field{
+func (st *site) newFields(policy, cache string) []field {
+	fields := []field{
 		newField("Content-Type", "text/html; charset=utf-8"),
 		newField("Cache-Control", cache),
 		newField("Content-Security-Policy", policy),
 		newField("X-Content-Type-Options", "nosniff"),
 	}
+	if st.auto {
+		fields = append(fields, newField("Vary", "Accept-Language"))
+	}
+	return fields
 }
 
 // templateViews are what the templates are executed with.
@@ -99,30 +127,31 @@ var templateViews = map[string]any{
 	"missing.html": shell{},
 	"service.html": cardView{},
 	"node.html":    rowView{},
+	"opened.html":  openedView{},
 }
 
 var (
 	templateAction = regexp.MustCompile(`(?s){{.*?}}`)
 	templateText   = regexp.MustCompile("\"[^\"]*\"|`[^`]*`|(?s)/\\*.*\\*/")
 	templateName   = regexp.MustCompile(`\.([A-Z]\w*)`)
+	templateWord   = regexp.MustCompile(`\.T "(\w+)"`)
 )
 
 // parseTemplates parses templates/*.html, each under its bare name. It refuses
 // one that uses a name that no view has, even where that is rarely executed: a
 // page must not fail in the middle of an outage.
-func parseTemplates(files map[string][]byte) (map[string]*template.Template, error) {
+func parseTemplates(files map[string][]byte, words *language) (*template.Template, error) {
 	known := make(map[string]bool)
 	for _, v := range templateViews {
 		addNames(known, reflect.TypeOf(v))
 	}
-	all := make(map[string]*template.Template)
+	all := template.New("")
 	for name, text := range files {
 		bare, ok := strings.CutPrefix(name, "templates/")
-		if !ok {
+		if !ok || path.Ext(bare) != ".html" {
 			continue
 		}
-		t, err := template.New(bare).Parse(string(text))
-		if err != nil {
+		if _, err := all.New(bare).Parse(string(text)); err != nil {
 			return nil, fmt.Errorf("assets: %w", err)
 		}
 		for _, action := range templateAction.FindAll(text, -1) {
@@ -131,8 +160,12 @@ func parseTemplates(files map[string][]byte) (map[string]*template.Template, err
 					return nil, fmt.Errorf("assets: template: %s: there is no .%s", bare, used[1])
 				}
 			}
+			for _, used := range templateWord.FindAllSubmatch(action, -1) {
+				if words.words[string(used[1])] == "" {
+					return nil, fmt.Errorf("assets: template: %s: there is no word %q", bare, used[1])
+				}
+			}
 		}
-		all[bare] = t
 	}
 	return all, nil
 }
@@ -158,6 +191,11 @@ func addNames(known map[string]bool, t reflect.Type) {
 
 //go:embed templates assets
 var embedded embed.FS
+
+// builtInWords are the English ones.
+//
+//go:embed templates/words/en.toml
+var builtInWords []byte
 
 const (
 	maxAsset  = 4 << 20  // bytes of one file in the folder of assets
@@ -194,7 +232,8 @@ func loadFiles(folder string, log *slog.Logger) (map[string][]byte, error) {
 		}
 		switch {
 		case strings.HasPrefix(name, "templates/"):
-			if path.Ext(name) != ".html" { // like the index.tera of the Rust Vigil
+			words := path.Dir(name) == "templates/words" && path.Ext(name) == ".toml"
+			if path.Ext(name) != ".html" && !words { // like the index.tera of the Rust Vigil
 				log.Warn("asset left out", "file", name, "err", "templates are the .html files")
 				return nil
 			}

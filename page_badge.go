@@ -9,34 +9,30 @@ import (
 	"unicode/utf8"
 )
 
-// badgeColours are the status colours, those of app.css, with what can be
-// read on them.
-var badgeColours = [...]struct{ fill, sign string }{
-	healthy: {"#15803d", "#fff"},
-	sick:    {"#f08c00", "#241400"},
-	dead:    {"#c92a2a", "#fff"},
-}
+// A badgeLook is how badges show a state. The colours are those of app.css; the
+// sign says the state without colour, in a box of 20 x 20.
+type badgeLook struct{ name, fill, ink, sign string }
 
-// badgeSigns say the status without colour, in a box of 24 x 24.
-var badgeSigns = [...]string{
-	healthy: `<path d="M6.5 12.5l3.7 3.7 7.3-8"/>`,
-	sick:    `<path d="M12 6.5v7M12 17v.5"/>`,
-	dead:    `<path d="M7.5 7.5l9 9M16.5 7.5l-9 9"/>`,
+var badgeLooks = map[string]badgeLook{
+	stateOK:   {"healthy", "#15803d", "#fff", `<path d="M5.5 10.5l3 3 6-6.5"/>`},
+	stateWarn: {"sick", "#d97706", "#1f1100", `<path d="M10 5.5v5.5M10 14v.5"/>`},
+	stateDown: {"dead", "#c92a2a", "#fff", `<path d="M6.25 6.25l7.5 7.5M13.75 6.25l-7.5 7.5"/>`},
+	stateWait: {"checking", "#515c69", "#fff", `<path d="M5.5 10v.1M10 10v.1M14.5 10v.1"/>`},
 }
 
 // A subject is what a badge speaks of: the page, a service or a node.
 type subject struct {
-	label  string
-	status status
-	nodes  []*nodeView
-	at     time.Time
+	label string
+	state string
+	nodes []*nodeView
+	at    time.Time
 }
 
 // find returns the subject that these ids name: none for the page, one for a
 // service, two for a node.
 func (s *snapshot) find(ids []string) (subject, bool) {
 	if len(ids) == 0 {
-		sub := subject{label: s.conf.Branding.PageTitle, status: s.status, at: s.at}
+		sub := subject{label: s.conf.Branding.PageTitle, state: s.state(), at: s.at}
 		for _, sv := range s.services {
 			sub.nodes = append(sub.nodes, sv.nodes...)
 		}
@@ -47,11 +43,11 @@ func (s *snapshot) find(ids []string) (subject, bool) {
 			continue
 		}
 		if len(ids) == 1 {
-			return subject{sv.conf.Label, sv.status, sv.nodes, s.at}, true
+			return subject{sv.conf.Label, sv.state(), sv.nodes, s.at}, true
 		}
 		for _, nv := range sv.nodes {
 			if len(ids) == 2 && nv.conf.ID == ids[1] {
-				return subject{nv.conf.Label, nv.status, []*nodeView{nv}, s.at}, true
+				return subject{nv.conf.Label, nv.state(), []*nodeView{nv}, s.at}, true
 			}
 		}
 	}
@@ -61,62 +57,84 @@ func (s *snapshot) find(ids []string) (subject, bool) {
 // badge returns what serves a badge of a kind for what the ids name; nil when
 // there is no such kind or thing.
 func (p *page) badge(kind string, ids []string) http.HandlerFunc {
-	var draw func(subject) []byte
-	switch kind {
-	case "color":
-		draw = colourBadge
-	case "icon":
-		draw = iconBadge
-	case "uptime":
-		draw = uptimeBadge
-	default:
+	if kind != "color" && kind != "icon" && kind != "uptime" {
 		return nil
 	}
 	sub, ok := p.board.load().find(ids)
 	if !ok {
 		return nil
 	}
+	st := p.now.Load().site
 	return func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h["Content-Type"] = svgType
 		h["Cache-Control"] = noStore
 		h["X-Content-Type-Options"] = nosniff
 		h["Access-Control-Allow-Origin"] = anyOrigin
-		w.Write(draw(sub))
+		w.Write(st.badge(kind, sub))
 	}
 }
 
-// colourBadge is a small square in the status colour.
-func colourBadge(sub subject) []byte {
-	return fmt.Appendf(nil, `<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10" viewBox="0 0 10 10" role="img">`+
-		`<title>%s</title><rect width="10" height="10" rx="2" fill="%s"/></svg>`,
-		xmlText(sub.label+": "+sub.status.String()), badgeColours[sub.status].fill)
+// badge draws a badge, unless the folder of assets has one.
+func (st *site) badge(kind string, sub subject) []byte {
+	if kind == "uptime" {
+		return uptimeBadge(st.lang, sub)
+	}
+	look := badgeLooks[sub.state]
+	if a := st.assets[badgeFile(kind, look)]; a != nil && st.own[badgeFile(kind, look)] {
+		return a.plain.plain.body
+	}
+	title := sub.label + ": " + st.lang.words[stateWords[sub.state]]
+	return look.draw(kind, title, 20)
 }
 
-// iconBadge is a sign in the status colour.
-func iconBadge(sub subject) []byte {
-	c := badgeColours[sub.status]
-	return fmt.Appendf(nil, `<svg xmlns="http://www.w3.org/2000/svg" width="24" height="24" viewBox="0 0 24 24" role="img">`+
-		`<title>%s</title><rect width="24" height="24" rx="6" fill="%s"/>`+
-		`<g fill="none" stroke="%s" stroke-width="2.6" stroke-linecap="round" stroke-linejoin="round">%s</g></svg>`,
-		xmlText(sub.label+": "+sub.status.String()), c.fill, c.sign, badgeSigns[sub.status])
+// badgeFile is where the Rust Vigil has the picture of a badge.
+func badgeFile(kind string, look badgeLook) string {
+	return "images/badges/" + kind + "-" + look.name + "-default.svg"
 }
 
-// uptimeBadge is a label with the share of the known time that was not dead.
-func uptimeBadge(sub subject) []byte {
-	value, level := "unknown", healthy
-	fill, ink := "#5c6470", "#fff"
-	window := "uptime"
+// draw returns a square in the colour of the state, with its sign if kind is
+// "icon".
+func (look badgeLook) draw(kind, title string, size int) []byte {
+	sign := ""
+	if kind == "icon" {
+		sign = `<g fill="none" stroke="` + look.ink + `" stroke-width="2.2" stroke-linecap="round" stroke-linejoin="round">` + look.sign + `</g>`
+	}
+	return fmt.Appendf(nil, `<svg xmlns="http://www.w3.org/2000/svg" width="%[1]d" height="%[1]d" viewBox="0 0 20 20" role="img">`+
+		`<title>%[2]s</title><rect width="20" height="20" rx="4" fill="%[3]s"/>%[4]s</svg>`, size, xmlText(title), look.fill, sign)
+}
+
+// addBadgeFiles adds the pictures that the Rust Vigil has below images/badges,
+// where other pages may show them.
+func addBadgeFiles(files map[string][]byte) {
+	add := func(name string, picture []byte) {
+		if _, ok := files["assets/"+name]; !ok {
+			files["assets/"+name] = picture
+		}
+	}
+	for _, look := range badgeLooks {
+		for _, kind := range [...]string{"color", "icon"} {
+			add(badgeFile(kind, look), look.draw(kind, look.name, 20))
+		}
+		add("images/badges/"+look.name+"-small.svg", look.draw("icon", look.name, 16))
+		add("images/badges/"+look.name+"-large.svg", look.draw("icon", look.name, 48))
+	}
+}
+
+// uptimeBadge is a label with the share of the known time that was not down.
+func uptimeBadge(lang *language, sub subject) []byte {
+	value, look := lang.words["unknown"], badgeLooks[stateWait]
+	window := lang.words["uptime"]
 	if share, days, ok := uptime(sub.nodes, sub.at); ok {
-		value = percent(share)
-		window = "uptime, " + historyWindow(days)
+		value, window = lang.percent(share), lang.say("badge_uptime", "window", lang.window(days))
 		switch {
 		case share < 0.99:
-			level = dead
+			look = badgeLooks[stateDown]
 		case share < 0.999:
-			level = sick
+			look = badgeLooks[stateWarn]
+		default:
+			look = badgeLooks[stateOK]
 		}
-		fill, ink = badgeColours[level].fill, badgeColours[level].sign
 	}
 	left := clip(sub.label, 40) + " " + window
 	a, b := textWidth(left)+14, textWidth(value)+14
@@ -126,7 +144,15 @@ func uptimeBadge(sub subject) []byte {
 		`<g font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">`+
 		`<text x="7" y="14" fill="#fff" textLength="%[6]d">%[7]s</text>`+
 		`<text x="%[8]d" y="14" fill="%[9]s" textLength="%[10]d">%[11]s</text></g></svg>`,
-		a+b, xmlText(left+": "+value), a, fill, b, a-14, xmlText(left), a+7, ink, b-14, xmlText(value))
+		a+b, xmlText(left+": "+value), a, look.fill, b, a-14, xmlText(left), a+7, look.ink, b-14, xmlText(value))
+}
+
+// window names the time over which an uptime was measured.
+func (l *language) window(days int) string {
+	if days <= 1 {
+		return l.words["today"]
+	}
+	return l.count("days", days)
 }
 
 // uptime returns the share of the known time of all these nodes that was not

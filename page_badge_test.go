@@ -31,7 +31,7 @@ func TestCurrentStatus(t *testing.T) {
 	if got := body(t, get(h, "GET", "/status/text")); got != "dead" {
 		t.Errorf("/status/text: %s", got)
 	}
-	if got := get(h, "GET", "/badge/color"); !bytes.Contains([]byte(body(t, got)), []byte(badgeColours[dead].fill)) {
+	if got := get(h, "GET", "/badge/color"); !bytes.Contains([]byte(body(t, got)), []byte(badgeLooks[stateDown].fill)) {
 		t.Error("/badge/color is not that of dead")
 	}
 }

@@ -15,13 +15,15 @@ const maxEntries = 100
 
 // An atomFeed is a feed of RFC 4287.
 type atomFeed struct {
-	XMLName xml.Name    `xml:"http://www.w3.org/2005/Atom feed"`
-	ID      string      `xml:"id"`
-	Title   string      `xml:"title"`
-	Updated string      `xml:"updated"`
-	Author  string      `xml:"author>name"`
-	Links   []atomLink  `xml:"link"`
-	Entries []atomEntry `xml:"entry"`
+	XMLName  xml.Name    `xml:"http://www.w3.org/2005/Atom feed"`
+	Lang     string      `xml:"xml:lang,attr"`
+	ID       string      `xml:"id"`
+	Title    string      `xml:"title"`
+	Subtitle string      `xml:"subtitle"`
+	Updated  string      `xml:"updated"`
+	Author   string      `xml:"author>name"`
+	Links    []atomLink  `xml:"link"`
+	Entries  []atomEntry `xml:"entry"`
 }
 
 type atomLink struct {
@@ -50,70 +52,89 @@ var feedFields = []field{
 
 // serviceFeed serves the feed of the service whose id stands before ".atom";
 // nil when there is none.
-func (p *page) serviceFeed(name string) http.HandlerFunc {
+func (p *page) serviceFeed(now *rendering, name string) http.HandlerFunc {
 	id, ok := strings.CutSuffix(name, ".atom")
 	if !ok {
 		return nil
 	}
-	for _, sv := range p.board.load().services {
+	for _, sv := range now.snap.services {
 		if sv.conf.ID == id {
-			return p.feed(sv.conf)
+			return p.feed(now, sv.conf)
 		}
 	}
 	return nil
 }
 
-// feed serves the announcements and incidents of a service, or of the whole
-// page when it is nil.
-func (p *page) feed(service *Service) http.HandlerFunc {
+// feed serves the announcements and outages of a service, or of the whole page
+// when it is nil.
+func (p *page) feed(now *rendering, service *Service) http.HandlerFunc {
+	key := "feed"
+	if service != nil {
+		key += " " + service.ID
+	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := xml.Marshal(newFeed(p.board.load(), service))
+		made, err := now.others.get(key, func() (*reply, error) {
+			f := newFeed(now.site.lang, now.snap, service)
+			body, err := xml.Marshal(f)
+			return newReply(append([]byte(feedHead(now.site, service)), body...), feedFields), err
+		})
 		if err != nil {
 			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 			return
 		}
-		newReply(append([]byte(xml.Header), body...), feedFields).serve(w, r)
+		made.serve(w, r)
 	}
+}
+
+// feedHead is what stands before a feed. The style sheet has browsers show it
+// readably; feed readers ignore it.
+func feedHead(st *site, service *Service) string {
+	base := st.base
+	if base == "" && service != nil {
+		base = "../"
+	}
+	href := string(newShell(st, st.lang, base).Asset("feed.css"))
+	return xml.Header + `<?xml-stylesheet type="text/css" href="` + xmlText(href) + "\"?>\n"
+}
+
+// A feedWriter makes the entries of one feed.
+type feedWriter struct {
+	lang      *language
+	snap      *snapshot
+	authority string    // of the entries' ids
+	home      *atomLink // nil where the page's address is not known
 }
 
 // newFeed returns a feed whose ids stay the same as long as the page's
 // address does. Announcements speak of the whole page, so every feed has them.
-func newFeed(s *snapshot, service *Service) *atomFeed {
+func newFeed(lang *language, s *snapshot, service *Service) *atomFeed {
 	b := s.conf.Branding
 	title := cmp.Or(steady(b.PageTitle), "Status Page")
-	f := &atomFeed{Title: title, Author: cmp.Or(steady(b.CompanyName), title)}
-	authority := "localhost"
+	f := &atomFeed{Lang: lang.tag, Title: title, Subtitle: lang.words["feed_note"], Author: cmp.Or(steady(b.CompanyName), title)}
+	fw := feedWriter{lang: lang, snap: s, authority: "localhost"}
 	if u, err := url.Parse(b.PageURL); err == nil && u.Host != "" {
-		authority = u.Hostname()
+		fw.authority = u.Hostname()
 	}
 	path := "feed.atom"
 	if service != nil {
 		f.Title = isolate(service.Label) + " | " + title
 		path = "feed/" + url.PathEscape(service.ID) + ".atom"
 	}
-	f.ID = "tag:" + authority + ",2026:" + path // RFC 4151
-	tag := func(kind, id string, at time.Time) string {
-		return "tag:" + authority + "," + at.UTC().Format(time.DateOnly) + ":" + kind + "/" + url.PathEscape(id)
-	}
-	var home *atomLink
+	f.ID = "tag:" + fw.authority + ",2026:" + path // RFC 4151
 	if b.PageURL != "" {
-		home = &atomLink{Rel: "alternate", Type: "text/html", Href: b.PageURL}
-		self := strings.TrimSuffix(b.PageURL, "/") + "/" + path
-		f.Links = []atomLink{*home, {Rel: "self", Type: "application/atom+xml", Href: self}}
+		fw.home = &atomLink{Rel: "alternate", Type: "text/html", Href: b.PageURL}
+		f.Links = []atomLink{*fw.home, {Rel: "self", Type: "application/atom+xml", Href: fw.address(path)}}
 	}
 	for _, a := range s.announcements {
 		at := a.at.UTC().Format(time.RFC3339)
 		f.Entries = append(f.Entries, atomEntry{
-			ID: tag("announcement", a.id, a.at), Title: steady(a.title), Content: steady(a.text),
-			Published: at, Updated: at, Link: home, updated: a.at,
+			ID: fw.tag("announcement", a.id, a.at), Title: steady(a.title), Content: steady(a.text),
+			Published: at, Updated: at, Link: fw.home, updated: a.at,
 		})
 	}
 	for i := range s.incidents {
-		in := &s.incidents[i]
-		if service == nil || in.service.ID == service.ID {
-			e := newIncidentEntry(in, s.at.Location())
-			e.ID, e.Link = tag("incident", in.id, in.start), home
-			f.Entries = append(f.Entries, e)
+		if in := &s.incidents[i]; service == nil || in.service.ID == service.ID {
+			f.Entries = append(f.Entries, fw.incident(in))
 		}
 	}
 	slices.SortStableFunc(f.Entries, func(a, b atomEntry) int { return b.updated.Compare(a.updated) })
@@ -126,24 +147,39 @@ func newFeed(s *snapshot, service *Service) *atomFeed {
 	return f
 }
 
-// newIncidentEntry tells of an incident, without its reason: that is for
+// address returns the address of one of the page's routes.
+func (fw *feedWriter) address(path string) string {
+	return strings.TrimSuffix(fw.home.Href, "/") + "/" + path
+}
+
+// tag returns an entry's id.
+func (fw *feedWriter) tag(kind, id string, at time.Time) string {
+	return "tag:" + fw.authority + "," + at.UTC().Format(time.DateOnly) + ":" + kind + "/" + url.PathEscape(id)
+}
+
+// incident returns the entry of an incident, without its reason: that is for
 // operators. Its end is an update of the same entry.
-func newIncidentEntry(in *incident, zone *time.Location) atomEntry {
-	start := in.start.In(zone).Format(minuteForm)
+func (fw *feedWriter) incident(in *incident) atomEntry {
+	lang, zone := fw.lang, fw.snap.at.Location()
 	e := atomEntry{
+		ID:        fw.tag("incident", in.id, in.start),
+		Link:      fw.home,
 		Published: in.start.UTC().Format(time.RFC3339),
 		updated:   in.start,
 	}
-	what := isolate(in.node.Label) + " (" + isolate(in.service.Label) + ")"
-	if in.end.IsZero() {
-		e.Title = what + " is down"
-		e.Content = what + " has been down since " + start + "."
-	} else {
-		e.updated = in.end
-		lasted := length(in.end.Sub(in.start))
-		e.Title = what + " was down for " + lasted
-		e.Content = what + " was down from " + start + " to " + in.end.In(zone).Format(minuteForm) + ", for " + lasted + "."
+	if fw.home != nil {
+		e.Link = &atomLink{Rel: "alternate", Type: "text/html", Href: fw.address("history#" + in.id)}
 	}
+	moment := func(t time.Time) string { return lang.time(t.In(zone), dateTimeForm) + t.In(zone).Format(" MST") }
+	state := lang.words["down"]
+	e.Content = lang.say("since", "time", moment(in.start))
+	if !in.end.IsZero() {
+		e.updated = in.end
+		state = lang.say("row_down_for", "length", lang.length(in.end.Sub(in.start)))
+		e.Content = lang.say("from_to", "from", moment(in.start), "to", moment(in.end))
+	}
+	e.Title = lang.say("service_state", "service", isolate(in.node.Label), "state", state)
+	e.Content = lang.say("service_state", "service", isolate(in.service.Label), "state", e.Content)
 	e.Updated = e.updated.UTC().Format(time.RFC3339)
 	return e
 }

@@ -19,9 +19,10 @@ func TestFeedGolden(t *testing.T) {
 // ends.
 func TestFeedEntryStays(t *testing.T) {
 	s := mixedSample()
-	before := newFeed(s, nil)
+	lang := newTestPage(t, s).now.Load().site.lang
+	before := newFeed(lang, s, nil)
 	s.incidents[0].end = sampleTime
-	after := newFeed(s, nil)
+	after := newFeed(lang, s, nil)
 	find := func(f *atomFeed, id string) *atomEntry {
 		for i := range f.Entries {
 			if f.Entries[i].ID == id {
@@ -33,7 +34,7 @@ func TestFeedEntryStays(t *testing.T) {
 	}
 	const id = "tag:status.acme.example,2026-11-20:incident/i3"
 	a, b := find(before, id), find(after, id)
-	if a.Title != "Front pages (Website) is down" || b.Title != "Front pages (Website) was down for 1 h 1 min" {
+	if a.Title != "Front pages: down" || b.Title != "Front pages: down for 1 h 1 min" {
 		t.Errorf("titles %q and %q", a.Title, b.Title)
 	}
 	if b.Updated != sampleTime.Format(time.RFC3339) || a.Published != b.Published {
@@ -58,10 +59,10 @@ func TestFeedIsBounded(t *testing.T) {
 		t.Errorf("%d entries, want %d", len(f.Entries), maxEntries)
 	}
 	page := string(newTestPage(t, s).now.Load().page.plain.body)
-	if got := strings.Count(page, "Was down for"); got != maxIncidents {
-		t.Errorf("%d incidents on the page, want %d", got, maxIncidents)
+	if got := strings.Count(page, `<span class="len">`); got != maxRecent {
+		t.Errorf("%d outages on the page, want %d", got, maxRecent)
 	}
-	if !strings.Contains(page, "And 250 more.") {
+	if !strings.Contains(page, "and 280 more") {
 		t.Error("the page does not say how many it left out")
 	}
 }

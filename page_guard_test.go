@@ -124,7 +124,7 @@ func TestRenderPanic(t *testing.T) {
 		}
 		b.publish(deadSample())
 		time.Sleep(time.Minute)
-		if !strings.Contains(string(p.now.Load().page.plain.body), "Some systems are down") {
+		if !strings.Contains(string(p.now.Load().page.plain.body), "The system is down") {
 			t.Error("the next page does not come")
 		}
 		cancel()

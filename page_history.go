@@ -314,6 +314,7 @@ func (c *historyCache) newReply(s *snapshot, now time.Time) (*reply, error) {
 		packed: newVariant(body, tag+".gz"),
 		fields: historyFields,
 		cache:  caching(historyFields),
+		vary:   varyValue,
 	}
 	d.unpack = func(w http.ResponseWriter) { c.unpack(w, body) }
 	return d, nil

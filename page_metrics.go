@@ -104,7 +104,7 @@ func (x *metricText) monitored(snap *snapshot) {
 			var n tally
 			unchecked := 0
 			for _, r := range nv.replicas.all() {
-				if r.state() == statePending {
+				if r.state() == stateWait {
 					unchecked++
 				} else {
 					n[r.status]++

@@ -1,166 +1,206 @@
 package main
 
 import (
-	"cmp"
-	"html"
 	"html/template"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
 const (
-	maxSquares  = 100 // a node with more replicas shows counts and the unhealthy ones
-	maxBadDays  = 10  // days that the history's details list
-	historyDays = keptDays
+	fewSquares  = 4   // more of them shrink on a phone
+	someSquares = 12  // more of them shrink everywhere
+	maxSquares  = 100 // more of them are counted, but for those that are not well
 )
 
 // state is what the page shows for the node.
 func (nv *nodeView) state() string {
-	known := func(r *replicaView) bool { return r.state() != statePending }
+	known := func(r *replicaView) bool { return r.state() != stateWait }
 	if nv.status != healthy || nv.replicas.has(known) {
-		return nv.status.String()
+		return nv.status.state()
 	}
-	return statePending
+	return stateWait
 }
 
 // state is what the page shows for the replica.
 func (r *replicaView) state() string {
 	if !r.checked && !r.stale {
-		return statePending
+		return stateWait
 	}
-	return r.status.String()
+	return r.status.state()
 }
 
 // old reports whether the state is the last known one and may have changed.
 func (r *replicaView) old() bool {
-	return r.state() != statePending && (r.stale || r.uncertain)
+	return r.state() != stateWait && (r.stale || r.uncertain)
 }
 
 // A rowView is what node.html sees.
 type rowView struct {
 	ID, Label, State, Word string
-	Link                   template.URL
-	LinkLabel              string
-	Note                   string        // instead of squares, when there are none
-	Counts                 string        // instead of the healthy ones, when there are too many
-	Squares                template.HTML // one <li> for each replica
-	History                *pastView
+	Link                   template.URL // of the node's page
+	Squares                template.HTML
+	Days                   template.HTML // what is in the SVG
+	DaysLabel, Up          string
+	Full                   bool // there was no downtime at all
+	Opened                 *openedView
 }
 
 // set makes v the row of a node. The squares are appended to a buffer, which
 // it returns.
-func (v *rowView) set(sv *serviceView, nv *nodeView, past *pastView, zone *time.Location, squares []byte) []byte {
-	state := nv.state()
-	word, note, counts := stateWord(state), "", ""
-	switch {
-	case nv.replicas.len() > maxSquares:
-		counts = countStates(nv.replicas)
-	case nv.replicas.len() > 0:
-	case nv.conf.Mode == modePush || nv.conf.Mode == modeLocal:
-		word, note = "no reports yet", "Waiting for the first report."
-	default:
-		word, note = "nothing to check", "There is nothing to check."
-	}
-	shown := 0
-	for i, r := range nv.replicas.all() {
-		if counts != "" && (r.state() == stateHealthy || shown == maxSquares) {
-			continue
-		}
-		shown++
-		squares = appendSquare(squares, nv.conf, r, i+1, zone)
-	}
+func (v *rowView) set(lang *language, base string, sv *serviceView, nv *nodeView, in *incident, now time.Time, squares []byte) []byte {
 	*v = rowView{
-		ID:        elementID("n", sv.conf.ID, nv.conf.ID),
-		Label:     steady(nv.conf.Label),
-		State:     state,
-		Word:      word,
-		Link:      link(nv.conf.LinkURL),
-		LinkLabel: cmp.Or(steady(nv.conf.LinkLabel), "More about it"),
-		Note:      note,
-		Counts:    counts,
-		Squares:   template.HTML(squares),
-		History:   past,
+		ID:    rowID(sv.conf, nv.conf),
+		Label: steady(nv.conf.Label),
+		State: nv.state(),
+		Link:  template.URL(base + "node/" + url.PathEscape(sv.conf.ID) + "/" + url.PathEscape(nv.conf.ID)),
 	}
+	switch v.State {
+	case stateDown, stateWarn:
+		v.Word = lang.words[stateWords[v.State]]
+		if since := nv.since(in, now); !since.IsZero() {
+			key := map[string]string{stateDown: "row_down_for", stateWarn: "row_degraded_for"}[v.State]
+			v.Word = lang.say(key, "length", lang.length(max(0, now.Sub(since))))
+		}
+	case stateWait:
+		v.Word = lang.words[nv.waitsFor()]
+	}
+	squares = lang.appendSquares(squares, nv)
+	v.Squares = template.HTML(squares)
 	return squares
 }
 
-// countStates returns "1,204 healthy, 3 dead".
-func countStates(replicas viewList) string {
+// setDays adds the 90 days to the row.
+func (v *rowView) setDays(lang *language, past *drawnPast) {
+	v.Days, v.DaysLabel = past.drawing, past.label
+	v.Up, v.Full = lang.uptimeText(past.share, past.known)
+}
+
+// waitsFor returns the word for a node of which nothing is known.
+func (nv *nodeView) waitsFor() string {
+	switch {
+	case nv.replicas.len() > 0:
+		return "unchecked"
+	case nv.conf.Mode == modePush || nv.conf.Mode == modeLocal:
+		return "no_reports"
+	}
+	return "no_instances"
+}
+
+// appendSquares adds the list of replicas, where it says more than the row
+// does. Pages hold thousands of them, so they are written here and not by
+// a template.
+func (l *language) appendSquares(b []byte, nv *nodeView) []byte {
+	n, state := nv.replicas.len(), nv.state()
+	if n == 0 || n == 1 && state != stateDown && state != stateWarn {
+		return b
+	}
+	b = append(b, `<ul class="rs`...)
+	switch {
+	case n > someSquares:
+		b = append(b, " many"...)
+	case n > fewSquares:
+		b = append(b, " some"...)
+	}
+	b = append(b, `" aria-label="`...)
+	b = append(b, template.HTMLEscapeString(l.words["instances"])...)
+	b = append(b, `">`...)
+	if n > maxSquares {
+		b = append(b, `<li class="sum">`...)
+		b = append(b, template.HTMLEscapeString(l.tally(nv.replicas))...)
+		return append(b, "</li></ul>"...)
+	}
+	for i, r := range nv.replicas.all() {
+		b = l.appendSquare(b, nv.conf, r, i+1, state)
+	}
+	return append(b, "</ul>"...)
+}
+
+// appendSquare adds a replica's square: its number, its state as a class where
+// that is not the node's, and what may be said of it in lines.
+func (l *language) appendSquare(b []byte, n *Node, r *replicaView, number int, nodeState string) []byte {
+	state := r.state()
+	b = append(b, "<li"...)
+	class := ""
+	if state != nodeState || state != stateOK {
+		class = state
+	}
+	if r.old() {
+		class = strings.TrimSpace(class + " stale")
+	}
+	if class != "" {
+		b = append(b, ` class="`...)
+		b = append(b, class...)
+		b = append(b, '"')
+	}
+	b = append(b, ` title="`...)
+	for i, line := range l.details(n, r, number) {
+		if i > 0 {
+			b = append(b, '\n')
+		}
+		b = append(b, template.HTMLEscapeString(line)...)
+	}
+	b = append(b, `">`...)
+	b = strconv.AppendInt(b, int64(number), 10)
+	if state != stateOK { // the colour says it, but not to everybody
+		b = append(b, `<span class="v"> `...)
+		b = append(b, template.HTMLEscapeString(l.words[stateWords[state]])...)
+		b = append(b, "</span>"...)
+	}
+	return append(b, "</li>"...)
+}
+
+// word is a replica's state in words.
+func (l *language) word(r *replicaView) string {
+	word := l.words[stateWords[r.state()]]
+	if r.old() {
+		return l.say("last_known", "state", word)
+	}
+	return word
+}
+
+// details says what may be said of a replica in public, in lines: its id and
+// reason only where the node reveals them.
+func (l *language) details(n *Node, r *replicaView, number int) []string {
+	lines := []string{l.say("instance", "name", strconv.Itoa(number)) + ": " + l.word(r)}
+	return append(lines, l.figures(n, r)...)
+}
+
+// figures are the lines of details below the state.
+func (l *language) figures(n *Node, r *replicaView) (lines []string) {
+	if r.latency > 0 && r.checked && r.status != dead {
+		lines = append(lines, l.say("answered", "latency", l.milliseconds(r.latency)))
+	}
+	if load := r.load; load != nil {
+		lines = append(lines, l.say("cpu", "load", l.load(load.cpu)), l.say("ram", "load", l.load(load.ram)))
+		if load.queue {
+			lines = append(lines, l.count("queue_ready", int(load.ready)), l.count("queue_unacked", int(load.unacked)))
+		}
+	}
+	if n.RevealReplicaName {
+		lines = append(lines, l.say("replica_name", "name", isolate(strings.ReplaceAll(r.id, "\n", " "))))
+		if r.reason != "" && r.status != healthy {
+			lines = append(lines, l.say("reason", "reason", isolate(strings.ReplaceAll(r.reason, "\n", " "))))
+		}
+	}
+	return lines
+}
+
+// tally returns "1,204 operational, 3 down".
+func (l *language) tally(replicas viewList) string {
 	n := make(map[string]int)
 	for _, r := range replicas.all() {
 		n[r.state()]++
 	}
 	var parts []string
-	for _, s := range [...]string{stateHealthy, stateSick, stateDead, statePending} {
-		if n[s] > 0 {
-			parts = append(parts, thousands(n[s])+" "+stateWord(s))
+	for _, state := range [...]string{stateOK, stateWarn, stateDown, stateWait} {
+		if n[state] > 0 {
+			parts = append(parts, l.number(n[state])+" "+l.words[stateWords[state]])
 		}
 	}
 	return strings.Join(parts, ", ")
-}
-
-// appendSquare adds a replica's square: its number, its state as a class, what
-// may be said of it as lines "key: value", and for the script since when. Pages
-// hold thousands of them, so they are written here and not by a template.
-func appendSquare(b []byte, n *Node, r *replicaView, number int, zone *time.Location) []byte {
-	state := r.state()
-	b = append(b, `<li><button type="button" class="r `...)
-	b = append(b, state...)
-	if r.old() {
-		b = append(b, " stale"...)
-	}
-	b = append(b, `" title="`...)
-	b = appendDetail(b, n, r, number)
-	if !r.since.IsZero() && state != statePending {
-		b = append(b, "\nSince: "...)
-		b = r.since.In(zone).AppendFormat(b, minuteForm)
-		b = append(b, `" data-t="`...)
-		b = strconv.AppendInt(b, r.since.Unix(), 10)
-	}
-	b = append(b, `">`...)
-	b = strconv.AppendInt(b, int64(number), 10)
-	if state != stateHealthy { // the colour says it, but not to everybody
-		b = append(b, `<span class="v"> `...)
-		b = append(b, stateWord(state)...)
-		b = append(b, "</span>"...)
-	}
-	return append(b, "</button></li>"...)
-}
-
-// appendDetail says what may be said of a replica in public, escaped for an
-// attribute: never its reason, and its id only where the node reveals it.
-func appendDetail(b []byte, n *Node, r *replicaView, number int) []byte {
-	b = append(b, "Replica "...)
-	b = strconv.AppendInt(b, int64(number), 10)
-	b = append(b, ": "...)
-	b = append(b, stateWord(r.state())...)
-	if r.old() {
-		b = append(b, ", as last known"...)
-	}
-	if n.RevealReplicaName {
-		b = append(b, "\nName: "...)
-		b = append(b, html.EscapeString(isolate(strings.ReplaceAll(r.id, "\n", " ")))...)
-	}
-	b = append(b, "\nMode: "...)
-	b = append(b, n.Mode.String()...)
-	if r.latency > 0 && r.checked {
-		b = append(b, "\nLatency: "...)
-		b = append(b, milliseconds(r.latency)...)
-	}
-	if l := r.load; l != nil {
-		b = append(b, "\nCPU load: "...)
-		b = append(b, loadPercent(l.cpu)...)
-		b = append(b, "\nRAM load: "...)
-		b = append(b, loadPercent(l.ram)...)
-		if l.queue {
-			b = append(b, "\nReady: "...)
-			b = append(b, thousands(int(l.ready))...)
-			b = append(b, "\nUnacked: "...)
-			b = append(b, thousands(int(l.unacked))...)
-		}
-	}
-	return b
 }
 
 // started reports whether anything is known of the node's past.
@@ -168,124 +208,165 @@ func (h *nodeHistory) started() bool {
 	return h != nil && (h.known || len(h.days.closed) > 0 || h.days.current.total() > 0)
 }
 
-// The 90 days are drawn on a grid barFoot high. A bad day stands out at the top,
-// a dead one more than a sick one, so that colour is not all that tells them
-// from the good ones.
+// An openedView is what opened.html sees: what a row shows when it is opened.
+type openedView struct {
+	lang      *language
+	Ups       []factView
+	Outages   []outageLine
+	More      string // how many further outages
+	Instances []instanceView
+	Others    string // how many further instances
+	Days      []factView
+	Link      template.URL
+	LinkLabel string
+}
+
+// T returns a word of the page's language.
+func (v *openedView) T(key string) string { return v.lang.words[key] }
+
+type factView struct{ Name, What, Value string }
+
+type outageLine struct {
+	Kind   template.HTML // a day's drawing
+	Link   template.URL
+	Span   template.HTML
+	Length string
+}
+
+type instanceView struct {
+	State, Name, Word, Latency string
+	Lines                      []string
+}
+
 const (
-	barFoot  = 20
-	barGood  = 6 // where good days begin, from the top
-	barSick  = 3
-	barLeast = 7 // so that a short outage is not overlooked
+	maxListed    = 20  // outages of a node
+	maxInstances = 200 // replicas of a node
 )
 
-// A pastView is a node's 90 days.
-type pastView struct {
-	Bars                   template.HTML
-	Uptime, Window, Detail string
+// newOpenedView returns what is shown of an opened node.
+func newOpenedView(lang *language, base string, nv *nodeView, incidents []*incident, now time.Time) *openedView {
+	v := &openedView{
+		lang:      lang,
+		Link:      link(nv.conf.LinkURL),
+		LinkLabel: steady(nv.conf.LinkLabel),
+	}
+	if v.LinkLabel == "" {
+		v.LinkLabel = lang.words["learn_more"]
+	}
+	d := newDays(nv.history, incidents, now)
+	share, known := lastDay(&d, incidents, now)
+	text, _ := lang.uptimeText(share, known)
+	v.Ups = append(v.Ups, factView{Name: lang.count("hours", 24), Value: text})
+	for _, n := range []int{7, 30, historyDays} {
+		text, _ := lang.uptimeText(d.uptime(n))
+		v.Ups = append(v.Ups, factView{Name: lang.count("days", n), Value: text})
+	}
+	for _, in := range incidents[:min(len(incidents), maxListed)] {
+		v.Outages = append(v.Outages, newOutageLine(lang, base, in, now))
+	}
+	if more := len(incidents) - maxListed; more > 0 {
+		v.More = lang.count("more", more)
+	}
+	today := dateOf(now)
+	for i := historyDays - 1; i >= 0; i-- {
+		day := (today - date(historyDays-1-i)).noon()
+		name := lang.say("weekday_date", "weekday", lang.name("weekdays_short", int(day.Weekday())), "date", lang.time(day, dateForm))
+		if d.down[i] > 0 {
+			v.Days = append(v.Days, factView{name, lang.words["down"], lang.length(d.down[i])})
+		}
+		if d.weak[i] > 0 {
+			v.Days = append(v.Days, factView{name, lang.words["degraded"], lang.length(d.weak[i])})
+		}
+	}
+	v.addInstances(nv)
+	return v
 }
 
-// newPastView draws the days: a bar for each that is known, and over it
-// one from the top that is the longer the longer things were bad. It is nil
-// while nothing is known.
-func newPastView(h *nodeHistory, now time.Time) *pastView {
-	var good, weak, bad, none [historyDays]int // where bars end; 0 for no bar
-	for x := range none {
-		none[x] = barFoot
-	}
-	var up, known time.Duration
-	days := 0
-	var lines []string // oldest first
-	for ago, s := range h.recent(historyDays, now) {
-		x, whole := historyDays-1-ago, s.total()
-		days = max(days, ago+1)
-		known += whole
-		up += whole - s.parts[dead]
-		none[x], good[x] = 0, barFoot
-		bad[x] = barHeight(s.parts[dead], whole)
-		if weak[x] = barHeight(s.parts[sick], whole); weak[x] > 0 {
-			weak[x] = min(barFoot, weak[x]+max(bad[x], barSick)) // behind the dead one
+// addInstances lists the replicas; of very many, those that are not well first.
+func (v *openedView) addInstances(nv *nodeView) {
+	add := func(i int, r *replicaView) {
+		in := instanceView{State: r.state(), Name: strconv.Itoa(i + 1), Word: v.lang.word(r), Lines: v.lang.figures(nv.conf, r)}
+		if r.latency > 0 && r.checked && r.status != dead {
+			in.Latency, in.Lines = v.lang.milliseconds(r.latency), in.Lines[1:]
 		}
-		if weak[x]+bad[x] > 0 {
-			lines = append(lines, "\n"+s.from.noon().Format("2 Jan")+": "+badTimes(s))
+		v.Instances = append(v.Instances, in)
+	}
+	n := nv.replicas.len()
+	for i, r := range nv.replicas.all() {
+		if n > maxInstances && r.status == healthy {
+			continue
 		}
+		if len(v.Instances) == maxInstances {
+			break
+		}
+		add(i, r)
 	}
-	var bars []byte
-	bars = appendBars(bars, "u", barGood, &none)
-	bars = appendBars(bars, "h", barGood, &good)
-	bars = appendBars(bars, "s", barSick, &weak)
-	bars = appendBars(bars, "d", 0, &bad)
-	if known == 0 {
-		return nil
+	if more := n - len(v.Instances); more > 0 {
+		v.Others = v.lang.count("more", more)
 	}
-	share, window := percent(float64(up)/float64(known)), historyWindow(days)
-	detail := "Uptime: " + share + ", " + window // lines "key: value"
-	for i := len(lines) - 1; i >= max(0, len(lines)-maxBadDays); i-- {
-		detail += lines[i]
-	}
-	return &pastView{template.HTML(bars), share, window, detail}
 }
 
-// barHeight returns the height that stands for a part of the known time of
-// a day.
-func barHeight(part, known time.Duration) int {
-	if part <= 0 {
-		return 0
+func newOutageLine(lang *language, base string, in *incident, now time.Time) outageLine {
+	v := outageLine{
+		Kind:   drawKind(in.length(now)),
+		Link:   template.URL(base + "history#" + url.PathEscape(in.id)),
+		Length: lang.length(in.length(now)),
 	}
-	return max(barLeast, int((barFoot*part+known-1)/known))
+	if in.end.IsZero() {
+		v.Span = lang.html("since", "time", lang.moment(in.start, now))
+	} else {
+		v.Span = lang.span(in.start, in.end, now, dateTimeForm)
+	}
+	return v
 }
 
-// appendBars adds a path with the bars of one class, from top to where each
-// ends, equal neighbours as one; the style sheet cuts them into days.
-func appendBars(b []byte, class string, top int, ends *[historyDays]int) []byte {
-	drawn := false
-	for x := 0; x < historyDays; {
-		end := x + 1
-		for end < historyDays && ends[end] == ends[x] {
-			end++
+// drawKind returns an outage drawn as the days are.
+func drawKind(length time.Duration) template.HTML {
+	d := days{}
+	d.down[0] = length
+	return template.HTML(`<svg class="k" viewBox="0 0 1 24" preserveAspectRatio="none" aria-hidden="true"><path class="pw" d="M0 12h1"/><use href="#` +
+		dayShapes[max(dayBrief, d.kind(0))] + `"/></svg>`)
+}
+
+// lastDay returns the uptime of the last 24 hours.
+func lastDay(d *days, incidents []*incident, now time.Time) (share float64, known bool) {
+	start := now.Add(-24 * time.Hour)
+	all := min(24*time.Hour, d.known[historyDays-1]+d.known[historyDays-2])
+	if all == 0 {
+		return 0, false
+	}
+	var down time.Duration
+	for _, in := range incidents {
+		from, to := in.start, now
+		if !in.end.IsZero() {
+			to = in.end
 		}
-		if ends[x] > 0 {
-			if !drawn {
-				drawn = true
-				b = append(b, `<path class="`...)
-				b = append(b, class...)
-				b = append(b, `" d="`...)
+		if from.Before(start) {
+			from = start
+		}
+		down += max(0, to.Sub(from))
+	}
+	return float64(max(0, all-down)) / float64(all), true
+}
+
+// byNode returns the incidents of the last 90 days by node, newest first.
+func (s *snapshot) byNode() map[*Node][]*incident {
+	by := make(map[*Node][]*incident)
+	for i := range s.pastIncidents {
+		in := &s.pastIncidents[i]
+		by[in.node] = append(by[in.node], in)
+	}
+	return by
+}
+
+// find returns the views of a node.
+func (s *snapshot) node(service, node string) (*serviceView, *nodeView) {
+	for _, sv := range s.services {
+		if sv.conf.ID == service {
+			if i := slices.IndexFunc(sv.nodes, func(nv *nodeView) bool { return nv.conf.ID == node }); i >= 0 {
+				return sv, sv.nodes[i]
 			}
-			b = append(b, 'M')
-			b = strconv.AppendInt(b, int64(x), 10)
-			b = append(b, ' ')
-			b = strconv.AppendInt(b, int64(top), 10)
-			b = append(b, 'H')
-			b = strconv.AppendInt(b, int64(end), 10)
-			b = append(b, 'V')
-			b = strconv.AppendInt(b, int64(ends[x]), 10)
-			b = append(b, 'H')
-			b = strconv.AppendInt(b, int64(x), 10)
-			b = append(b, 'z')
 		}
-		x = end
 	}
-	if drawn {
-		b = append(b, `"/>`...)
-	}
-	return b
-}
-
-// historyWindow names the time over which an uptime was measured.
-func historyWindow(days int) string {
-	if days <= 1 {
-		return "today"
-	}
-	return "last " + strconv.Itoa(days) + " days"
-}
-
-// badTimes returns "dead for 12 min, sick for 3 min".
-func badTimes(s sum) string {
-	var parts []string
-	if s.parts[dead] > 0 {
-		parts = append(parts, "dead for "+length(s.parts[dead]))
-	}
-	if s.parts[sick] > 0 {
-		parts = append(parts, "sick for "+length(s.parts[sick]))
-	}
-	return strings.Join(parts, ", ")
+	return nil, nil
 }

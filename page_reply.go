@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -32,6 +33,7 @@ type reply struct {
 	packed variant // gzip; without a body where that would not be smaller
 	fields []field // of every answer
 	cache  []string
+	vary   []string
 
 	// unpack, where it is set, writes the plain variant, which has no body then.
 	unpack func(http.ResponseWriter)
@@ -67,6 +69,12 @@ func newReply(body []byte, fields []field) *reply { return new(packer).reply(bod
 func (p *packer) reply(body []byte, fields []field) *reply {
 	d := &reply{fields: fields}
 	d.cache = caching(fields)
+	for i, f := range fields {
+		if f.name == "Vary" { // it is sent with what the encoding adds
+			d.vary = f.value
+			d.fields = slices.Delete(slices.Clone(fields), i, i+1)
+		}
+	}
 	var packed []byte
 	whole := body
 	if len(body) > packAbove {
@@ -79,6 +87,7 @@ func (p *packer) reply(body []byte, fields []field) *reply {
 	d.plain = newVariant(body, tag)
 	if packed != nil {
 		d.packed = newVariant(packed, tag+".gz")
+		d.vary = append(slices.Clip(d.vary), varyValue...)
 	}
 	return d
 }
@@ -126,8 +135,10 @@ func (p *packer) pack(body []byte) []byte {
 func (d *reply) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	v := &d.plain
+	if d.vary != nil {
+		h["Vary"] = d.vary
+	}
 	if d.packed.body != nil {
-		h["Vary"] = varyValue
 		if acceptsGzip(r.Header["Accept-Encoding"]) {
 			v = &d.packed
 		}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
 	"net/http"
 	"net/url"
 	"strings"
@@ -41,7 +39,7 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "", "/":
 		rt.page.routes[routePage].Add(1)
 		if reads(w, r) {
-			now.page.serve(w, r)
+			rt.page.servePage(w, r, now, false)
 		}
 	case "/status/text", "/status/text/":
 		rt.page.routes[routeStatus].Add(1)
@@ -115,15 +113,26 @@ func (p *page) route(now *rendering, segments []string) http.HandlerFunc {
 		}
 	case "feed.atom":
 		if len(rest) == 0 {
-			return p.feed(nil)
+			return p.feed(now, nil)
 		}
 	case "feed":
 		if len(rest) == 1 {
-			return p.serviceFeed(rest[0])
+			return p.serviceFeed(now, rest[0])
 		}
 	case "embed":
+		switch len(rest) {
+		case 0:
+			return func(w http.ResponseWriter, r *http.Request) { p.servePage(w, r, now, true) }
+		case 1:
+			return p.serveWidget(now, rest[0])
+		}
+	case "node":
+		if len(rest) == 2 {
+			return p.serveNode(now, rest[0], rest[1])
+		}
+	case "history":
 		if len(rest) == 0 {
-			return now.embed.serve
+			return p.serveOutages(now)
 		}
 	case "robots.txt", "favicon.ico":
 		if len(rest) == 0 {
@@ -185,13 +194,8 @@ func (st *site) serveMissing(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not found", http.StatusNotFound)
 		return
 	}
-	base := st.base
-	if base == "" { // relative links, from however deep
-		depth := strings.Count(r.URL.EscapedPath(), "/") - 1
-		base = cmp.Or(strings.Repeat("../", min(max(depth, 0), 32)), "./")
-	}
-	var body bytes.Buffer
-	if err := st.templates["missing.html"].Execute(&body, newShell(st, base)); err != nil {
+	body, err := execute(st, "missing.html", newShell(st, st.language(r), st.depthBase(r)))
+	if err != nil {
 		http.Error(w, "not found", http.StatusNotFound)
 		return
 	}
@@ -201,6 +205,6 @@ func (st *site) serveMissing(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(http.StatusNotFound)
 	if r.Method != http.MethodHead {
-		w.Write(body.Bytes())
+		w.Write([]byte(body))
 	}
 }

@@ -154,10 +154,13 @@ func TestPathPrefix(t *testing.T) {
 func TestRelativeLinks(t *testing.T) {
 	h := newTestPage(t, routeSample()).handler(nil)
 	for target, base := range map[string]string{
-		"/":           "",
-		"/a/b/c/":     "../../../",
-		"/nothing":    "./",
-		"/none/there": "../",
+		"/":              "",
+		"/a/b/c/":        "../../../",
+		"/nothing":       "",
+		"/none/there":    "../",
+		"/history":       "",
+		"/history/":      "../",
+		"/embed/id-same": "../",
 	} {
 		page := body(t, get(h, "GET", target, "Accept: text/html"))
 		if want := `href="` + base + `assets/app.css?v=`; !strings.Contains(page, want) {

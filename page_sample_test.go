@@ -311,6 +311,9 @@ var samples = map[string]func() *snapshot{
 // newTestPage returns a page of one snapshot. What it logs fails the test.
 func newTestPage(t testing.TB, s *snapshot) *page {
 	t.Helper()
+	if s.pastIncidents == nil {
+		s.pastIncidents = s.incidents
+	}
 	p, err := newPage(newBoard(s), slog.New(slog.NewTextHandler(failOnLog{t}, nil)))
 	if err != nil {
 		t.Fatal(err)

@@ -2,33 +2,42 @@ package main
 
 import (
 	"cmp"
-	"fmt"
+	"encoding/json"
 	"html/template"
+	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
 
-// What the page shows as a state: the three statuses, and one for what has
-// not been checked or has not reported. They are class names too.
+// The states that the page shows: the three statuses, and one for what has not
+// been checked or has not reported. They are class names of the style sheet too.
 const (
-	stateHealthy = "healthy"
-	stateSick    = "sick"
-	stateDead    = "dead"
-	statePending = "pending"
+	stateOK   = "ok"
+	stateWarn = "warn"
+	stateDown = "down"
+	stateWait = "wait"
 )
 
+// stateWords are the words for the states.
+var stateWords = map[string]string{
+	stateOK: "operational", stateWarn: "degraded", stateDown: "down", stateWait: "unchecked",
+}
+
+// state is what the page shows for a status that is known.
+func (s status) state() string {
+	return [...]string{healthy: stateOK, sick: stateWarn, dead: stateDown}[s]
+}
+
 const (
-	foldAbove    = 12 // with more services than this, the healthy ones are folded
-	maxNamed     = 6  // services named in the general state
-	maxNamedOf   = 3  // nodes named of each
-	maxIncidents = 50 // incidents on the page
+	foldAbove = 12 // with more services than this, those that are well are folded
+	maxLines  = 20 // systems listed that are not well
 )
 
-// A shell is what all templates of whole pages see.
+// A shell is what the templates of whole pages see.
 type shell struct {
 	site *site
+	lang *language
 	base string // what links to the page's own routes start with
 
 	Title, Company            string
@@ -39,11 +48,12 @@ type shell struct {
 	CustomHTML                template.HTML // the operator's own
 }
 
-func newShell(st *site, base string) shell {
+func newShell(st *site, lang *language, base string) shell {
 	b := st.conf.Branding
 	title := cmp.Or(steady(b.PageTitle), "Status Page")
 	v := shell{
 		site:       st,
+		lang:       lang,
 		base:       base,
 		Title:      title,
 		Company:    cmp.Or(steady(b.CompanyName), title),
@@ -59,8 +69,32 @@ func newShell(st *site, base string) shell {
 	return v
 }
 
+// T returns a word of the page's language.
+func (v shell) T(key string) string { return v.lang.words[key] }
+
+// Lang is the page's language as HTML names it.
+func (v shell) Lang() string { return v.lang.tag }
+
+// Home returns the address of the page itself.
+func (v shell) Home() template.URL { return template.URL(cmp.Or(v.base, "./")) }
+
 // Route returns the address of one of the page's own routes.
 func (v shell) Route(path string) template.URL { return template.URL(v.base + path) }
+
+// Absolute returns the address of a route for use on other pages.
+func (v shell) Absolute(path string) string {
+	if v.Address == "" {
+		return v.base + path
+	}
+	return strings.TrimSuffix(string(v.Address), "/") + "/" + path
+}
+
+// Frame is the HTML that shows the state on another page.
+func (v shell) Frame() string {
+	title := v.lang.say("embed_title", "company", v.Company)
+	return `<iframe src="` + template.HTMLEscapeString(v.Absolute("embed")) + `" title="` + template.HTMLEscapeString(title) +
+		`" width="320" height="40" style="border:0"></iframe>`
+}
 
 // Asset returns an asset's address with the hash of its content, under which it
 // can be cached for ever.
@@ -80,283 +114,290 @@ func (v shell) image(raw string) template.URL {
 	return picture(raw)
 }
 
-// A pageView is what page.html and embed.html see.
+// scriptWords are the words that the script needs.
+var scriptWords = strings.Fields(`no_downtime no_data day_down day_degraded day_maintenance goes_on went_on from_to
+	seconds minutes hours_short days_short copied close_all open_all out_of_date times_here median worst`)
+
+// Words returns what the script says, as JSON.
+func (v shell) Words() (string, error) {
+	words := make(map[string]any)
+	for _, key := range scriptWords {
+		words[key] = v.lang.words[key]
+	}
+	words["found"] = v.lang.plurals["found"]
+	text, err := json.Marshal(words)
+	return string(text), err
+}
+
+// A pageView is what the pages of a snapshot see.
 type pageView struct {
 	shell
-	State                         string
-	Sentence, Headline, Lead, Ask string
-	Affected                      []affectedView // what has the page's status
-	More                          int            // services affected beyond those
-	Empty                         bool
-	Refreshed                     *moment
-	Offline                       *moment // since when the monitor's own connection is down
-	Stale                         bool    // some of it is known from before a restart
-	Year                          int
-	Announcements                 []announcementView // newest first
-	Services                      []template.HTML
-	Past                          bool           // whether incidents would be known
-	Incidents                     []incidentView // newest first
-	Older                         int            // incidents beyond those
+	State, Sentence  string
+	Checked          template.HTML // when
+	Day, From, Shift string        // see calendarStart
+	Zone             string        // the server's
+	Year             int
+	Feeds            []labelLink // of each service
+	Empty            bool
+
+	Lines         []lineView // systems that are not well
+	More          string     // how many further ones
+	Notes         []template.HTML
+	Announcements []announcementView // newest first
+
+	Crowd  bool            // there are so many services that they can be searched
+	Only   string          // "Only problems", with how many there are
+	Open   []template.HTML // cards
+	Folded [][]template.HTML
+	Calm   string        // how many services are folded
+	Key    template.HTML // of the folded ones' days
+	Past   *recentView
+
+	Months []monthView // of the history
+	Anchor string      // of the service that embed.html speaks of
+	Banner bool        // the state is not the page's heading
+}
+
+type labelLink struct {
+	Label string
+	Link  template.URL
+}
+
+// A lineView is a system that is not well.
+type lineView struct {
+	ID, State, Label, Service string
+	Link                      template.URL
+	For                       string
+	Since                     template.HTML
 }
 
 type announcementView struct {
-	ID, Title, Text string
-	At              *moment
+	ID, Title string
+	Text      []textPart
+	At        template.HTML
 }
 
-// An incidentView is what is shown of an incident: not its reason, which may
-// name hosts.
-type incidentView struct {
-	ID, Service, Node string
-	Ongoing           bool
-	Start, End        *moment
-	Length            string
+// A textPart is a piece of text that people wrote, or an address in it.
+type textPart struct {
+	Text string
+	Link template.URL
 }
 
-// An affectedView says what of a service has its status, and since when.
-type affectedView struct {
-	ID, Link, Label string
-	Nodes           []affectedNode
-	More            int
-	Start           *moment
-	Length          string
-}
-
-type affectedNode struct {
-	Comma bool
-	Label string
-}
-
-// A cardView is what service.html sees.
-type cardView struct {
-	ID, Label, State, Word string
-	Open                   bool
-	Nodes                  []template.HTML
-}
-
-// newPageView returns what page.html and embed.html see of s, but for the
-// services.
-func newPageView(st *site, s *snapshot) *pageView {
-	zone := s.at.Location()
+// newPageView returns what all pages of a snapshot show, without services.
+func newPageView(st *site, lang *language, base string, s *snapshot) *pageView {
 	v := &pageView{
-		shell:     newShell(st, st.base),
-		State:     s.state(),
-		Empty:     len(s.services) == 0,
-		Refreshed: newMoment(s.at, zone, secondForm),
-		Year:      s.at.Year(),
+		shell:   newShell(st, lang, base),
+		Checked: lang.html("checked_at", "time", lang.element(s.at, secondForm)),
+		Zone:    lang.say("times_there", "zone", s.at.Format("MST")),
+		Year:    s.at.Year(),
+		Empty:   len(s.services) == 0,
 	}
-	if !s.connectionDown.IsZero() {
-		v.Offline = newMoment(s.connectionDown, zone, minuteForm)
+	v.Day, v.From, v.Shift = calendarStart(s.at)
+	v.State, v.Sentence = s.banner(lang)
+	for _, sv := range s.services {
+		v.Feeds = append(v.Feeds, labelLink{steady(sv.conf.Label), v.Route("feed/" + url.PathEscape(sv.conf.ID) + ".atom")})
 	}
-	v.sayState(s)
-	for _, a := range slices.Backward(s.announcements) {
-		v.Announcements = append(v.Announcements, announcementView{
-			elementID("a", a.id), steady(a.title), steady(a.text), newMoment(a.at, zone, minuteForm),
-		})
-	}
-	for i := range s.incidents[:min(len(s.incidents), maxIncidents)] {
-		v.Incidents = append(v.Incidents, newIncidentView(&s.incidents[i], s.at))
-	}
-	v.Older = len(s.incidents) - len(v.Incidents)
-	v.Past = len(v.Incidents) > 0
+	return v
+}
+
+// addNews adds what stands above the services.
+func (v *pageView) addNews(s *snapshot, lasting map[*Node]*incident) {
+	lang := v.lang
+	stale := false
 	for _, sv := range s.services {
 		for _, nv := range sv.nodes {
-			v.Past = v.Past || nv.history.started()
-			v.Stale = v.Stale || nv.replicas.has(func(r *replicaView) bool { return r.stale })
+			if nv.status != healthy {
+				v.Lines = append(v.Lines, newLineView(lang, sv, nv, lasting[nv.conf], s.at))
+			}
+			stale = stale || nv.replicas.has(func(r *replicaView) bool { return r.stale })
 		}
+	}
+	slices.SortStableFunc(v.Lines, func(a, b lineView) int { // those that are down first
+		return cmp.Compare(b.rank(), a.rank())
+	})
+	v.Only = lang.count("only_problems_count", len(v.Lines))
+	if more := len(v.Lines) - maxLines; more > 0 {
+		v.Lines, v.More = v.Lines[:maxLines], lang.count("more", more)
+	}
+	if !s.connectionDown.IsZero() {
+		v.Notes = append(v.Notes, lang.html("offline_note", "time", lang.moment(s.connectionDown, s.at)))
+	}
+	if stale {
+		v.Notes = append(v.Notes, lang.html("restart_note"))
+	}
+	for _, a := range slices.Backward(s.announcements) {
+		v.Announcements = append(v.Announcements, announcementView{
+			elementID("a", a.id), steady(a.title), linked(a.text), lang.moment(a.at, s.at),
+		})
+	}
+}
+
+func (v lineView) rank() int {
+	if v.State == stateDown {
+		return 1
+	}
+	return 0
+}
+
+func newLineView(lang *language, sv *serviceView, nv *nodeView, in *incident, now time.Time) lineView {
+	v := lineView{
+		ID:      elementID("l", sv.conf.ID, nv.conf.ID),
+		State:   nv.status.state(),
+		Label:   steady(nv.conf.Label),
+		Service: steady(sv.conf.Label),
+		Link:    template.URL("#" + rowID(sv.conf, nv.conf)),
+	}
+	key := "degraded_for"
+	if nv.status == dead {
+		key = "down_for"
+	}
+	if since := nv.since(in, now); !since.IsZero() {
+		v.For = lang.say(key, "length", lang.length(max(0, now.Sub(since))))
+		v.Since = lang.html("since", "time", lang.moment(since, now))
+	} else {
+		v.For = lang.words[stateWords[v.State]]
 	}
 	return v
 }
 
-func newIncidentView(in *incident, now time.Time) incidentView {
-	zone := now.Location()
-	v := incidentView{
-		ID:      elementID("i", in.id),
-		Service: steady(in.service.Label),
-		Node:    steady(in.node.Label),
-		Ongoing: in.end.IsZero(),
-		Start:   newMoment(in.start, zone, minuteForm),
+// since returns since when the node has its status; zero when that is unknown.
+// An outage began with a replica that may be well again.
+func (nv *nodeView) since(in *incident, now time.Time) (since time.Time) {
+	if in != nil && nv.status == dead {
+		return in.start
 	}
-	end := now
-	if !in.end.IsZero() {
-		end = in.end
-		v.End = newMoment(end, zone, minuteForm)
+	for _, r := range nv.replicas.all() {
+		if r.status == nv.status && !r.since.IsZero() && (since.IsZero() || r.since.Before(since)) {
+			since = r.since
+		}
 	}
-	v.Length = length(end.Sub(in.start))
-	return v
+	return since
 }
 
-// sayState puts the general state into words.
-func (v *pageView) sayState(s *snapshot) {
-	var worst []*serviceView // those with the page's status
-	weak := 0                // those that are sick
-	for _, sv := range s.services {
-		if sv.status == s.status {
-			worst = append(worst, sv)
-		}
-		if sv.status == sick {
-			weak++
-		}
-	}
-	all := plural(len(s.services), "service")
-	some := fmt.Sprintf("%s of %s", thousands(len(worst)), all)
-	if len(worst) == len(s.services) {
-		some = all
-	}
-	verb := "are"
-	if len(worst) == 1 {
-		verb = "is"
-	}
-	var sentence, headline, lead string
-	ask := "If something does not work for you," // before the link to support
-	if s.status != healthy {
-		ask = "If you see something else,"
-	}
-	switch state := s.state(); {
-	case len(s.services) == 0:
-		sentence = "Nothing is watched yet"
-		headline = "No services yet"
-		lead = "As soon as services are configured, their state is shown here."
-	case state == statePending:
-		sentence = "Checking all systems"
-		headline = "The first checks are under way"
-		lead = "Nothing was found to be wrong so far. What was not checked yet is shown with a dashed edge."
-	case state == stateHealthy && !s.connectionDown.IsZero():
-		sentence = "All systems were healthy when last checked"
-		headline = "Everything worked when it was last checked"
-		lead = "What changed since may not be shown yet."
-	case state == stateHealthy:
-		sentence = "All systems are healthy"
-		headline = "Everything works as it should"
-		lead = "All " + all + " are up and answer in time."
-		if len(s.services) == 1 {
-			lead = "The service is up and answers in time."
-		}
-	case state == stateSick:
-		sentence = "Some systems are slow or under high load"
-		headline = some + " " + verb + " slow or under high load"
-		lead = "Things may take longer than usual."
-	default:
-		sentence = "Some systems are down"
-		headline = "An outage affects " + some
-		lead = "Some things will not work until this is repaired."
-		if weak > 0 {
-			verb = "are"
-			if weak == 1 {
-				verb = "is"
-			}
-			lead += fmt.Sprintf(" Besides, %s %s slow or under high load.", plural(weak, "service"), verb)
-		}
-	}
-	v.Sentence, v.Headline, v.Lead, v.Ask = sentence, headline, lead, ask
-	if s.status == healthy {
-		worst = nil
-	}
-	for _, sv := range worst[:min(len(worst), maxNamed)] {
-		v.Affected = append(v.Affected, newAffectedView(sv, s))
-	}
-	v.More = len(worst) - len(v.Affected)
-}
-
-func newAffectedView(sv *serviceView, s *snapshot) affectedView {
-	var since time.Time
-	earlier := func(t time.Time) {
-		if since.IsZero() || t.Before(since) && !t.IsZero() {
-			since = t
-		}
-	}
-	var nodes []affectedNode
-	bad := 0
-	for _, nv := range sv.nodes {
-		if nv.status != sv.status {
-			continue
-		}
-		if bad++; bad <= maxNamedOf && len(sv.nodes) > 1 {
-			nodes = append(nodes, affectedNode{bad > 1, steady(nv.conf.Label)})
-		}
-		for _, r := range nv.replicas.all() {
-			if r.status == sv.status {
-				earlier(r.since)
-			}
-		}
-	}
+// lastingIncidents returns the incidents that have not ended, by node.
+func lastingIncidents(s *snapshot) map[*Node]*incident {
+	found := make(map[*Node]*incident)
 	for i := range s.incidents {
-		// It began with a replica that may be well again.
-		if in := &s.incidents[i]; in.end.IsZero() && in.service.ID == sv.conf.ID && sv.status == dead {
-			earlier(in.start)
+		if in := &s.incidents[i]; in.end.IsZero() {
+			found[in.node] = in
 		}
 	}
-	v := affectedView{
-		ID:    elementID("h", sv.conf.ID),
-		Link:  "#" + elementID("s", sv.conf.ID),
-		Label: steady(sv.conf.Label),
-		Nodes: nodes,
-		More:  max(0, bad-maxNamedOf),
+	return found
+}
+
+// banner returns the general state in one sentence. It counts nodes, which
+// visitors call systems.
+func (s *snapshot) banner(lang *language) (state, sentence string) {
+	all, down, weak := 0, 0, 0
+	for _, sv := range s.services {
+		for _, nv := range sv.nodes {
+			all++
+			switch nv.status {
+			case dead:
+				down++
+			case sick:
+				weak++
+			}
+		}
 	}
-	if len(sv.nodes) < 2 {
-		v.More = 0
+	switch state = s.state(); {
+	case len(s.services) == 0:
+		return stateWait, lang.words["empty"]
+	case down == all && down > 0:
+		return state, lang.count("all_down", all)
+	case down > 0:
+		return state, lang.count("some_down", down, "all", all)
+	case weak == all && weak > 0:
+		return state, lang.count("all_degraded", all)
+	case weak > 0:
+		return state, lang.count("some_degraded", weak, "all", all)
+	case !s.connectionDown.IsZero():
+		return stateWait, lang.say("offline", "time", lang.time(s.connectionDown.In(s.at.Location()), timeForm))
+	case state == stateWait:
+		return state, lang.words["checking"]
 	}
-	if !since.IsZero() {
-		v.Start = newMoment(since, s.at.Location(), minuteForm)
-		v.Length = length(max(0, s.at.Sub(since)))
-	}
-	return v
+	return state, lang.words["all_operational"]
 }
 
 // state is what the page shows for the whole.
 func (s *snapshot) state() string {
 	if s.status != healthy {
-		return s.status.String()
+		return s.status.state()
 	}
 	started := s.checked || !slices.ContainsFunc(s.services, (*serviceView).waits)
-	known := slices.ContainsFunc(s.services, func(sv *serviceView) bool { return sv.state() != statePending })
+	known := slices.ContainsFunc(s.services, func(sv *serviceView) bool { return sv.state() != stateWait })
 	if started && known {
-		return stateHealthy
+		return stateOK
 	}
-	return statePending
+	return stateWait
 }
 
 // state is what the page shows for the service.
 func (sv *serviceView) state() string {
-	known := func(nv *nodeView) bool { return nv.state() != statePending }
+	known := func(nv *nodeView) bool { return nv.state() != stateWait }
 	if sv.status != healthy || slices.ContainsFunc(sv.nodes, known) {
-		return sv.status.String()
+		return sv.status.state()
 	}
-	return statePending
+	return stateWait
 }
 
 // waits reports whether some replica waits for its first check.
 func (sv *serviceView) waits() bool {
 	return slices.ContainsFunc(sv.nodes, func(nv *nodeView) bool {
-		return nv.replicas.has(func(r *replicaView) bool { return r.state() == statePending })
+		return nv.replicas.has(func(r *replicaView) bool { return r.state() == stateWait })
 	})
 }
 
-func newCardView(sv *serviceView, open bool, nodes []template.HTML) *cardView {
-	state := sv.state()
-	word := stateWord(state)
-	if len(sv.nodes) > 1 && (state == stateSick || state == stateDead) {
-		bad := 0
-		for _, nv := range sv.nodes {
-			if nv.status == sv.status {
-				bad++
-			}
-		}
-		word = strconv.Itoa(bad) + " of " + strconv.Itoa(len(sv.nodes)) + " " + word
-	}
-	return &cardView{
-		ID:    elementID("s", sv.conf.ID),
-		Label: steady(sv.conf.Label),
-		State: state,
-		Word:  word,
-		Open:  open,
-		Nodes: nodes,
-	}
+// A cardView is what service.html and folded.html see.
+type cardView struct {
+	ID, Heading, Label string
+	State, Word        string
+	Nodes              []template.HTML
+	Key, Mini          template.HTML
+	Ago, Today, Column string // over the nodes' days
+	Up                 string
+	Full               bool // there was no downtime at all
+	Empty              string
 }
 
-func stateWord(state string) string {
-	if state == statePending {
-		return "not checked yet"
+func newCardView(lang *language, sv *serviceView, rows []*drawnNode) (*cardView, outline) {
+	v := &cardView{
+		ID:      anchor(sv.conf),
+		Heading: elementID("h", sv.conf.ID),
+		Label:   steady(sv.conf.Label),
+		State:   sv.state(),
+		Ago:     lang.count("days_ago", historyDays),
+		Today:   lang.words["today"],
+		Column:  lang.words["uptime"],
+		Empty:   lang.words["no_nodes"],
 	}
-	return state
+	bad := 0
+	var kinds [dayKinds]bool
+	var all outline
+	for i, row := range rows {
+		v.Nodes = append(v.Nodes, row.html)
+		all.add(&row.past.outline)
+		row.past.have(&kinds)
+		if nv := sv.nodes[i]; nv.status != healthy && nv.status == sv.status {
+			bad++
+		}
+	}
+	switch {
+	case v.State == stateWait:
+		v.Word = lang.words["unchecked"]
+	case sv.status == dead:
+		v.Word = lang.count("some_down_short", bad, "all", len(sv.nodes))
+	case sv.status == sick:
+		v.Word = lang.count("some_degraded_short", bad, "all", len(sv.nodes))
+	}
+	v.Key = lang.legend(&kinds)
+	v.Mini = all.drawing(nil)
+	v.Up, v.Full = lang.uptimeText(all.share, all.known)
+	return v, all
 }
+
+// anchor is a service's id on the page, the same one as in the Rust Vigil. An
+// id cannot have white space.
+func anchor(sv *Service) string { return "probe-" + strings.Join(strings.Fields(steady(sv.ID)), "-") }
+
+func rowID(sv *Service, n *Node) string { return elementID("n", sv.ID, n.ID) }

@@ -7,51 +7,179 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
-// thousands writes n with commas.
-func thousands(n int) string {
+// say returns a text. Args are names of placeholders, each with its value:
+// a string, or an int, which is written as the language writes numbers.
+func (l *language) say(key string, args ...any) string {
+	return l.expand(l.words[key], args, func(s string) string { return s })
+}
+
+// count returns a text in the plural form for n, which fills {n}.
+func (l *language) count(key string, n int, args ...any) string {
+	forms := l.plurals[key]
+	text, ok := forms[l.plural(n)]
+	if !ok { // English fills up for a language with other forms
+		text = forms["other"]
+	}
+	return l.expand(text, append(args, "n", n), func(s string) string { return s })
+}
+
+// html is say with the text and strings escaped. Values may be template.HTML.
+func (l *language) html(key string, args ...any) template.HTML {
+	return template.HTML(l.expand(template.HTMLEscapeString(l.words[key]), args, template.HTMLEscapeString))
+}
+
+func (l *language) expand(text string, args []any, escape func(string) string) string {
+	if !strings.Contains(text, "{") {
+		return text
+	}
+	var b strings.Builder
+	for {
+		before, rest, open := strings.Cut(text, "{")
+		b.WriteString(before)
+		name, rest, closed := strings.Cut(rest, "}")
+		if !open || !closed {
+			return b.String()
+		}
+		for i := 0; i+1 < len(args); i += 2 {
+			if args[i] != name {
+				continue
+			}
+			switch v := args[i+1].(type) {
+			case template.HTML:
+				b.WriteString(string(v))
+			case string:
+				b.WriteString(escape(v))
+			case int:
+				b.WriteString(l.number(v))
+			}
+		}
+		text = rest
+	}
+}
+
+// number writes n with the language's mark between thousands.
+func (l *language) number(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
+		s = s[:i] + l.words["thousands"] + s[i:]
 	}
 	return s
 }
 
-// percent returns a share with two decimals. It is rounded down, so that
-// only what was never dead is 100 %.
-func percent(share float64) string {
-	f := math.Floor(share*1e4+1e-7) / 100
-	if f >= 100 && share < 1 {
-		f = 99.99
+// length returns a duration for people, in its one or two largest units.
+func (l *language) length(d time.Duration) string {
+	unit := func(key string, n time.Duration) string { return l.say(key, "n", int(n)) }
+	two := func(a string, n, of time.Duration, b string) string {
+		if n %= of; n == 0 {
+			return a
+		}
+		return a + " " + unit(b, n)
 	}
-	return strconv.FormatFloat(f, 'f', -1, 64) + " %"
+	switch d = d.Round(time.Second); {
+	case d < time.Minute:
+		return unit("seconds", d/time.Second)
+	case d < time.Hour:
+		return unit("minutes", d/time.Minute)
+	case d < 24*time.Hour:
+		return two(unit("hours_short", d/time.Hour), d/time.Minute, 60, "minutes")
+	}
+	return two(unit("days_short", d/(24*time.Hour)), d/time.Hour, 24, "hours_short")
 }
 
-// milliseconds returns a latency with at most one decimal.
-func milliseconds(d time.Duration) string {
+// percent returns a share with two decimals. It is rounded down: 100 % is only
+// what was never down.
+func (l *language) percent(share float64) string {
+	if share >= 1 {
+		return l.say("percent", "n", "100")
+	}
+	f := min(math.Floor(share*1e4+1e-7)/100, 99.99)
+	return l.say("percent", "n", strings.Replace(strconv.FormatFloat(f, 'f', 2, 64), ".", l.words["decimal"], 1))
+}
+
+// load returns a CPU or RAM load in percent; over 100 % is possible.
+func (l *language) load(share float64) string {
+	return l.say("percent", "n", strconv.Itoa(int(share*100+0.5)))
+}
+
+// milliseconds returns a latency; one decimal when it is short.
+func (l *language) milliseconds(d time.Duration) string {
 	ms := float64(d) / float64(time.Millisecond)
 	if ms < 10 {
-		return strconv.FormatFloat(max(ms, 0.1), 'f', 1, 64) + " ms"
+		return l.say("milliseconds", "n", strings.Replace(strconv.FormatFloat(max(ms, 0.1), 'f', 1, 64), ".", l.words["decimal"], 1))
 	}
-	return strconv.Itoa(int(ms+0.5)) + " ms"
+	return l.say("milliseconds", "n", int(ms+0.5))
 }
 
-// loadPercent returns a CPU or RAM load in percent; over 100 % is possible.
-func loadPercent(share float64) string { return strconv.Itoa(int(share*100+0.5)) + " %" }
+// A form is how a time is written; the script knows the same ones.
+type form string
 
-// The forms in which times are written where no script changes them.
 const (
-	minuteForm = "2 Jan 2006, 15:04 MST"
-	secondForm = "2 Jan 2006, 15:04:05 MST"
+	timeForm        form = "t"   // 13:17
+	secondForm      form = "s"   // 13:17:24
+	dateForm        form = "d"   // 24 Nov
+	dateTimeForm    form = "dt"  // 24 Nov, 13:17
+	weekdayTimeForm form = "wdt" // Tue 24 Nov, 13:17
 )
 
-// A moment is a point in time for a <time> element: ISO for machines, and Text
-// in the server's zone. The script shows the visitor's.
-type moment struct{ ISO, Text string }
+// time writes t, in the zone that it is in.
+func (l *language) time(t time.Time, f form) string {
+	switch f {
+	case timeForm:
+		return t.Format("15:04")
+	case secondForm:
+		return t.Format("15:04:05")
+	case dateForm:
+		return l.date(t, "date", "months_short")
+	case weekdayTimeForm:
+		date := l.say("weekday_date", "weekday", l.name("weekdays_short", int(t.Weekday())), "date", l.date(t, "date", "months_short"))
+		return l.say("date_time", "date", date, "time", t.Format("15:04"))
+	}
+	return l.say("date_time", "date", l.date(t, "date", "months_short"), "time", t.Format("15:04"))
+}
 
-func newMoment(t time.Time, zone *time.Location, form string) *moment {
-	return &moment{t.UTC().Format(time.RFC3339), t.In(zone).Format(form)}
+// date writes the day and month of t.
+func (l *language) date(t time.Time, key, months string) string {
+	return l.say(key, "day", strconv.Itoa(t.Day()), "month", l.name(months, int(t.Month())-1))
+}
+
+func (l *language) name(key string, i int) string {
+	if names := l.names[key]; i >= 0 && i < len(names) {
+		return names[i]
+	}
+	return ""
+}
+
+// element returns t as a <time>, in the server's zone; the script shows it in
+// the visitor's.
+func (l *language) element(t time.Time, f form) template.HTML {
+	layout := "2006-01-02T15:04Z"
+	if f == secondForm {
+		layout = "2006-01-02T15:04:05Z"
+	}
+	return template.HTML(`<time datetime="` + t.UTC().Format(layout) + `" data-f="` + string(f) + `">` +
+		template.HTMLEscapeString(l.time(t, f)) + `</time>`)
+}
+
+// moment returns t as a <time> that names the day when it is not today's.
+func (l *language) moment(t, now time.Time) template.HTML {
+	t = t.In(now.Location())
+	if dateOf(t) == dateOf(now) {
+		return l.element(t, timeForm)
+	}
+	return l.element(t, dateTimeForm)
+}
+
+// span returns "10:12 to 10:19", with the days where they are needed.
+func (l *language) span(from, to, now time.Time, first form) template.HTML {
+	from, to = from.In(now.Location()), to.In(now.Location())
+	last := timeForm
+	if dateOf(from) != dateOf(to) {
+		first, last = dateTimeForm, dateTimeForm
+	}
+	return l.html("from_to", "from", l.element(from, first), "to", l.element(to, last))
 }
 
 // link returns an address for an href, or "" where its scheme could run
@@ -100,4 +228,48 @@ func isolate(s string) string {
 		return s
 	}
 	return firstStrongIsolate + s + popDirectionalIsolate
+}
+
+// linked returns a text with its http and https addresses as links. Nothing
+// else in it is markup.
+func linked(text string) (parts []textPart) {
+	text = steady(text)
+	for text != "" {
+		i := -1
+		for _, scheme := range [...]string{"https://", "http://"} {
+			if k := strings.Index(text, scheme); k >= 0 && (i < 0 || k < i) {
+				i = k
+			}
+		}
+		if i < 0 {
+			break
+		}
+		n := len(text) - i
+		if k := strings.IndexFunc(text[i:], endsAddress); k >= 0 {
+			n = k
+		}
+		// What ends a sentence is not part of it.
+		address := strings.TrimRight(text[i:i+n], ".,;:!?'\"")
+		if strings.HasSuffix(address, ")") && !strings.Contains(address, "(") {
+			address = strings.TrimRight(address, ".,;:!?'\")")
+		}
+		to := link(address)
+		if u, err := url.Parse(address); err != nil || u.Host == "" {
+			to = ""
+		}
+		if i > 0 {
+			parts = append(parts, textPart{Text: text[:i]})
+		}
+		parts = append(parts, textPart{Text: address, Link: to})
+		text = text[i+len(address):]
+	}
+	if text != "" {
+		parts = append(parts, textPart{Text: text})
+	}
+	return parts
+}
+
+// endsAddress reports whether r cannot be part of an address in a text.
+func endsAddress(r rune) bool {
+	return r <= ' ' || r == 0x7F || unicode.IsSpace(r) || strings.ContainsRune("<>\"`{}|\\^", r)
 }

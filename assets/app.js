@@ -1,139 +1,353 @@
-// The page without this script is complete. With it, the page keeps itself up
-// to date, shows times in the visitor's zone, and opens details beside what
-// they belong to.
+// The page is complete without this script. With it, the page keeps itself up
+// to date, shows times in the visitor's zone, tells of single days, opens
+// systems in place, and finds services.
 (() => {
   "use strict";
   const every = 5e3, slowest = 60e3; // ms between two looks at the server
   const regions = ["top", "main", "foot"];
-  const states = ["healthy", "sick", "dead", "pending"];
   const doc = document, root = doc.documentElement;
   const $ = (id) => doc.getElementById(id);
-  const all = (where, what) => where.querySelectorAll(what);
+  const all = (what, where = doc) => [...where.querySelectorAll(what)];
+  const tip = $("tip"), words = JSON.parse(tip.dataset.words);
   const rich = "popover" in HTMLElement.prototype;
+  const say = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 
-  // Times and details, in the page as well as in each newer version of it.
+  // A day is a whole number of device pixels, whatever the zoom.
+  const fit = () => root.style.setProperty("--dp", 1 / devicePixelRatio);
+  fit();
+  addEventListener("resize", fit);
 
-  const form = (date, time) => new Intl.DateTimeFormat(undefined, { dateStyle: date, timeStyle: time });
-  const short = form("medium", "short"), long = form("medium", "medium"), clock = form(undefined, "medium");
-  const today = (t) => t.toDateString() === new Date().toDateString();
+  // Times are the visitor's, in the page's language and the visitor's kind of
+  // it: a Briton reads 13:17, not 1:17 PM.
 
-  function prepare(page) {
-    for (const t of all(page, "time")) {
+  const lang = navigator.languages.find((l) => l.toLowerCase().split("-")[0] === root.lang) || root.lang || undefined;
+  const form = (o) => new Intl.DateTimeFormat(lang, o);
+  const hm = { hour: "numeric", minute: "2-digit" }, dm = { day: "numeric", month: "short" };
+  const forms = {
+    t: form(hm), s: form({ ...hm, second: "2-digit" }), d: form(dm), dt: form({ ...dm, ...hm }), wdt: form({ weekday: "short", ...dm, ...hm }),
+  };
+  const longDay = form({ weekday: "long", day: "numeric", month: "long", timeZone: "UTC" });
+  const zone = form({ timeZoneName: "short" }).formatToParts(0).find((p) => p.type === "timeZoneName").value;
+
+  function length(seconds) {
+    const m = Math.floor(seconds / 60), h = Math.floor(m / 60), d = Math.floor(h / 24);
+    const two = (a, n, b, k) => say(words[a], { n }) + (k ? " " + say(words[b], { n: k }) : "");
+    if (d) return two("days_short", d, "hours_short", h % 24);
+    if (h) return two("hours_short", h, "minutes", m % 60);
+    return say(m ? words.minutes : words.seconds, { n: m || Math.round(seconds) });
+  }
+
+  // What is read step by step: the days of a node, and its latency. Each is one
+  // tab stop; arrow keys, pointer and finger choose the step.
+
+  const rails = new WeakMap();
+  const railOf = (e) => e.target.closest?.(".days, .chart");
+  const rtl = root.dir === "rtl";
+
+  // dayStart returns when a day began where the server is.
+  function dayStart(i) {
+    const at = Date.parse(root.dataset.from) + i * 864e5;
+    let off = 0;
+    for (const [, from, minutes] of (root.dataset.shift || "").matchAll(/(\d+):(-?\d+)/g)) {
+      if (i >= +from) off = minutes * 6e4;
+    }
+    return at + off;
+  }
+
+  function day(rail, i) {
+    const date = new Date(root.dataset.day + "T12:00Z");
+    date.setUTCDate(date.getUTCDate() + i);
+    const mark = rail.querySelector(`use[x="${i}"]`), lines = [];
+    const parts = (mark?.dataset.t || "").split(" ").filter(Boolean), outages = [];
+    let down = 0;
+    for (const p of parts) {
+      const o = /^(<?)(\d+)\+(\d+)(s?)(>?)$/.exec(p);
+      if (!o) continue;
+      const from = dayStart(i) + o[2] * 6e4, long = o[3] * (o[4] ? 1 : 60);
+      down += long;
+      const line = say(words.from_to, { from: forms.t.format(from), to: forms.t.format(from + long * 1e3) });
+      outages.push([line, o[1] && words.went_on, o[5] && words.goes_on].filter(Boolean).join(", "));
+    }
+    for (const p of parts) if (p[0] === "d") down = p.slice(1) * 60;
+    if (down || outages.length) lines.push(say(words.day_down, { length: length(down) }), ...outages);
+    for (const p of parts) {
+      if (p[0] === "s") lines.push(say(words.day_degraded, { length: length(p.slice(1) * 60) }));
+      if (p[0] === "m") lines.push(say(words.day_maintenance, { length: length(p.slice(1) * 60) }));
+    }
+    if (!lines.length) lines.push(known(rail, i) ? words.no_downtime : words.no_data);
+    return [longDay.format(date), lines];
+  }
+
+  // known reports whether a day is drawn as one that is known.
+  function known(rail, i) {
+    const runs = [...(rail.querySelector(".pu")?.getAttribute("d") || "").matchAll(/M(\d+) \d+h(\d+)/g)];
+    return !runs.some(([, x, n]) => i >= +x && i < +x + +n);
+  }
+
+  function quarter(rail, i) {
+    const v = rail.dataset.v.split(" ")[i], from = Date.parse(rail.dataset.from) + i * rail.dataset.step * 6e4;
+    const head = say(words.from_to, { from: forms.t.format(from), to: forms.t.format(from + rail.dataset.step * 6e4) });
+    if (!v || v === "-") return [head, [words.no_data]];
+    const [median, worst] = v.split(",");
+    return [head, [say(words.median, { latency: median + " ms" }), say(words.worst, { latency: worst + " ms" })]];
+  }
+
+  function value(rail) {
+    const { at, text } = rails.get(rail), [head, lines] = text(rail, at);
+    rail.setAttribute("aria-valuenow", at + 1);
+    rail.setAttribute("aria-valuetext", head + ": " + lines.join(", "));
+    return [head, lines];
+  }
+
+  function choose(rail, i) {
+    const r = rails.get(rail), box = rail.getBoundingClientRect();
+    r.at = Math.max(0, Math.min(r.n - 1, i));
+    unmark();
+    const mark = doc.createElementNS("http://www.w3.org/2000/svg", "path"), w = r.chart ? 0.2 : 0.8;
+    mark.setAttribute("class", "at");
+    mark.setAttribute("d", r.chart ? `M${r.at + 0.4} 0h${w}v100h-${w}z` : `M${r.at} -3h${w}v2h-${w}zM${r.at} 25h${w}v2h-${w}z`);
+    rail.append(mark);
+    const part = (r.at + 0.5) / r.n;
+    show(rail, box.left + box.width * (rtl ? 1 - part : part), ...value(rail));
+  }
+
+  function point(rail, e) {
+    const box = rail.getBoundingClientRect(), part = (e.clientX - box.left) / box.width;
+    choose(rail, Math.floor((rtl ? 1 - part : part) * rails.get(rail).n));
+  }
+
+  function prepare(where) {
+    for (const t of all("time[data-f]", where)) {
       t.title = t.textContent;
-      const at = new Date(t.dateTime);
-      t.textContent = (!t.dataset.f ? short : today(at) ? clock : long).format(at);
+      t.textContent = forms[t.dataset.f].format(new Date(t.dateTime));
     }
+    const here = where.querySelector("#zone");
+    if (here) here.textContent = say(words.times_here, { zone });
+    const only = where.querySelector("#only");
+    if (only && only !== $("only")) only.checked = $("only")?.checked;
+    for (const s of all(".rs li[title]", where)) {
+      s.dataset.tip = s.title;
+      s.removeAttribute("title");
+    }
+    for (const a of all(".label a", where)) {
+      a.setAttribute("role", "button");
+      a.setAttribute("aria-expanded", !!a.closest(".open"));
+    }
+    for (const r of all(".days, .chart", where)) {
+      if (r.getAttribute("role") === "slider") continue;
+      const name = r.closest(".node")?.querySelector(".label a")?.textContent;
+      r.setAttribute("role", "slider");
+      r.setAttribute("tabindex", 0);
+      r.setAttribute("aria-label", (name ? name + ": " : "") + r.getAttribute("aria-label"));
+    }
+  }
+
+  // wire gives what is on the screen what only the screen has.
+  function wire(where) {
+    for (const r of all(".days, .chart", where)) {
+      const chart = r.matches(".chart"), n = chart ? r.dataset.v.split(" ").length : 90;
+      if (!rails.has(r)) rails.set(r, { n, at: n - 1, chart, text: chart ? quarter : day });
+      r.setAttribute("aria-valuemin", 1);
+      r.setAttribute("aria-valuemax", n);
+      value(r);
+    }
+  }
+
+  // One popover for all details.
+
+  let shown = null;
+
+  function show(on, x, head, lines) {
     if (!rich) return;
-    for (const b of all(page, "button[title]")) {
-      let text = b.title;
-      if (b.dataset.t) text = text.replace(/\nSince: .*/, () => "\nSince: " + short.format(new Date(b.dataset.t * 1e3)));
-      b.dataset.tip = text;
-      b.setAttribute("aria-label", text.replaceAll("\n", ", "));
-      b.removeAttribute("title");
-    }
-  }
-
-  // Of a node's squares one is in the tab order; arrow keys reach the others.
-  function rove() {
-    for (const list of all(doc, ".rs")) {
-      const squares = [...all(list, "button")];
-      const chosen = squares.find((b) => b.getAttribute("tabindex") === "0") || squares[0];
-      for (const b of squares) b.tabIndex = b === chosen ? 0 : -1;
-    }
-  }
-
-  doc.addEventListener("keydown", (e) => {
-    if (e.key === "Escape") return hide();
-    const list = e.target.closest?.(".rs");
-    if (!list) return;
-    const squares = [...all(list, "button")], i = squares.indexOf(e.target), last = squares.length - 1;
-    const to = { ArrowRight: i + 1, ArrowDown: i + 1, ArrowLeft: i - 1, ArrowUp: i - 1, Home: 0, End: last }[e.key];
-    if (to === undefined) return;
-    e.preventDefault();
-    const next = squares[Math.max(0, Math.min(last, to))];
-    e.target.tabIndex = -1;
-    next.tabIndex = 0;
-    next.focus();
-  });
-
-  // Details: one popover for all.
-
-  const tip = $("tip");
-  let shown = null; // the element whose details are open
-
-  function show(on) {
-    if (!rich || !on.dataset.tip) return;
     shown = on;
-    const lines = on.dataset.tip.split("\n"), list = doc.createElement("dl"), head = doc.createElement("b");
-    head.textContent = lines[0];
-    for (const line of lines.slice(1)) {
-      const cut = line.indexOf(": ");
-      for (const [tag, text] of [["dt", line.slice(0, cut)], ["dd", line.slice(cut + 2)]]) {
-        const el = doc.createElement(tag);
-        el.textContent = text;
-        list.append(el);
-      }
-    }
-    tip.replaceChildren(head, ...(lines.length > 1 ? [list] : []));
+    const line = (tag, text) => Object.assign(doc.createElement(tag), { textContent: text });
+    tip.replaceChildren(line("b", head), ...lines.map((l) => line("span", l)));
     if (!tip.matches(":popover-open")) tip.showPopover();
-    const a = on.getBoundingClientRect(), t = tip.getBoundingClientRect(), gap = 8;
-    const left = Math.max(gap, Math.min(a.left + a.width / 2 - t.width / 2, root.clientWidth - t.width - gap));
-    const above = a.top - t.height - gap;
-    tip.style.left = left + "px";
-    tip.style.top = Math.max(gap, above >= gap ? above : Math.min(a.bottom + gap, innerHeight - t.height - gap)) + "px";
+    const a = on.getBoundingClientRect(), t = tip.getBoundingClientRect(), above = a.top - t.height - 8;
+    tip.style.left = Math.max(8, Math.min(x - t.width / 2, root.clientWidth - t.width - 8)) + "px";
+    tip.style.top = Math.max(8, above > 4 ? above : Math.min(a.bottom + 8, innerHeight - t.height - 8)) + "px";
+  }
+
+  function unmark() {
+    for (const m of all(".at")) m.remove();
   }
 
   function hide() {
     if (!shown) return;
     shown = null;
     tip.hidePopover();
-    tip.replaceChildren();
+    unmark();
   }
 
-  const holder = (e) => e.target.closest?.("[data-tip]");
-  let leaving;
-  doc.addEventListener("pointerover", (e) => {
-    if (e.pointerType !== "mouse") return;
-    clearTimeout(leaving);
-    const on = holder(e);
-    if (on) show(on);
-    else if (shown && !shown.matches(":focus-visible") && !tip.contains(e.target)) leaving = setTimeout(hide, 150); // time to reach it
-  });
-  doc.addEventListener("click", (e) => {
-    const on = holder(e), to = e.target.closest?.("a[href^='#']");
-    if (on) show(on);
-    else if (!tip.contains(e.target)) hide();
-    const fold = to && $(to.hash.slice(1));
-    if (fold?.nodeName === "DETAILS") fold.open = true; // what a link leads to
+  function square(s) {
+    const [head, ...lines] = s.dataset.tip.split("\n"), box = s.getBoundingClientRect();
+    unmark();
+    show(s, box.left + box.width / 2, head, lines);
+  }
+
+  doc.addEventListener("pointermove", (e) => {
+    const r = railOf(e), s = e.target.closest?.("[data-tip]");
+    if (r) point(r, e);
+    else if (s) square(s);
+    else if (shown && e.pointerType === "mouse" && !shown.matches(":focus-visible")) hide();
   });
   doc.addEventListener("focusin", (e) => {
-    const on = holder(e);
-    if (on && on.matches(":focus-visible")) show(on);
+    const r = railOf(e);
+    if (r && r.matches(":focus-visible")) choose(r, rails.get(r).at);
     else hide();
   });
   doc.addEventListener("focusout", hide);
-  addEventListener("scroll", (e) => {
-    if (e.target === tip) return;
-    const on = doc.activeElement;
-    if (shown && on.dataset.tip && on.matches(":focus-visible")) show(on); // focus itself may have scrolled
-    else hide();
-  }, { passive: true, capture: true });
-  addEventListener("resize", hide);
+  addEventListener("scroll", () => shown?.matches(":focus-visible") ? choose(shown, rails.get(shown).at) : hide(), { passive: true });
+
+  doc.addEventListener("keydown", (e) => {
+    const r = railOf(e), a = e.target.closest?.(".label a"), q = $("q");
+    if (e.key === "Escape") hide();
+    else if (a && e.key === " ") {
+      e.preventDefault();
+      a.click();
+    } else if (r) {
+      const { at, n } = rails.get(r), on = rtl ? -1 : 1;
+      const to = { ArrowRight: at + on, ArrowLeft: at - on, ArrowUp: at + 1, ArrowDown: at - 1, PageUp: at + 7, PageDown: at - 7, Home: 0, End: n - 1 }[e.key];
+      if (to === undefined) return;
+      e.preventDefault();
+      choose(r, to);
+    } else if (e.key === "/" && q && !/^(INPUT|TEXTAREA|SELECT)$/.test(e.target.nodeName) && !e.ctrlKey && !e.metaKey && !e.altKey) {
+      e.preventDefault();
+      q.focus();
+    }
+  });
+
+  // A system opens in place. What it needs is fetched then; when that fails,
+  // its link is followed.
+
+  const opened = new Map(); // by the row's id: what was added to it
+
+  async function fetchMore(a) {
+    const res = await fetch(a.href, { signal: AbortSignal.timeout(15e3) });
+    if (!res.ok) throw new Error(res.status);
+    const more = new DOMParser().parseFromString(await res.text(), "text/html").querySelector(".more");
+    more.removeAttribute("id");
+    prepare(more);
+    return doc.adoptNode(more);
+  }
+
+  function setOpen(node, on) {
+    node.classList.toggle("open", on);
+    node.querySelector(".label a").setAttribute("aria-expanded", on);
+    const more = node.querySelector(".more");
+    if (more) more.hidden = !on;
+  }
+
+  async function toggle(node, a) {
+    let more = node.querySelector(".more");
+    if (!more) {
+      try {
+        more = await fetchMore(a);
+      } catch {
+        location.href = a.href;
+        return;
+      }
+      node.append(more);
+      more.hidden = true;
+      wire(more);
+    }
+    setOpen(node, more.hidden);
+    if (more.hidden) opened.delete(node.id);
+    else opened.set(node.id, more);
+  }
+
+  doc.addEventListener("click", (e) => {
+    const r = railOf(e), s = e.target.closest("[data-tip]"), a = e.target.closest(".label a"), copy = e.target.closest("[data-copy]");
+    if (r) return point(r, e);
+    if (s) return square(s);
+    hide();
+    if (copy) {
+      const was = copy.textContent;
+      navigator.clipboard?.writeText(copy.parentNode.querySelector("code").textContent).then(() => {
+        copy.textContent = words.copied;
+        setTimeout(() => (copy.textContent = was), 2e3);
+      }, () => {});
+    }
+    if (a && a.closest("#services, #lists") && !e.ctrlKey && !e.metaKey && !e.shiftKey && !e.altKey) {
+      e.preventDefault();
+      toggle(a.closest(".node"), a);
+    }
+    const to = e.target.closest("a[href^='#']"), fold = to && $(decodeURIComponent(to.hash.slice(1)))?.closest("details");
+    if (fold) fold.open = true; // what a link leads to
+  });
+
+  // Many services: search, and open all.
+
+  const byFind = new Set(); // services that the search opened
+  const plain = (s) => s.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+
+  function find() {
+    const q = $("q");
+    if (!q) return;
+    const want = plain(q.value.trim()), services = all(".service"), within = [];
+    let n = 0;
+    for (const s of services) {
+      const whole = plain(s.querySelector("h2").textContent).includes(want);
+      let some = whole;
+      for (const node of all(".node", s)) {
+        const hit = whole || plain(node.querySelector(".label").textContent).includes(want);
+        node.hidden = !hit;
+        some ||= hit;
+      }
+      s.hidden = !some;
+      n += some;
+      if (some && !whole) within.push(s);
+    }
+    for (const s of byFind) s.open = false;
+    byFind.clear();
+    if (within.length < 7) { // few enough to show what was found in them
+      for (const s of within) {
+        if (s.open !== false) continue;
+        s.open = true;
+        byFind.add(s);
+      }
+    }
+    $("lists").classList.toggle("one", !!want);
+    for (const l of all(".list, #services")) l.hidden = !l.querySelector(".service:not([hidden])");
+    $("over").hidden = !!want;
+    const forms = words.found, count = n.toLocaleString(lang);
+    $("found").textContent = want ? say(forms[new Intl.PluralRules(root.lang).select(n)] ?? forms.other, { n: count, all: services.length }) : "";
+  }
+
+  doc.addEventListener("input", (e) => e.target.id === "q" && find());
+  doc.addEventListener("keydown", (e) => {
+    if (e.key !== "Escape" || e.target.id !== "q") return;
+    e.target.value = "";
+    find();
+  });
+  doc.addEventListener("click", (e) => {
+    const b = e.target.closest("#all");
+    if (!b) return;
+    const on = b.getAttribute("aria-pressed") !== "true";
+    for (const d of all("details.service")) d.open = on;
+    b.setAttribute("aria-pressed", on);
+    b.textContent = on ? words.close_all : words.open_all;
+  });
 
   // A newer version of the page is worked into the one on the screen, so that
-  // focus, scroll position and folds stay as the visitor has them.
+  // focus, scroll position, folds and opened systems stay as the visitor has
+  // them.
 
-  const mine = new Set(["open", "tabindex"]); // attributes that belong to the visitor
+  const mine = new Set(["open", "hidden", "aria-expanded", "aria-valuenow", "aria-valuetext", "aria-valuemin", "aria-valuemax", "aria-pressed"]);
   const folds = new WeakMap(); // what the server last said of a fold
   const like = (a, b) => a && a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
+  const added = (n) => n.nodeType === 1 && n.matches(".more, .at");
 
   function merge(a, b) {
     if (a.nodeType !== 1) {
       if (a.data !== b.data) a.data = b.data;
       return;
     }
+    if (a.id === "all" || a.id === "found" || a.id === "q") return; // the visitor's
+    const open = a.classList.contains("open");
     for (const { name, value } of b.attributes) if (!mine.has(name) && a.getAttribute(name) !== value) a.setAttribute(name, value);
     for (const { name } of [...a.attributes]) if (!mine.has(name) && !b.hasAttribute(name)) a.removeAttribute(name);
+    if (open) a.classList.add("open");
     if (a.nodeName === "DETAILS") {
       if (folds.has(a) && folds.get(a) !== b.open) a.open = b.open;
       folds.set(a, b.open);
@@ -141,10 +355,15 @@
     const kept = new Set();
     for (const child of b.children) if (child.id) kept.add(child.id);
     const gone = (n) => n && n.nodeType === 1 && n.id && !kept.has(n.id);
+    const past = () => { while (at && added(at)) at = at.nextSibling; };
     let at = a.firstChild;
     const drop = () => { const next = at.nextSibling; at.remove(); at = next; };
     for (const want of [...b.childNodes]) {
-      while (at && (gone(at) || (at.nodeType !== 1 && want.nodeType === 1))) drop();
+      past();
+      while (at && (gone(at) || (at.nodeType !== 1 && want.nodeType === 1))) {
+        drop();
+        past();
+      }
       let have = at;
       if (want.id && !like(at, want)) {
         have = $(want.id);
@@ -158,7 +377,7 @@
         at = have.nextSibling;
       }
     }
-    while (at) drop();
+    for (past(); at; past()) drop();
   }
 
   // A page of another version of the server needs the script of that version.
@@ -166,56 +385,66 @@
   function restart() {
     if (performance.now() < 60e3) return; // two servers may take turns
     const open = {};
-    for (const d of all(doc, "details")) if (d.open !== folds.get(d)) open[d.id] = d.open;
-    history.replaceState({ open }, "");
+    for (const d of all("details[id]")) if (d.open !== folds.get(d)) open[d.id] = d.open;
+    history.replaceState({ open, rows: [...opened.keys()] }, "");
     location.reload();
   }
 
   function swap(page) {
+    const focus = doc.activeElement, row = focus?.closest?.("[id]")?.id, rail = focus?.matches?.(".days");
     prepare(page);
+    for (const name of ["data-day", "data-from", "data-shift"]) {
+      const value = page.documentElement.getAttribute(name);
+      if (value) root.setAttribute(name, value);
+    }
     for (const id of regions) {
       const a = $(id), b = page.getElementById(id);
       if (a && b) merge(a, b);
     }
     doc.title = page.title;
-    doc.body.classList.remove(...states);
-    doc.body.classList.add(...page.body.classList);
-    rove();
+    for (const d of all("details")) if (!folds.has(d)) folds.set(d, d.open);
+    for (const [id, more] of opened) {
+      const node = $(id);
+      if (!node) opened.delete(id);
+      else {
+        if (!more.isConnected) node.append(more);
+        setOpen(node, true);
+        renew(node, more);
+      }
+    }
+    wire(doc);
+    if ($("q")?.value) find();
+    if (row && !focus.isConnected) { // its row moved to another list
+      const now = $(row)?.querySelector(rail ? ".days" : "a, summary");
+      now?.focus({ preventScroll: true });
+    }
     if (shown && !shown.isConnected) hide();
-    else if (shown) show(shown);
+    else if (shown && rails.has(shown)) choose(shown, rails.get(shown).at);
+  }
+
+  // renew brings what an opened system shows up to date.
+  async function renew(node, more) {
+    try {
+      const now = await fetchMore(node.querySelector(".label a"));
+      if (!more.isConnected) return;
+      merge(more, now);
+      wire(more);
+    } catch {} // it stays as it was until the next time
   }
 
   // Looking at the server: the browser asks with the ETag it has.
 
-  let tag = null, wait = every, timer, busy = false, fresh = performance.now(), behind, sure;
-
-  function took(stamp) { // ms by which the data was behind when it came
-    return Math.max(0, stamp - Date.parse(all($("when"), "time")[0].dateTime));
-  }
-
-  function length(s) {
-    if (s < 60) return s + " s";
-    if (s < 3600) return Math.floor(s / 60) + " min";
-    return s < 86400 ? Math.floor(s / 3600) + " h" : Math.floor(s / 86400) + " d";
-  }
-
-  function age() {
-    if (!sure) return;
-    const s = Math.round((behind + performance.now() - fresh) / 1e3);
-    const el = $("age");
-    el.textContent = " (" + length(s) + " ago)";
-    el.hidden = false;
-  }
+  let tag = null, wait = every, timer, busy = false;
 
   async function look() {
     clearTimeout(timer);
     if (doc.hidden || busy) return;
     busy = true;
+    const lost = $("lost");
     try {
       const res = await fetch(location.pathname + location.search, { cache: "no-cache", signal: AbortSignal.timeout(15e3) });
       if (!res.ok) throw new Error(res.status);
-      const now = res.headers.get("ETag"), stamp = Date.parse(res.headers.get("Date")) || Date.now();
-      const text = await res.text();
+      const now = res.headers.get("ETag"), text = await res.text();
       if (!now || now !== tag) {
         const page = new DOMParser().parseFromString(text, "text/html");
         if (!page.getElementById("banner")) throw new Error("not the page");
@@ -225,38 +454,41 @@
           tag = now;
         }
       }
-      fresh = performance.now();
-      behind = took(stamp) + 1e3 * (parseInt(res.headers.get("Age")) || 0); // in a cache on the way
       wait = every;
-      $("lost").hidden = true;
+      // A cache on the way may keep an old page while the server is away.
+      const age = (Date.parse(res.headers.get("Date")) || Date.now()) - Date.parse(stamp());
+      late(age > 10 * 60e3 || 1e3 * parseInt(res.headers.get("Age")) > 60e3);
     } catch {
       wait = Math.min(wait * 2, slowest);
-      const lost = $("lost");
-      if (lost.hidden) {
-        lost.hidden = false;
-        lost.textContent = "The server of this page cannot be reached. What you see is of " + all($("when"), "time")[0].textContent + " and may be out of date.";
-      }
+      late(true);
     }
     busy = false;
-    sure = true;
-    age();
     if (!doc.hidden) timer = setTimeout(look, wait);
+
+    function late(is) {
+      if (lost.hidden === !is) return;
+      lost.hidden = !is;
+      lost.textContent = is ? say(words.out_of_date, { time: forms.dt.format(new Date(stamp())) }) : "";
+    }
   }
 
-  const kept = history.state?.open ?? {};
-  for (const d of all(doc, "details")) {
+  const stamp = () => $("when").querySelector("time").dateTime;
+
+  const kept = history.state ?? {};
+  for (const d of all("details")) {
     folds.set(d, d.open);
-    if (d.id in kept) d.open = kept[d.id];
+    if (d.id && d.id in (kept.open ?? {})) d.open = kept.open[d.id];
   }
   prepare(doc);
-  rove();
-  // How old it is by the visitor's clock. If that is much, either the clock is
-  // wrong or the page was kept somewhere: the server knows.
-  behind = took(Date.now());
-  sure = behind < 6e5;
-  age();
-  setInterval(age, 1e3);
-  timer = setTimeout(look, sure ? wait : 1e3);
+  wire(doc);
+  for (const id of kept.rows ?? []) {
+    const node = $(id);
+    if (node) toggle(node, node.querySelector(".label a"));
+  }
+  const target = location.hash && $(decodeURIComponent(location.hash.slice(1)))?.closest("details");
+  if (target) target.open = true;
+  // An old page that was kept somewhere is asked for anew at once.
+  timer = setTimeout(look, Date.now() - Date.parse(stamp()) < 10 * 60e3 ? wait : 1e3);
   doc.addEventListener("visibilitychange", () => (doc.hidden ? clearTimeout(timer) : look()));
   addEventListener("pageshow", (e) => e.persisted && look()); // back in history
   addEventListener("online", look);
@@ -264,7 +496,7 @@
 
   let closed = [];
   addEventListener("beforeprint", () => {
-    closed = [...all(doc, "details:not([open])")];
+    closed = all("details:not([open])");
     for (const d of closed) d.open = true;
   });
   addEventListener("afterprint", () => {

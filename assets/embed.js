@@ -6,7 +6,7 @@
 
   async function look() {
     if (document.hidden) return;
-    let state = "embed pending", say = "The status cannot be reached";
+    let state = "embed wait", say = document.documentElement.dataset.lost;
     try {
       const res = await fetch(location.href, { cache: "no-cache", signal: AbortSignal.timeout(15e3) });
       const page = new DOMParser().parseFromString(await res.text(), "text/html");

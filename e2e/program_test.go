@@ -117,7 +117,7 @@ func TestSampleComesUpHealthy(t *testing.T) {
 	}
 	r := startVigil(t, sample)
 	r.waitFor("", "healthy and checked", func(page string) bool {
-		return strings.Contains(page, "All systems are healthy") && !strings.Contains(page, "not checked yet")
+		return strings.Contains(page, "All systems operational") && !strings.Contains(page, "not checked yet")
 	})
 	if got := r.get("status/text"); got != "healthy" {
 		t.Errorf("status %q", got)

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"html/template"
+	"slices"
+	"strconv"
+	"time"
+)
+
+const (
+	recentDays = 14
+	maxRecent  = 20 // outages on the page itself
+	briefly    = time.Minute
+)
+
+// A recentView is what the page shows of the last days.
+type recentView struct {
+	Head  string
+	Lines []entryView // newest first
+	More  string      // how many further ones
+	Brief string      // how many that took less than a minute
+}
+
+// An entryView is one outage in a list. Its reason is not shown: it may name
+// hosts.
+type entryView struct {
+	ID, Node, Service string
+	Kind              template.HTML // drawn like a day
+	Link              template.URL
+	Day, Text, Length string
+	Span              template.HTML
+}
+
+func newEntryView(lang *language, base string, in *incident, now time.Time) entryView {
+	zone := now.Location()
+	v := entryView{
+		ID:      in.id,
+		Node:    steady(in.node.Label),
+		Service: steady(in.service.Label),
+		Kind:    drawKind(in.length(now)),
+		Link:    template.URL(base + "history#" + in.id),
+		Day:     lang.time(in.start.In(zone), dateForm),
+		Length:  lang.length(in.length(now)),
+	}
+	v.Text = lang.say("was_down", "length", v.Length)
+	if in.end.IsZero() {
+		v.Span = lang.html("since", "time", lang.moment(in.start, now))
+	} else {
+		v.Span = lang.span(in.start, in.end, now, timeForm)
+	}
+	return v
+}
+
+// newRecentView returns the outages of the last days that are over; nil where
+// there is nothing to look back on.
+func newRecentView(lang *language, base string, s *snapshot) *recentView {
+	v := &recentView{Head: lang.count("last_days", recentDays)}
+	watched, brief, more := len(s.incidents) > 0, 0, 0
+	for i := range s.incidents {
+		in := &s.incidents[i]
+		switch {
+		case in.end.IsZero():
+		case in.length(s.at) < briefly:
+			brief++
+		case len(v.Lines) == maxRecent:
+			more++
+		default:
+			line := newEntryView(lang, base, in, s.at)
+			line.ID = elementID("p", in.id)
+			v.Lines = append(v.Lines, line)
+		}
+	}
+	for _, sv := range s.services {
+		watched = watched || slices.ContainsFunc(sv.nodes, func(nv *nodeView) bool { return nv.history.started() })
+	}
+	if !watched {
+		return nil
+	}
+	if more > 0 {
+		v.More = lang.count("more", more)
+	}
+	if brief > 0 {
+		v.Brief = lang.count("brief", brief)
+	}
+	return v
+}
+
+// A monthView is a month of the history.
+type monthView struct {
+	ID, Name, Count, Sum string
+	Days                 []dateView // newest first
+}
+
+// A dateView is a day with outages, or a run of days without any.
+type dateView struct {
+	Name, Weekday string
+	Entries       []entryView
+	Brief         []entryView // those under a minute, folded
+	BriefText     string
+	Calm          string // instead of entries
+}
+
+// newHistoryView returns the past by month, newest first, as far back as
+// anything is known. Outages are known one by one for 90 days.
+func newHistoryView(lang *language, base string, s *snapshot) (months []monthView) {
+	now, zone := s.at, s.at.Location()
+	today := dateOf(now)
+	byDay := make(map[date][]*incident)
+	for i := range s.pastIncidents {
+		in := &s.pastIncidents[i]
+		d := dateOf(in.start.In(zone))
+		byDay[d] = append(byDay[d], in)
+	}
+	first := firstKnown(s, today)
+	listed := today - keptDays // from here on, outages are kept
+	for d := range byDay {
+		first, listed = min(first, d), min(listed, d)
+	}
+	for month := today.month(); month >= first.month(); month = (month - 1).month() {
+		m := monthView{
+			ID:   month.noon().Format("2006-01"),
+			Name: lang.month(month),
+		}
+		last := min((month+31).month()-1, today)
+		if last < listed {
+			m.Sum = lang.say("downtime", "length", lang.length(downtimeIn(s, month)))
+			m.Days = []dateView{{Name: lang.days(month, last), Calm: lang.words["no_details"]}}
+			months = append(months, m)
+			continue
+		}
+		m.addDays(lang, base, byDay, max(month, first), last, now)
+		months = append(months, m)
+	}
+	return months
+}
+
+// firstKnown returns the first day of which anything is known of some node.
+func firstKnown(s *snapshot, today date) date {
+	first := today
+	for _, sv := range s.services {
+		for _, nv := range sv.nodes {
+			if nv.history == nil {
+				continue
+			}
+			for sum := range nv.history.months.all() {
+				if sum.from < first && sum.from.month() != today.month() {
+					first = sum.from
+				}
+				break
+			}
+			for sum := range nv.history.days.all() {
+				if sum.from.month() == first.month() || sum.from < first {
+					first = min(first, sum.from)
+				}
+				break
+			}
+		}
+	}
+	return first
+}
+
+// downtimeIn returns for how long nodes were down in a month, all together.
+func downtimeIn(s *snapshot, month date) (down time.Duration) {
+	for _, sv := range s.services {
+		for _, nv := range sv.nodes {
+			if nv.history == nil {
+				continue
+			}
+			for sum := range nv.history.months.all() {
+				if sum.from == month {
+					down += sum.parts[dead]
+				}
+			}
+		}
+	}
+	return down
+}
+
+// addDays adds the days from last back to first.
+func (m *monthView) addDays(lang *language, base string, byDay map[date][]*incident, first, last date, now time.Time) {
+	outages, down := 0, time.Duration(0)
+	for d := last; d >= first; d-- {
+		incidents := byDay[d]
+		if len(incidents) == 0 {
+			calm := d // the first day of a run
+			for calm > first && len(byDay[calm-1]) == 0 {
+				calm--
+			}
+			m.Days = append(m.Days, dateView{Name: lang.days(calm, d), Calm: lang.words["nothing"]})
+			d = calm
+			continue
+		}
+		v := dateView{Name: lang.days(d, d), Weekday: lang.name("weekdays", int(d.noon().Weekday()))}
+		for _, in := range incidents {
+			e := newEntryView(lang, base, in, now)
+			if !in.end.IsZero() && in.length(now) < briefly {
+				v.Brief = append(v.Brief, e)
+				continue
+			}
+			v.Entries = append(v.Entries, e)
+			outages++
+			down += in.length(now)
+		}
+		if n := len(v.Brief); n > 0 {
+			v.BriefText = lang.count("brief", n)
+		}
+		m.Days = append(m.Days, v)
+	}
+	m.Count, m.Sum = lang.words["none"], lang.words["no_downtime"]
+	if outages > 0 {
+		m.Count, m.Sum = lang.number(outages), lang.count("outages_count", outages, "length", lang.length(down))
+	}
+}
+
+// month names a month with its year.
+func (l *language) month(d date) string {
+	day := d.noon()
+	return l.say("month_year", "month", l.name("months_alone", int(day.Month())-1), "year", strconv.Itoa(day.Year()))
+}
+
+// days names a run of days of one month: "18 November", "19 to 21 November".
+func (l *language) days(first, last date) string {
+	name := l.date(last.noon(), "date_long", "months")
+	if first == last {
+		return name
+	}
+	return l.say("date_span", "from", l.say("day_alone", "day", strconv.Itoa(first.noon().Day())), "to", name)
+}
