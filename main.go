@@ -48,6 +48,7 @@ commands:
   notify    send one test message through each configured channel
   local     run an agent that reports to a Vigil elsewhere
   report    report this host's load to a Vigil elsewhere
+  reload    have the running Vigil read its config again
   version   print version, commit and Go version
 
 See 'vigil COMMAND -h' for each. SIGHUP reloads the config; SIGTERM and SIGINT
@@ -74,6 +75,7 @@ func commands() []command {
 		{"notify", runNotify},
 		{"local", runLocal},
 		{"report", runReport},
+		{"reload", runReload},
 		{"version", runVersion},
 	}
 }

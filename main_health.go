@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -80,18 +81,14 @@ func runHealth(ctx context.Context, args []string, stdout, stderr io.Writer) int
 // not change where the running Vigil listens.
 func loadServer(path string, getenv func(string) (string, bool)) (Server, error) {
 	name := cmp.Or(path, defaultConfig)
-	var r io.Reader
-	f, err := os.Open(name)
+	text, err := readFile(name, maxConfig)
 	switch {
-	case err == nil:
-		defer f.Close()
-		r = f
 	case path == "" && errors.Is(err, os.ErrNotExist):
-		r = strings.NewReader(sampleFor(runtime.GOOS))
-	default:
+		text = []byte(sampleFor(runtime.GOOS))
+	case err != nil:
 		return Server{}, unreadable(name, err)
 	}
-	doc, err := readDocument(r, name, getenv)
+	doc, err := readDocument(bytes.NewReader(text), name, getenv)
 	if err != nil {
 		return Server{}, unreadable(name, err)
 	}

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"reflect"
 	"slices"
@@ -11,6 +14,47 @@ import (
 
 	"golang.org/x/sync/errgroup"
 )
+
+const reloadUsage = `usage: vigil reload [-c config.cfg] [-url url] [-json]
+
+Has the running Vigil read its config again, and prints what changed. If the
+config has mistakes, it prints all of them, and the current config stays.
+
+` + clientHelp + `
+examples:
+
+  vigil reload -c /etc/vigil/config.cfg
+  VIGIL_MANAGER_TOKEN=secret vigil reload -url https://status.example.com/
+
+Exit status: 0 if the config was reloaded, 1 if not, 2 for wrong usage.
+`
+
+// runReload is "vigil reload".
+func runReload(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	c := newClientCommand(flag.NewFlagSet("vigil reload", flag.ContinueOnError), reloadUsage, stdout, stderr)
+	return c.run(ctx, args, c.noArgs, func(ctx context.Context) (int, error) {
+		var changed configChanges
+		if err := c.client.callWithin(ctx, reloadTime+clientTime, http.MethodPost, "reload/", nil, &changed); err != nil {
+			return exitError, err
+		}
+		if c.flags.json {
+			return exitOK, c.out.json(changed)
+		}
+		var rows [][]cell
+		for _, list := range changed.lists() {
+			if len(list.items) > 0 {
+				rows = append(rows, plain(list.name, strings.Join(list.items, ", ")))
+			}
+		}
+		if len(rows) == 0 {
+			fmt.Fprintln(stdout, "Reloaded, nothing has changed.")
+			return exitOK, nil
+		}
+		fmt.Fprintln(stdout, "Reloaded:")
+		c.out.columns(rows)
+		return exitOK, nil
+	})
+}
 
 // A reloadRequest asks for the config to be read again. The answer goes to
 // done, which has a capacity of 1, or nowhere when done is nil.
@@ -131,12 +175,19 @@ func changes(old, conf *Config) configChanges {
 	return c
 }
 
+// A changeList is one kind of change with what it befell.
+type changeList struct {
+	name  string
+	items []string
+}
+
+func (c configChanges) lists() []changeList {
+	return []changeList{{"sections", c.Sections}, {"added", c.Added}, {"removed", c.Removed}, {"changed", c.Changed}}
+}
+
 // attrs returns the changes as attributes of a log line.
 func (c configChanges) attrs() (attrs []any) {
-	for _, list := range []struct {
-		name  string
-		items []string
-	}{{"sections", c.Sections}, {"added", c.Added}, {"removed", c.Removed}, {"changed", c.Changed}} {
+	for _, list := range c.lists() {
 		if len(list.items) > 0 {
 			attrs = append(attrs, list.name, summary(list.items))
 		}

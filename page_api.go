@@ -38,6 +38,7 @@ type refusal struct {
 	text   string
 	header string // one header field more, or ""
 	value  string
+	faults []string // of a config, a line each
 }
 
 func (r *refusal) Error() string { return r.text }
@@ -59,7 +60,7 @@ func allow(r *http.Request, methods string) error {
 			return nil
 		}
 	}
-	return &refusal{http.StatusMethodNotAllowed, "method not allowed: " + methods + " only", "Allow", methods}
+	return &refusal{code: http.StatusMethodNotAllowed, text: "method not allowed: " + methods + " only", header: "Allow", value: methods}
 }
 
 // refusalOf returns the answer that an error stands for, nil for nil. It maps
@@ -92,6 +93,9 @@ func respond(w http.ResponseWriter, body any, err error) {
 			w.Header().Set(no.header, no.value)
 		}
 		code, body = no.code, map[string]string{"error": no.text}
+		if no.faults != nil {
+			body = map[string]any{"error": no.text, "errors": no.faults}
+		}
 	}
 	if body == nil {
 		return

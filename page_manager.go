@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -25,12 +26,13 @@ const (
 type managerAPI struct {
 	board    *board
 	events   chan<- event
+	reloads  chan<- reloadRequest
 	throttle *throttle
 }
 
-// newManager returns the handler of the Manager API.
-func newManagerAPI(b *board, events chan<- event, t *throttle) *managerAPI {
-	return &managerAPI{b, events, t}
+// newManagerAPI returns the handler of the Manager API.
+func newManagerAPI(b *board, events chan<- event, reloads chan<- reloadRequest, t *throttle) *managerAPI {
+	return &managerAPI{b, events, reloads, t}
 }
 
 func (m *managerAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -64,6 +66,8 @@ func (m *managerAPI) serve(w http.ResponseWriter, r *http.Request) (any, error) 
 		methods, do = read, m.alerts
 	case route == "/prober/alerts/ignored":
 		methods, do = read+", PUT", m.ignored
+	case route == "/reload":
+		methods, do = "POST", m.reload
 	default:
 		return nil, errNoRoute
 	}
@@ -85,6 +89,32 @@ func (m *managerAPI) serve(w http.ResponseWriter, r *http.Request) (any, error) 
 func (m *managerAPI) call(r *http.Request, do func(st *state, now time.Time, done chan<- error)) error {
 	done := make(chan error, 1)
 	return ask(r.Context(), m.events, &call{do, done}, done)
+}
+
+// reloadTime is how long a reload may take to begin and to end.
+const reloadTime = 20 * time.Second
+
+// reload has the program read its config again, and answers with what changed.
+// A config with faults is refused with all of them.
+func (m *managerAPI) reload(_ http.ResponseWriter, r *http.Request) (any, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), reloadTime)
+	defer cancel()
+	done := make(chan reloadAnswer, 1)
+	select {
+	case m.reloads <- reloadRequest{done}:
+	case <-ctx.Done():
+		return nil, errBusy
+	}
+	select {
+	case a := <-done:
+		if a.err != nil {
+			return nil, &refusal{code: http.StatusUnprocessableEntity, text: "reload failed, keeping the current config",
+				faults: strings.Split(a.err.Error(), "\n")}
+		}
+		return a.changes, nil
+	case <-ctx.Done():
+		return nil, errBusy
+	}
 }
 
 type announcementTitle struct {

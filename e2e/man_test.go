@@ -191,6 +191,9 @@ func TestUsages(t *testing.T) {
 					taken = append(taken, m[1])
 				}
 			}
+			if strings.Contains(source, "c.run(ctx, args") { // the flags of all that talk to a running Vigil
+				taken = append(taken, "c", "config", "url", "json")
+			}
 			if strings.Contains(source, "configFlag(f") {
 				taken = append(taken, "c", "config")
 			}

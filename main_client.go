@@ -1,0 +1,274 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"vigil/notify"
+)
+
+// clientHelp is what the usage text of every command that talks to a running
+// Vigil says of its flags.
+const clientHelp = `  -c, --config file   the config of the running Vigil, for its address and its
+                      manager_token; default: ./config.cfg
+  -url url            ask the Vigil at this address instead, with the token in
+                      VIGIL_MANAGER_TOKEN
+  -json               print JSON
+`
+
+const (
+	// clientTime is how long an answer of the Manager API may take.
+	clientTime = 10 * time.Second
+
+	// maxAnswer is how much of an answer is read, in bytes: the status of
+	// 100,000 replicas is about 30 MB.
+	maxAnswer = 128 << 20
+)
+
+// A clientFlags holds the flags that those commands share.
+type clientFlags struct {
+	config, url string
+	json        bool
+}
+
+// addClientFlags adds them to a command's own.
+func addClientFlags(fs *flag.FlagSet) *clientFlags {
+	f := new(clientFlags)
+	fs.StringVar(&f.config, "c", "", "")
+	fs.StringVar(&f.config, "config", "", "")
+	fs.StringVar(&f.url, "url", "", "")
+	fs.BoolVar(&f.json, "json", false, "")
+	return f
+}
+
+// A client calls the Manager API of a running Vigil.
+type client struct {
+	bases     []string // URLs of the page, one of which answers
+	token     notify.Secret
+	transport *http.Transport
+}
+
+// client returns a client for the Vigil that the flags name.
+func (f *clientFlags) client() (*client, error) {
+	c := &client{transport: &http.Transport{DisableKeepAlives: true}}
+	if f.url != "" {
+		if _, err := parseURL(f.url, "http", "https"); err != nil {
+			return nil, fmt.Errorf("-url %q %w; allowed: an http:// or https:// URL of a page", f.url, err)
+		}
+		c.bases, c.token = []string{strings.TrimRight(f.url, "/")}, notify.Secret(os.Getenv("VIGIL_MANAGER_TOKEN"))
+		c.transport.Proxy = http.ProxyFromEnvironment
+		if c.token == "" {
+			return nil, errors.New("no token: set VIGIL_MANAGER_TOKEN to the manager_token of that Vigil")
+		}
+		return c, nil
+	}
+	conf, err := loadServer(f.config, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	if c.bases, err = conf.localPages(); err != nil {
+		return nil, err
+	}
+	for i, base := range c.bases {
+		c.bases[i] = strings.TrimSuffix(base, "/")
+	}
+	if c.token = notify.Secret(cmp.Or(string(conf.ManagerToken), os.Getenv("VIGIL_MANAGER_TOKEN"))); c.token == "" {
+		name := cmp.Or(f.config, defaultConfig)
+		if f.config == "" && !fileExists(name) {
+			return nil, fmt.Errorf("there is no %s in this folder: name the config with -c, or give -url and VIGIL_MANAGER_TOKEN", name)
+		}
+		return nil, fmt.Errorf("%s: server.manager_token is not set, so the Manager API is off: set it, and the variable that it names, and reload", name)
+	}
+	return c, nil
+}
+
+// call makes one call of the Manager API. The path begins after /manager/. What
+// in holds is sent as JSON, and the answer goes to out; both may be nil.
+func (c *client) call(ctx context.Context, method, path string, in, out any) error {
+	return c.callWithin(ctx, clientTime, method, path, in, out)
+}
+
+func (c *client) callWithin(ctx context.Context, limit time.Duration, method, path string, in, out any) error {
+	body, err := c.ask(ctx, limit, method, path, in)
+	if err != nil || out == nil {
+		return err
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return fmt.Errorf("%s answers with something other than the JSON of a Vigil: %w", c.bases[0], err)
+	}
+	return nil
+}
+
+// ask makes one call and returns the body of the answer.
+func (c *client) ask(ctx context.Context, limit time.Duration, method, path string, in any) ([]byte, error) {
+	var sent []byte
+	if in != nil {
+		var err error
+		if sent, err = json.Marshal(in); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var err error
+	for i, base := range c.bases {
+		var body []byte
+		body, err = c.askAt(ctx, base, method, path, sent)
+		if opErr, ok := errors.AsType[*net.OpError](err); ok && opErr.Op == "dial" && i < len(c.bases)-1 {
+			continue // the server has chosen the other address
+		}
+		c.bases = c.bases[i : i+1]
+		return body, err
+	}
+	return nil, err
+}
+
+func (c *client) askAt(ctx context.Context, base, method, path string, sent []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, base+"/manager/"+path, bytes.NewReader(sent))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", "vigil/"+version)
+	req.SetBasicAuth("", string(c.token))
+	if len(sent) > 0 {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return nil, clientError(base, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return nil, clientError(base, err)
+	}
+	if len(body) > maxAnswer {
+		return nil, fmt.Errorf("%s: the answer is larger than %d MiB", base, maxAnswer>>20)
+	}
+	return body, answerError(base, path, resp, body)
+}
+
+// clientError words an error of the way to a Vigil and back.
+func clientError(base string, err error) error {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: no answer in time; is Vigil overloaded, or is another program on its port?", base)
+	case errors.Is(err, context.Canceled):
+		return errors.New("stopped before the answer")
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	return fmt.Errorf("%s: %w; is Vigil running there?", base, err)
+}
+
+// An apiFault is an error that a Vigil answered with.
+type apiFault struct {
+	base   string
+	code   int
+	text   string
+	faults []string // of a config, a line each
+}
+
+func (e *apiFault) Error() string {
+	if len(e.faults) > 0 {
+		return strings.Join(e.faults, "\n")
+	}
+	return e.text
+}
+
+// answerError returns what is wrong with an answer, in words that say what to
+// do about it, or nil.
+func answerError(base, path string, resp *http.Response, body []byte) error {
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	var fault struct {
+		Error  string   `json:"error"`
+		Errors []string `json:"errors"`
+	}
+	known := kind == "application/json" && json.Unmarshal(body, &fault) == nil && (fault.Error != "" || len(fault.Errors) > 0)
+	switch code := resp.StatusCode; {
+	case code >= 200 && code < 300 && kind == "text/html":
+		return fmt.Errorf("%s answers with an HTML page: a proxy or another server is in between; give the address of Vigil itself with -url", base)
+	case code >= 200 && code < 300:
+		return nil
+	case code >= 300 && code < 400:
+		return fmt.Errorf("%s redirects to %s: give the address that it leads to with -url", base, oneCell(resp.Header.Get("Location")))
+	case code == http.StatusUnauthorized, code == http.StatusForbidden && known && strings.Contains(fault.Error, "wrong token"):
+		return fmt.Errorf("%s: wrong token: it is not the manager_token of the Vigil that runs there", base)
+	case known && code == http.StatusNotFound && strings.HasPrefix(fault.Error, "no such route"):
+		route, _, _ := strings.Cut(path, "/")
+		return fmt.Errorf("%s: the Vigil there is older than this command and has no /manager/%s/: update and restart it", base, route)
+	case known:
+		return &apiFault{base, code, oneCell(fault.Error), fault.Errors}
+	case code == http.StatusNotFound:
+		return fmt.Errorf("%s: HTTP 404, which is not the answer of a Vigil: is server.path_prefix missing in the address?", base)
+	}
+	return fmt.Errorf("%s: HTTP %d, which is not the answer of a Vigil: is a proxy in between, or another program on its port?", base, resp.StatusCode)
+}
+
+// A clientCommand is what the commands that talk to a running Vigil have in
+// common: arguments, a client, an answer in text or JSON, an exit code.
+type clientCommand struct {
+	fs     *flag.FlagSet
+	flags  *clientFlags
+	usage  string
+	stdout io.Writer
+	stderr io.Writer
+
+	args   []string // those that are no flags
+	client *client
+	out    *printer
+}
+
+func newClientCommand(fs *flag.FlagSet, usage string, stdout, stderr io.Writer) *clientCommand {
+	return &clientCommand{fs: fs, flags: addClientFlags(fs), usage: usage, stdout: stdout, stderr: stderr, out: newPrinter(stdout)}
+}
+
+// noArgs is the check of a command that takes flags only.
+func (c *clientCommand) noArgs() error {
+	if len(c.args) > 0 {
+		return fmt.Errorf("unexpected argument %q", c.args[0])
+	}
+	return nil
+}
+
+// run parses args, has check look at them, and then makes the calls of do. A
+// check may be nil. It returns the exit code.
+func (c *clientCommand) run(ctx context.Context, args []string, check func() error, do func(context.Context) (int, error)) int {
+	var code int
+	var ok bool
+	if c.args, code, ok = parseArgs(c.fs, c.usage, args, c.stdout, c.stderr); !ok {
+		return code
+	}
+	if check != nil {
+		if err := check(); err != nil {
+			return wrongUsage(c.fs, c.stderr, err)
+		}
+	}
+	ctx, stop := notifyStop(ctx)
+	defer stop()
+	var err error
+	if c.client, err = c.flags.client(); err == nil {
+		code, err = do(ctx)
+	}
+	if err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintf(c.stderr, "%s: %s\n", c.fs.Name(), line)
+		}
+		return exitError
+	}
+	return code
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+)
+
+// What a command says when the other end is not a Vigil that lets it in.
+func TestClientErrors(t *testing.T) {
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close()
+	answer := func(code int, kind, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			if code == http.StatusFound {
+				w.Header().Set("Location", "https://sso.example.com/")
+			}
+			w.WriteHeader(code)
+			io.WriteString(w, body)
+		}
+	}
+	const asJSON = "application/json"
+	for _, tt := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   string // %s is the address
+	}{
+		{"wrong token", answer(403, asJSON, `{"error":"wrong token"}`), "%s: wrong token: it is not the manager_token of the Vigil that runs there"},
+		{"no token taken", answer(401, asJSON, `{"error":"a token is needed"}`), "%s: wrong token: it is not the manager_token of the Vigil that runs there"},
+		{"API off", answer(403, asJSON, `{"error":"the Manager API is off: set server.manager_token"}`), "the Manager API is off: set server.manager_token"},
+		{"an older Vigil", answer(404, asJSON, `{"error":"no such route: PROTOCOL.md lists them"}`), "%s: the Vigil there is older than this command and has no /manager/reload/: update and restart it"},
+		{"a prefix is missing", answer(404, "text/plain", "404 page not found"), "%s: HTTP 404, which is not the answer of a Vigil: is server.path_prefix missing in the address?"},
+		{"a proxy's error page", answer(502, "text/html", "<h1>Bad Gateway</h1>"), "%s: HTTP 502, which is not the answer of a Vigil: is a proxy in between, or another program on its port?"},
+		{"a proxy's login page", answer(200, "text/html; charset=utf-8", "<h1>Log in</h1>"), "%s answers with an HTML page: a proxy or another server is in between; give the address of Vigil itself with -url"},
+		{"a redirect", answer(302, "text/html", ""), "%s redirects to https://sso.example.com/: give the address that it leads to with -url"},
+		{"not JSON", answer(200, "text/plain", "hello"), "%s answers with something other than the JSON of a Vigil: invalid character 'h' looking for beginning of value"},
+		{"refused", answer(422, asJSON, `{"error":"reload failed","errors":["config.cfg:1: a: is odd","config.cfg:2: b: is odd"]}`), "config.cfg:1: a: is odd\nvigil reload: config.cfg:2: b: is odd"},
+		{"cut off", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "%s: EOF; is Vigil running there?"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("VIGIL_MANAGER_TOKEN", "s3cret")
+			server := httptest.NewServer(tt.answer)
+			defer server.Close()
+			want := tt.want
+			if strings.Contains(want, "%s") {
+				want = fmt.Sprintf(want, server.URL)
+			}
+			var out, errs bytes.Buffer
+			code := run(t.Context(), []string{"reload", "-url", server.URL + "/"}, &out, &errs)
+			if want := "vigil reload: " + want + "\n"; code != exitError || errs.String() != want || out.Len() > 0 {
+				t.Errorf("exit code %d, %s%swant\n%s", code, &out, &errs, want)
+			}
+			if strings.Contains(errs.String(), "s3cret") {
+				t.Error("the token is shown")
+			}
+		})
+	}
+	t.Chdir(t.TempDir())
+	for _, tt := range []struct {
+		token, args string
+		code        int
+		want        string
+	}{
+		{"", "-url http://127.0.0.1:1", exitError, "no token: set VIGIL_MANAGER_TOKEN to the manager_token of that Vigil"},
+		{"x", "-url ftp://127.0.0.1", exitError, `-url "ftp://127.0.0.1" has a scheme that is not allowed; allowed: an http:// or https:// URL of a page`},
+		{"x", "-url http://" + dead.Addr().String(), exitError, "http://" + dead.Addr().String() + ": dial tcp " + dead.Addr().String() + ": connect: connection refused; is Vigil running there?"},
+		{"", "", exitError, "there is no config.cfg in this folder: name the config with -c, or give -url and VIGIL_MANAGER_TOKEN"},
+		{"", "-c none.cfg", exitError, "none.cfg: cannot be read: no such file or directory; name an existing file with -c"},
+		{"", "now", exitUsage, `unexpected argument "now" (see 'vigil reload -h')`},
+		{"", "-jsn", exitUsage, `unknown flag -jsn; did you mean -json? (see 'vigil reload -h')`},
+	} {
+		t.Setenv("VIGIL_MANAGER_TOKEN", tt.token)
+		if tt.token == "" {
+			os.Unsetenv("VIGIL_MANAGER_TOKEN")
+		}
+		var errs bytes.Buffer
+		code := run(t.Context(), append([]string{"reload"}, strings.Fields(tt.args)...), io.Discard, &errs)
+		if want := "vigil reload: " + tt.want + "\n"; code != tt.code || errs.String() != want {
+			t.Errorf("vigil reload %s: exit code %d, %swant\n%s", tt.args, code, &errs, want)
+		}
+	}
+}
