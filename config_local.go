@@ -106,9 +106,9 @@ func (c *LocalConfig) readProbe(t *table) {
 		for _, node := range sub.tables("node") {
 			n := &Node{ID: node.id("node", " of this service", nodes)}
 			node.get("label")
-			node.checks(n, &c.Metrics, localModes)
+			hasMode := node.checks(n, &c.Metrics, localModes)
 			n.ReportPrefix = node.text("report_prefix", "")
-			node.rest()
+			node.restOfNode(n, hasMode)
 			s.Nodes = append(s.Nodes, n)
 			count += len(n.Targets) + len(n.Scripts)
 		}

@@ -120,8 +120,8 @@ func (t *table) prefix(key string) string {
 	return "/" + path
 }
 
-// readAssets takes the folder that overlays the embedded assets. Only the
-// default one, which configs name for another Vigil, may be missing.
+// readAssets reads the folder that overlays the embedded assets. The default
+// one, which configs name for another Vigil, may be missing without a word.
 func (c *Config) readAssets(t *table) {
 	const def = "./res/assets/"
 	c.Assets = t.text("path", def)
@@ -130,10 +130,13 @@ func (c *Config) readAssets(t *table) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && filepath.Clean(c.Assets) == filepath.Clean(def):
 			c.Assets = ""
-		case err != nil:
-			t.fault("path", "%s cannot be read (%v); allowed: a folder that exists", t.show("path", c.Assets), withoutPath(err))
-		case !info.IsDir():
+		case err == nil && !info.IsDir():
 			t.fault("path", "%s is not a folder; allowed: a folder that exists", t.show("path", c.Assets))
+		case err != nil && !errors.Is(err, errNoAnswer):
+			t.warn("path", "%s cannot be read (%v), so the built-in files are used", t.show("path", c.Assets), withoutPath(err))
+			c.Assets = ""
+		case err != nil:
+			t.fault("path", "%s: %v; allowed: a folder that exists", t.show("path", c.Assets), err)
 		}
 	}
 	t.rest()
@@ -144,16 +147,16 @@ func (c *Config) readBranding(t *table) {
 	b := &c.Branding
 	b.PageTitle = t.text("page_title", "Status Page")
 	b.PageURL = t.required("page_url", web)
-	if b.PageURL != "" {
-		t.site("page_url", web, "http", "https")
+	if _, err := parseURL(b.PageURL, "http", "https"); b.PageURL != "" && err != nil {
+		t.fault("page_url", "%s %v; allowed: %s", t.show("page_url", b.PageURL), err, web)
 	}
 	b.CompanyName = t.text("company_name", "")
 	b.IconColor = t.colour("icon_color")
 	b.IconURL = t.image("icon_url")
 	b.LogoColor = t.colour("logo_color")
 	b.LogoURL = t.image("logo_url")
-	b.WebsiteURL = t.site("website_url", web, "http", "https")
-	b.SupportURL = t.site("support_url", "an http://, https://, mailto: or tel: URL", "http", "https", "mailto", "tel")
+	b.WebsiteURL = t.site("website_url")
+	b.SupportURL = t.site("support_url")
 	b.CustomHTML = t.text("custom_html", "")
 	b.Language = strings.ToLower(t.text("language", english))
 	if tags := languageTags(c.Assets); b.Language != autoLanguage && !slices.Contains(tags, b.Language) {
@@ -281,10 +284,10 @@ func (c *Config) readRabbitMQ(t *table) {
 	c.RabbitMQ = r
 }
 
-// checkOrder checks that a queue turns sick before it turns dead.
+// checkOrder warns of a queue that turns dead before it turns sick.
 func (t *table) checkOrder(lowKey string, low *int64, highKey string, high *int64) {
 	if low != nil && high != nil && *low > *high {
-		t.fault(lowKey, "%d is over %s, which is %d; allowed: up to that", *low, highKey, *high)
+		t.warn(lowKey, "%d is over %s, which is %d, so the queue is never sick", *low, highKey, *high)
 	}
 }
 

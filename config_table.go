@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -419,14 +420,17 @@ func (t *table) tables(key string) []*table {
 	return subs
 }
 
-// rest warns of the keys that nobody asked for. It is to be called last.
-func (t *table) rest() {
+// rest warns of the keys that were not read, and returns the first of them. It
+// must be called last.
+func (t *table) rest() (unknown string) {
 	if len(t.vals) == 0 {
-		return
+		return ""
 	}
 	for _, key := range slices.Sorted(maps.Keys(t.vals)) {
 		if !slices.Contains(t.known, key) {
 			t.warn(key, "is not a known key and is ignored%s", hint(key, t.known))
+			unknown = cmp.Or(unknown, key)
 		}
 	}
+	return unknown
 }
