@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -43,4 +46,22 @@ func TestMoveToTheSameAddress(t *testing.T) {
 	if got, want := w.address(), "http://"+ln.Addr().String()+"/new/"; got != want {
 		t.Errorf("address %s, want %s", got, want)
 	}
+}
+
+// A stop takes no longer than its limit, whatever hangs.
+func TestStopLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, cancel)
+		hung := make(chan struct{})
+		defer close(hung)
+		begin := time.Now()
+		err := waitStopped(ctx, slog.New(slog.DiscardHandler), func() error { <-hung; return nil })
+		if took := time.Since(begin); err == nil || took != time.Minute+stopLimit {
+			t.Errorf("ended after %v with %v, want %v and an error", took, err, time.Minute+stopLimit)
+		}
+		if err := waitStopped(ctx, slog.New(slog.DiscardHandler), func() error { return nil }); err != nil {
+			t.Errorf("a stop in time: %v", err)
+		}
+	})
 }

@@ -65,12 +65,35 @@ type daemon struct {
 func (d *daemon) run(ctx context.Context) error {
 	ctx, hangup, stop := notifySignals(ctx)
 	defer stop()
-	err := d.serve(ctx, hangup)
+	err := waitStopped(ctx, d.log, func() error { return d.serve(ctx, hangup) })
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		d.log.Info("stopped")
 		return nil // while it was reading files
 	}
 	return err
+}
+
+// stopLimit is how long a stop may take in all. Everything that ends has a limit
+// of its own; this one holds when they add up, as with a disk that hangs.
+const stopLimit = 9 * time.Second
+
+// waitStopped runs serve and waits for its end, which must come within stopLimit
+// once ctx has ended.
+func waitStopped(ctx context.Context, log *slog.Logger, serve func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- serve() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(stopLimit):
+		log.Error("stopped before all was done: is the disk hanging?", "limit", stopLimit)
+		return fmt.Errorf("the stop took longer than %s", seconds(stopLimit))
+	}
 }
 
 func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {

@@ -45,10 +45,11 @@ type outbox struct {
 	due    outHeap
 	flying int // reports under way
 
-	trouble *sendError // why the master takes nothing now; nil: it does
-	since   time.Time  // of the trouble
-	tries   int        // in a row that failed
-	quiet   time.Time  // until then nothing is sent
+	accepted bool       // a report was accepted since the start
+	trouble  *sendError // why the master takes nothing now; nil: it does
+	since    time.Time  // of the trouble
+	tries    int        // in a row that failed
+	quiet    time.Time  // until then nothing is sent
 
 	refusals map[[2]string]string // why the master does not take a node, by its ids
 }
@@ -263,9 +264,13 @@ func (o *outbox) settle(p *parcel, err *sendError, now time.Time) {
 // with the node, and logs when that changed.
 func (o *outbox) judge(p *parcel, err *sendError, now time.Time) {
 	if err == nil || err.kind == faultNode {
-		if o.trouble != nil {
+		switch {
+		case o.trouble != nil:
 			o.log.Warn("master takes reports again", "endpoint", o.master.base, "after", now.Sub(o.since).Round(time.Second))
+		case err == nil && !o.accepted:
+			o.log.Info("first report accepted", "endpoint", o.master.base)
 		}
+		o.accepted = o.accepted || err == nil
 		o.trouble, o.tries, o.quiet = nil, 0, time.Time{}
 		o.judgeNode(p, err)
 		return

@@ -220,6 +220,9 @@ scripts = ["exit 0"]
 	// The master goes away and comes back; the next report is there within the
 	// interval.
 	master.stop(syscall.SIGTERM)
+	if n := strings.Count(agent.logged(), "first report accepted"); n != 1 {
+		t.Errorf("the agent says %d times that its reports are accepted", n)
+	}
 	agent.waitForLog("", "master unreachable")
 	master = startWith(t, env, home, "", serving)
 	up := time.Now()
