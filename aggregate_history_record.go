@@ -32,6 +32,7 @@ type incidentRecord struct {
 	Start        time.Time `json:"start"`
 	End          time.Time `json:"end,omitzero"`
 	Reason       string    `json:"reason,omitempty"`
+	Hidden       bool      `json:"hidden,omitempty"` // its node is
 }
 
 // keep has the store keep what changed since the last time.
@@ -128,6 +129,7 @@ func newIncidentRecord(in *incident) *incidentRecord {
 		NodeLabel:    in.node.Label,
 		Start:        in.start.UTC(),
 		Reason:       in.reason,
+		Hidden:       in.node.Hidden,
 	}
 	if !in.end.IsZero() {
 		// By the monotonic clock, which a file cannot hold.
@@ -173,7 +175,7 @@ func (h *history) restoreIncident(rec *incidentRecord) {
 	out := &outage{incident: incident{
 		id:      rec.ID,
 		service: &Service{ID: rec.Service, Label: rec.ServiceLabel},
-		node:    &Node{ID: rec.Node, Label: rec.NodeLabel},
+		node:    &Node{ID: rec.Node, Label: rec.NodeLabel, Hidden: rec.Hidden},
 		start:   rec.Start,
 		end:     rec.End,
 		reason:  rec.Reason,

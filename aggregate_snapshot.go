@@ -117,7 +117,9 @@ type announcement struct {
 // A board shows the newest snapshot to any number of readers.
 type board struct {
 	current atomic.Pointer[snapshot]
-	changed chan struct{} // capacity 1: a token when there is a newer one
+	shown   atomic.Pointer[snapshot] // what visitors may see of the current one
+	hide    publicView               // of publish
+	changed chan struct{}            // capacity 1: a token when there is a newer one
 }
 
 // newBoard returns a board that shows s, so that readers never find it empty.
@@ -129,6 +131,7 @@ func newBoard(s *snapshot) *board {
 
 // publish makes s the newest snapshot. Only the aggregator calls it.
 func (b *board) publish(s *snapshot) {
+	b.shown.Store(b.hide.of(s))
 	b.current.Store(s)
 	select {
 	case b.changed <- struct{}{}:
@@ -138,3 +141,6 @@ func (b *board) publish(s *snapshot) {
 
 // load returns the newest snapshot, never nil.
 func (b *board) load() *snapshot { return b.current.Load() }
+
+// public returns the newest snapshot without what is hidden from visitors.
+func (b *board) public() *snapshot { return b.shown.Load() }

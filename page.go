@@ -46,15 +46,13 @@ type page struct {
 }
 
 // A rendering is all that a request needs: one snapshot's page as bytes and
-// the site that it was rendered with. In the languages of a site that has the
-// visitor choose, and of single nodes and the history, it is rendered when it
-// is first asked for.
+// the site that it was rendered with. Other languages, single nodes and the
+// history are rendered when they are first asked for.
 type rendering struct {
-	site   *site
-	snap   *snapshot
-	page   *reply
-	embed  *reply // the widget
-	others onDemand
+	site  *site
+	snap  *snapshot
+	page  *reply
+	embed *reply // the widget
 }
 
 // newPage returns a page that is ready to serve: the board's snapshot is
@@ -62,7 +60,7 @@ type rendering struct {
 // lays over the embedded ones.
 func newPage(b *board, log *slog.Logger) (*page, error) {
 	p := &page{board: b, log: log}
-	if err := p.refresh(b.load()); err != nil {
+	if err := p.refresh(b.public()); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -85,7 +83,7 @@ func (p *page) run(ctx context.Context) error {
 		case <-p.board.changed:
 		}
 		start := time.Now()
-		if s := p.board.load(); s != p.now.Load().snap {
+		if s := p.board.public(); s != p.now.Load().snap {
 			if err := p.refreshSafely(s); err != nil {
 				p.log.Error("page not rendered", "err", err)
 			}

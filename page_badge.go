@@ -60,7 +60,7 @@ func (p *page) badge(kind string, ids []string) http.HandlerFunc {
 	if kind != "color" && kind != "icon" && kind != "uptime" {
 		return nil
 	}
-	sub, ok := p.board.load().find(ids)
+	sub, ok := p.board.public().find(ids)
 	if !ok {
 		return nil
 	}

@@ -66,7 +66,7 @@ func (c *replyCache) get(key string, snap *snapshot, render func() (*reply, erro
 // serveCached answers a public route with what render makes of the newest
 // snapshot, or of one hardly older.
 func (p *page) serveCached(w http.ResponseWriter, r *http.Request, key string, render func(*snapshot) (*reply, error)) {
-	snap := p.board.load()
+	snap := p.board.public()
 	answer, err := p.cache.get(key, snap, func() (*reply, error) { return render(snap) })
 	if err != nil {
 		p.log.Error("page not rendered", "route", key, "err", err)

@@ -2,48 +2,10 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"html/template"
 	"net/http"
 	"strings"
-	"sync"
 )
-
-// An onDemand keeps what is rendered of one snapshot when somebody first asks
-// for it, so that nothing is rendered twice, however many ask.
-type onDemand struct {
-	mu   sync.Mutex
-	made map[string]*madeReply
-}
-
-type madeReply struct {
-	once  sync.Once
-	reply *reply
-	err   error
-}
-
-// maxOnDemand bounds what is kept; the rest is made for each who asks.
-const maxOnDemand = 1000
-
-func (o *onDemand) get(key string, make func() (*reply, error)) (*reply, error) {
-	o.mu.Lock()
-	m := o.made[key]
-	if m == nil {
-		m = new(madeReply)
-		if o.made == nil {
-			o.made = map[string]*madeReply{}
-		}
-		if len(o.made) < maxOnDemand {
-			o.made[key] = m
-		}
-	}
-	o.mu.Unlock()
-	m.once.Do(func() {
-		m.err = errors.New("rendering failed") // should make panic
-		m.reply, m.err = make()
-	})
-	return m.reply, m.err
-}
 
 // language returns the one in which a request is answered.
 func (st *site) language(r *http.Request) *language {
@@ -63,11 +25,10 @@ func (st *site) depthBase(r *http.Request) string {
 	return strings.Repeat("../", min(max(depth, 0), 32))
 }
 
-// serveMade answers with what make returns, once for each snapshot, language
-// and key.
+// serveMade answers with what make returns, kept by language and key.
 func (p *page) serveMade(w http.ResponseWriter, r *http.Request, now *rendering, key string, make func(*language) (*reply, error)) {
 	lang := now.site.language(r)
-	made, err := now.others.get(lang.tag+" "+key, func() (*reply, error) { return make(lang) })
+	made, err := p.cache.get(lang.tag+" "+key, now.snap, func() (*reply, error) { return make(lang) })
 	if err != nil {
 		p.log.Error("page not rendered", "err", err)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)

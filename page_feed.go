@@ -73,7 +73,7 @@ func (p *page) feed(now *rendering, service *Service) http.HandlerFunc {
 		key += " " + service.ID
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		made, err := now.others.get(key, func() (*reply, error) {
+		made, err := p.cache.get(key, now.snap, func() (*reply, error) {
 			f := newFeed(now.site.lang, now.snap, service)
 			body, err := xml.Marshal(f)
 			return newReply(append([]byte(feedHead(now.site, service)), body...), feedFields), err

@@ -300,7 +300,7 @@ func (m *mcp) callTool(name string) ([]byte, *rpcError) {
 	if name != "get_report" {
 		return nil, &rpcError{Code: rpcInvalidParams, Message: "unknown tool: " + name}
 	}
-	snap := m.board.load()
+	snap := m.board.public()
 	made, err := m.cache.get(name, snap, func() (*reply, error) {
 		text, err := json.Marshal(newPublicStatus(snap))
 		if err != nil {

@@ -94,7 +94,7 @@ func (nv *nodeView) waitsFor() string {
 // a template.
 func (l *language) appendSquares(b []byte, nv *nodeView) []byte {
 	n, state := nv.replicas.len(), nv.state()
-	if n == 0 || n == 1 && state != stateDown && state != stateWarn {
+	if n == 0 || n == 1 && state != stateDown && state != stateWarn && len(nv.conf.Labels) == 0 {
 		return b
 	}
 	b = append(b, `<ul class="rs`...)
@@ -143,13 +143,21 @@ func (l *language) appendSquare(b []byte, n *Node, r *replicaView, number int, n
 		b = append(b, template.HTMLEscapeString(line)...)
 	}
 	b = append(b, `">`...)
-	b = strconv.AppendInt(b, int64(number), 10)
+	b = append(b, template.HTMLEscapeString(n.replicaName(r, number))...)
 	if state != stateOK { // the colour says it, but not to everybody
 		b = append(b, `<span class="v"> `...)
 		b = append(b, template.HTMLEscapeString(l.words[stateWords[state]])...)
 		b = append(b, "</span>"...)
 	}
 	return append(b, "</li>"...)
+}
+
+// replicaName is what visitors call a replica: its label, or its number.
+func (n *Node) replicaName(r *replicaView, number int) string {
+	if label := n.Labels[r.id]; label != "" {
+		return isolate(label)
+	}
+	return strconv.Itoa(number)
 }
 
 // word is a replica's state in words.
@@ -164,7 +172,7 @@ func (l *language) word(r *replicaView) string {
 // details says what may be said of a replica in public, in lines: its id and
 // reason only where the node reveals them.
 func (l *language) details(n *Node, r *replicaView, number int) []string {
-	lines := []string{l.say("instance", "name", strconv.Itoa(number)) + ": " + l.word(r)}
+	lines := []string{l.say("instance", "name", n.replicaName(r, number)) + ": " + l.word(r)}
 	return append(lines, l.figures(n, r)...)
 }
 
@@ -285,7 +293,7 @@ func newOpenedView(lang *language, base string, nv *nodeView, incidents []*incid
 // addInstances lists the replicas; of very many, those that are not well first.
 func (v *openedView) addInstances(nv *nodeView) {
 	add := func(i int, r *replicaView) {
-		in := instanceView{State: r.state(), Name: strconv.Itoa(i + 1), Word: v.lang.word(r), Lines: v.lang.figures(nv.conf, r)}
+		in := instanceView{State: r.state(), Name: nv.conf.replicaName(r, i+1), Word: v.lang.word(r), Lines: v.lang.figures(nv.conf, r)}
 		if r.latency > 0 && r.checked && r.status != dead {
 			in.Latency, in.Lines = v.lang.milliseconds(r.latency), in.Lines[1:]
 		}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// hiddenSample has a hidden node in a service that is shown, and a hidden
+// service. Both are down.
+func hiddenSample() *snapshot {
+	s := newSampler().
+		service("Website",
+			node("Front pages", modePoll, polled("https://a.example/", healthy, 23)).past(90, nil, nil),
+			node("Xenolith", modePoll, polled("https://xenolith.example/", dead, 4)).past(90, map[int]time.Duration{3: time.Hour}, nil)).
+		service("Xenolith vault", node("Xenolith door", modePoll, polled("https://xenolith-2.example/", dead, 4))).
+		snapshot
+	web, vault := s.services[0].conf, s.services[1].conf
+	web.Nodes[1].Hidden, vault.Hidden, vault.Nodes[0].Hidden = true, true, true
+	gone := &Node{ID: "xenolith-gone", Label: "Xenolith of old", Hidden: true}
+	s.incidents = []incident{
+		{id: "h1", service: web, node: web.Nodes[1], start: sampleTime.Add(-time.Hour)},
+		{id: "h2", service: vault, node: vault.Nodes[0], start: sampleTime.Add(-3 * time.Hour), end: sampleTime.Add(-2 * time.Hour)},
+		{id: "h3", service: web, node: gone, start: sampleTime.Add(-3 * time.Hour), end: sampleTime.Add(-2 * time.Hour)},
+	}
+	return s
+}
+
+// Nothing public has anything of what is hidden, and the general state is that
+// of the rest.
+func TestHiddenNodes(t *testing.T) {
+	s := hiddenSample()
+	s.pastIncidents, s.conf.Server.MCP = s.incidents, true
+	b := newBoard(s)
+	p := newTestPage(t, s)
+	p.board = b
+	h := p.handler(map[string]http.Handler{"mcp": newMCP(b, "1")})
+	for _, route := range []string{
+		"/", "/history", "/embed", "/embed/id-Website", "/node/id-Website/id-Front%20pages",
+		"/feed.atom", "/feed/id-Website.atom", "/status/text", "/status/report", "/status/history",
+		"/badge/color", "/badge/icon", "/badge/uptime", "/badge/icon/id-Website", "/badge/uptime/id-Website", "/robots.txt",
+	} {
+		res := get(h, "GET", route)
+		text := body(t, res)
+		if res.StatusCode != 200 {
+			t.Errorf("%s: %s", route, res.Status)
+		}
+		for _, word := range []string{"enolith", `"h1"`, "#h2", `"status":"dead"`, "down for"} {
+			if strings.Contains(text, word) {
+				t.Errorf("%s has %q:\n%s", route, word, text)
+			}
+		}
+	}
+	if got := body(t, get(h, "GET", "/status/text")); got != "healthy" {
+		t.Errorf("general status %s, want healthy", got)
+	}
+	if got := body(t, get(h, "GET", "/")); !strings.Contains(got, "All systems operational") {
+		t.Error("the page is not well")
+	}
+	for _, route := range []string{
+		"/node/id-Website/id-Xenolith", "/node/id-Xenolith%20vault/id-Xenolith%20door", "/embed/id-Xenolith%20vault",
+		"/feed/id-Xenolith%20vault.atom", "/badge/icon/id-Xenolith%20vault", "/badge/icon/id-Website/id-Xenolith",
+	} {
+		if res := get(h, "GET", route); res.StatusCode != 404 {
+			t.Errorf("%s: %s, want 404", route, res.Status)
+		}
+	}
+	r := httptest.NewRequest("POST", "/mcp/probes", strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_report","arguments":{}}}`))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json, text/event-stream")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if text, _ := io.ReadAll(w.Result().Body); !strings.Contains(string(text), "Front pages") || strings.Contains(string(text), "enolith") {
+		t.Errorf("MCP: %s", text)
+	}
+	if b.load().status != dead {
+		t.Error("what operators see is well")
+	}
+}
+
+// What did not change keeps its pointers, by which the page knows it again.
+func TestHiddenNodesAreShared(t *testing.T) {
+	s := hiddenSample()
+	b := newBoard(s)
+	before := b.public()
+	next := *s
+	b.publish(&next)
+	if after := b.public(); after == before || after.services[0] != before.services[0] {
+		t.Error("a service that did not change is another one")
+	}
+	next.conf = brandedConfig()
+	next.incidents, next.pastIncidents = nil, nil
+	b.publish(&next)
+	if b.public() != &next {
+		t.Error("a config that hides nothing has a view of its own")
+	}
+}
+
+// Visitors read labels in place of numbers.
+func TestLabelsOnThePage(t *testing.T) {
+	s := newSampler().service("Website",
+		node("Front pages", modePoll, polled("https://a.example/", healthy, 23), polled("https://b.example/", healthy, 23)),
+		node("Shop", modePoll, polled("https://c.example/", healthy, 23))).snapshot
+	s.services[0].conf.Nodes[0].Labels = map[string]string{"https://a.example/": "fra"}
+	s.services[0].conf.Nodes[1].Labels = map[string]string{"https://c.example/": `<b>"`}
+	h := newTestPage(t, s).handler(nil)
+	page := body(t, get(h, "GET", "/"))
+	for _, want := range []string{`title="Instance fra: operational`, `>fra</li>`, `title="Instance 2: operational`, `>2</li>`, `>&lt;b&gt;&#34;</li>`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s on the page", want)
+		}
+	}
+	if got := body(t, get(h, "GET", "/node/id-Website/id-Front%20pages")); !strings.Contains(got, "</i>fra</td>") {
+		t.Error("no label on the node's page")
+	}
+}
