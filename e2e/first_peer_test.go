@@ -75,8 +75,8 @@ func TestPeerFirstHourOfNobody(t *testing.T) {
 	write("secret.cfg", page, 0o600)
 	write("closed/config.cfg", page, 0o644)
 	write("plain.cfg", page, 0o644)
-	write("six.cfg", "[server]\ninet = \"[::1]:8080\"\n"+page, 0o644)
-	write("low.cfg", "[server]\ninet = \"127.0.0.1:80\"\n"+page, 0o644)
+	write("six.cfg", "[server]\ninet = \"[::1]:8080\"\n[storage]\npath = \"\"\n"+page, 0o644)
+	write("low.cfg", "[server]\ninet = \"127.0.0.1:80\"\n[storage]\npath = \"\"\n"+page, 0o644)
 	write("storage.cfg", page+"[storage]\npath = \"closed/data\"\n", 0o644)
 	write("warn.cfg", "[server]\nlog_level = \"warn\"\n"+page, 0o644)
 	write("ping.cfg", pingConfig, 0o644)
@@ -92,10 +92,10 @@ func TestPeerFirstHourOfNobody(t *testing.T) {
 		{"-c closed/config.cfg", 1, "closed/config.cfg" + unreadable},
 		{"-c six.cfg", 1, `cannot listen on "[::1]:8080": this machine does not have that address: set server.inet to one that it has, or to 0.0.0.0:8080`},
 		{"-c low.cfg", 1, `cannot listen on "127.0.0.1:80": no permission for port 80: set server.inet to a port from 1024, or run setcap cap_net_bind_service+ep on the program`},
-		{"-c storage.cfg", 1, `storage folder "closed/data": mkdir closed/data: permission denied; let the user that runs Vigil write there, or set storage.path to another folder`},
+		{"-c storage.cfg", 1, `storage folder "` + dir + `/closed/data": mkdir ` + dir + `/closed/data: permission denied; let the user that runs Vigil write there, or set storage.path to another folder`},
 		{"init", 1, "vigil init: config.cfg cannot be written: permission denied; go to a folder of yours, or name a file in one with -o"},
 		{"-c plain.cfg", -1, "Vigil serves http://127.0.0.1:8080/"},
-		{"-c warn.cfg", -1, `msg="storage folder cannot be used, nothing will survive a restart" path=./data/ err="mkdir ./data/: permission denied"`},
+		{"-c warn.cfg", -1, `msg="storage folder cannot be used, nothing will survive a restart" path=` + dir + `/data err="mkdir ` + dir + `/data: permission denied"`},
 		{"-c ping.cfg", -1, `msg="cannot ping" err="ICMP not permitted: needs sysctl net.ipv4.ping_group_range=\"0 2147483647\" or setcap cap_net_raw+ep on the program"`},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
