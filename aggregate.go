@@ -132,7 +132,7 @@ func (a *aggregator) run(ctx context.Context) error {
 		}
 		a.send(ctx, now)
 		a.queued.Store(int64(len(a.outbox)))
-		wake := a.wake()
+		wake := a.wake(now)
 		if a.state.dirty {
 			if gap := published.Add(publishGap); !now.Before(gap) {
 				begin := time.Now()
@@ -165,8 +165,8 @@ func (a *aggregator) finish() {
 }
 
 // wake returns when something is due without any event.
-func (a *aggregator) wake() time.Time {
-	at, _ := a.state.wake() // there always is something
+func (a *aggregator) wake(now time.Time) time.Time {
+	at, _ := a.state.wake(now) // there always is something
 	if beat, ok := a.state.nextBatch(); ok && beat.Before(at) {
 		at = beat
 	}

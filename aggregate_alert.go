@@ -1,214 +1,530 @@
 package main
 
 import (
-	"crypto/rand"
-	"slices"
-	"strings"
+	"container/heap"
 	"time"
 
 	"vigil/notify"
 )
 
-// gatherTime is how long deaths are gathered into one alert; a status that
-// went back within that time is not told at all.
-const gatherTime = time.Second
+// News that comes close together goes into one alert: an alert waits until
+// gatherQuiet has passed without further news, but for gatherMost in all. A
+// status that goes back within that time is not reported.
+const (
+	gatherQuiet = 200 * time.Millisecond
+	gatherMost  = time.Second
+)
 
-// An alerter decides when people are told what. It remembers what they were
-// told last, so that each outage is told once, whatever happens in between.
-// It belongs to the state and, like it, takes time as an argument.
+// An alerter decides when each channel is told what. It belongs to the state
+// and, like it, takes time as an argument.
 type alerter struct {
-	conf Alerting
-	page notify.Page
+	conf     Alerting
+	page     notify.Page
+	channels []*channel // in the order of the config
 
-	told     map[*replicaState]bool // dead, as far as people know
-	fresh    map[*replicaState]bool // dead, and nobody was told
-	back     map[*replicaState]bool // of told: not dead any more
-	toldDead bool                   // people take the page for dead
+	looks  []*nodeState // nodes to look at: something about them changed
+	timers timerHeap    // nodes to look at later
 
-	restored bool // that is what an earlier program told; nothing was looked at since
+	restored   bool // nothing was checked since a restart
+	started    bool // the start-up notification was sent, or is not wanted
+	connection connectionState
+	muted      time.Time // no reminders until then
+}
 
-	started    bool            // the start-up notification went out, or is not wanted
-	starts     bool            // it is due
-	connection connectionState // of the monitor's own connection
-	gather     time.Time       // when what was gathered is told; zero: nothing was
+// A channel remembers what one channel of the config was told, so that whoever
+// was told of a beginning is told of the end, and of nothing twice.
+type channel struct {
+	id     string
+	routes []route
+	since  time.Time // when it or its routes came into force during a run; zero: at the start
 
-	reminders int       // sent since the page died
+	told   map[nodeKey]*told
+	ready  map[nodeKey]bool // nodes with news for it
+	first  time.Time        // when the oldest and
+	last   time.Time        // the newest of that became ready; zero: nothing waits
+	starts bool             // the start-up notification is due
+
+	reminders int       // sent since something told is down
 	reminder  time.Time // when the next one is due; zero: none is
-	muted     time.Time // no reminders until then
+	rule      Alerting  // for the next reminder
 }
 
-func newAlerter() alerter {
-	return alerter{
-		told:  make(map[*replicaState]bool),
-		fresh: make(map[*replicaState]bool),
-		back:  make(map[*replicaState]bool),
-	}
+// A route says of which nodes a channel is told, and when.
+type route struct {
+	all          bool // every channel is told of every node
+	match        func(service, node string) bool
+	min          status // sick or dead
+	after        time.Duration
+	recoverAfter time.Duration
+	reminders    Alerting
 }
+
+// A told is what a channel knows of a node.
+type told struct {
+	id       string // of the outage
+	status   status // sick or dead
+	min      status // of the routes that it was told by
+	since    time.Time
+	dead     int              // replicas, at most at a time
+	replicas []notify.Replica // some of those that were not healthy
+	labels   [2]string        // of service and node
+}
+
+// maxToldReplicas is how many replicas are remembered for the message that an
+// outage is over.
+const maxToldReplicas = 20
+
+func newAlerter() alerter { return alerter{} }
 
 // notifyPage is the page that alerts link to.
 func notifyPage(conf *Config) notify.Page {
 	return notify.Page{Title: conf.Branding.PageTitle, URL: conf.Branding.PageURL}
 }
 
+// configure takes over the channels and routes of a config. Channels that it
+// still has keep what they were told.
+func (a *alerter) configure(st *state, now time.Time) {
+	conf := st.conf
+	a.conf, a.page = conf.Alerting, notifyPage(conf)
+	first := a.channels == nil
+	old := make(map[string]*channel)
+	for _, c := range a.channels {
+		old[c.id] = c
+	}
+	a.channels = make([]*channel, 0, len(conf.Notify.Channels))
+	for _, id := range conf.Notify.IDs() {
+		c := old[id]
+		if c == nil {
+			c = &channel{id: id, told: make(map[nodeKey]*told), ready: make(map[nodeKey]bool), rule: conf.Alerting}
+		}
+		c.routes = routesOf(conf, id)
+		if !first {
+			c.since = now
+		}
+		a.channels = append(a.channels, c)
+	}
+	a.looks, a.timers = nil, nil
+	for ns := range st.allNodes() {
+		ns.alert.looked = false
+		a.look(ns)
+	}
+	for _, c := range a.channels {
+		for key := range c.told {
+			if st.byKey[key] == nil {
+				c.news(key, now)
+			}
+		}
+		for key := range c.ready {
+			if st.byKey[key] == nil && c.told[key] == nil {
+				c.noNews(key)
+			}
+		}
+	}
+}
+
+// routesOf returns the routes that name a channel. A config without routes
+// tells every channel of every node.
+func routesOf(conf *Config, id string) []route {
+	return []route{{
+		all:       true,
+		match:     func(string, string) bool { return true },
+		min:       dead,
+		reminders: conf.Alerting,
+	}}
+}
+
 // begin starts the alerter of a fresh state.
 func (a *alerter) begin(st *state, now time.Time) {
 	a.started = !a.conf.Startup
 	if st.waiting == 0 {
-		a.roundDone(now)
+		a.roundDone(st, now)
 	}
 }
 
-// roundDone notes that every replica was checked: from now on the page's
-// status is a true one, and the start-up notification may say it.
-func (a *alerter) roundDone(now time.Time) {
+// roundDone notes that every replica was checked: now the general state is
+// known.
+func (a *alerter) roundDone(st *state, now time.Time) {
 	if a.restored {
 		a.restored = false
-		if a.gather.IsZero() {
-			a.gather = now // what people know may be wrong in spite of no change
+		for ns := range st.allNodes() {
+			st.observe(ns, "", now)
 		}
 	}
-	if !a.started {
-		a.started, a.starts = true, true
-		a.gather = now
+	for _, c := range a.channels {
+		c.starts = c.starts || !a.started
+		if len(c.ready) > 0 && c.first.IsZero() { // held back until now
+			c.first, c.last = now, now
+		}
+	}
+	a.started = true
+}
+
+// A nodeLevel is a node's status as far as alerts are concerned: what is not
+// known leaves it as it was.
+type nodeLevel struct {
+	known  bool
+	status status
+	id     string       // of the time in which it is not healthy
+	used   bool         // an outage has that id
+	since  [3]time.Time // of sick and dead: since when it is at least that; zero: it is not
+	below  [3]time.Time // since when it is not; zero: it is, or never was known
+	looked bool         // it is in alerter.looks
+	timer  time.Time    // the earliest one in alerter.timers; zero: none
+}
+
+// relevel finds out the node's level and has the alerter look at it when that
+// changed.
+func (st *state) relevel(ns *nodeState, now time.Time) {
+	s, known := ns.status(ns.track.fresh)
+	if !known && ns.byID != nil && !st.alerter.restored {
+		// No check will find out whether what reported to an earlier program
+		// is still dead.
+		s, known = ns.status(ns.tally)
+		known = known && s == dead
+	}
+	l := &ns.alert
+	l.known = known
+	st.alerter.look(ns)
+	if !known {
+		return
+	}
+	l.status = s
+	if s == healthy {
+		l.id, l.used = "", false
+	} else if l.id == "" {
+		l.id = newUUID()
+	}
+	for _, min := range []status{sick, dead} {
+		switch {
+		case s >= min && l.since[min].IsZero():
+			l.since[min], l.below[min] = now, time.Time{}
+		case s < min && l.below[min].IsZero():
+			l.since[min], l.below[min] = time.Time{}, now
+		}
 	}
 }
 
-// turned notes that a replica's status changed.
-func (a *alerter) turned(r *replicaState, from, to status, now time.Time) {
+// heldBack reports whether nobody is to be told of the node's beginnings now,
+// and until when; the zero time is until something changes.
+func (st *state) heldBack(ns *nodeState, now time.Time) (held bool, until time.Time) {
+	return false, time.Time{}
+}
+
+// noReminders returns until when nobody is to be reminded of the node; the
+// zero time is no such time.
+func (st *state) noReminders(ns *nodeState, now time.Time) time.Time {
+	return time.Time{}
+}
+
+// look has the alerter look at a node before the next alert.
+func (a *alerter) look(ns *nodeState) {
+	if !ns.alert.looked {
+		ns.alert.looked = true
+		a.looks = append(a.looks, ns)
+	}
+}
+
+// lookAt has it look at a node at some time.
+func (a *alerter) lookAt(ns *nodeState, at time.Time) {
+	if t := ns.alert.timer; t.IsZero() || at.Before(t) {
+		ns.alert.timer = at
+		heap.Push(&a.timers, timer{at, ns})
+	}
+}
+
+// review looks at all nodes that it is time to look at.
+func (a *alerter) review(st *state, now time.Time) {
+	for len(a.timers) > 0 && !now.Before(a.timers[0].at) {
+		t := heap.Pop(&a.timers).(timer)
+		if !now.Before(t.ns.alert.timer) {
+			t.ns.alert.timer = time.Time{}
+		}
+		a.look(t.ns)
+	}
+	for len(a.looks) > 0 { // a look may cause another
+		looks := a.looks
+		a.looks = nil
+		for _, ns := range looks {
+			ns.alert.looked = false
+			key := ns.key()
+			held, until := st.heldBack(ns, now)
+			if held && !until.IsZero() {
+				a.lookAt(ns, until)
+			}
+			for _, c := range a.channels {
+				switch at, ok := c.due(ns, key, held); {
+				case !ok:
+					c.noNews(key)
+				case now.Before(at):
+					c.noNews(key)
+					a.lookAt(ns, at)
+				default:
+					c.news(key, now)
+				}
+			}
+		}
+	}
+}
+
+// due returns from when on there is something to tell the channel of the node,
+// if there is. Beginnings are held back during a maintenance, for example.
+func (c *channel) due(ns *nodeState, key nodeKey, held bool) (at time.Time, ok bool) {
+	l, known := &ns.alert, c.told[key]
+	if !l.known {
+		return at, false
+	}
+	// begins finds out since when some route tells of that status.
+	begins := func(s status) (at time.Time, ok bool) {
+		for _, r := range c.routes {
+			since := l.since[max(s, r.min)]
+			if !since.IsZero() && r.match(key.service, key.node) {
+				if t := since.Add(r.after); !ok || t.Before(at) {
+					at, ok = t, true
+				}
+			}
+		}
+		return at, ok
+	}
+	if known == nil {
+		if held {
+			return at, false
+		}
+		return begins(healthy)
+	}
+	least, recoverAfter := c.least(key)
 	switch {
-	case to == dead && a.told[r]:
-		delete(a.back, r)
-	case to == dead:
-		a.fresh[r] = true
-	case from == dead && a.told[r]:
-		a.back[r] = true
-	case from == dead:
-		delete(a.fresh, r)
-	default:
-		return // between healthy and sick nobody is told
+	case l.status < least: // it is over
+		return l.below[least].Add(recoverAfter), true
+	case l.status < known.status: // sick where it was dead
+		return l.below[known.status].Add(recoverAfter), true
+	case held:
+		return at, false
+	case l.status > known.status:
+		return begins(l.status)
 	}
-	if a.gather.IsZero() {
-		a.gather = now.Add(gatherTime)
+	return at, l.status == dead && grew(known.dead, ns.tally[dead])
+}
+
+// least returns the lowest status of a node that the channel is told of, and
+// how long the node must have been better before that is told. Without a route
+// any more it is what it was told by.
+func (c *channel) least(key nodeKey) (least status, recoverAfter time.Duration) {
+	least, matched := dead, false
+	for _, r := range c.routes {
+		if r.match(key.service, key.node) {
+			least, recoverAfter, matched = min(least, r.min), max(recoverAfter, r.recoverAfter), true
+		}
+	}
+	if known := c.told[key]; known != nil && !matched {
+		least = known.min
+	}
+	return least, recoverAfter
+}
+
+// grew reports whether more replicas are dead than a channel was told, by
+// enough to be worth a message: each one of few, a multitude of many.
+func grew(told, now int) bool { return now > told && (now <= 10 || now >= 2*told) }
+
+func (c *channel) news(key nodeKey, now time.Time) {
+	if !c.ready[key] {
+		c.ready[key] = true
+		c.last = now
+		if c.first.IsZero() {
+			c.first = now
+		}
 	}
 }
 
-// forget drops a replica that is no longer monitored. That it was dead is no
-// longer true of the page, but it did not come back either.
-func (a *alerter) forget(r *replicaState, now time.Time) {
-	if r.status == dead && a.gather.IsZero() {
-		a.gather = now.Add(gatherTime)
+func (c *channel) noNews(key nodeKey) {
+	delete(c.ready, key)
+	if len(c.ready) == 0 {
+		c.first, c.last = time.Time{}, time.Time{}
 	}
-	delete(a.told, r)
-	delete(a.fresh, r)
-	delete(a.back, r)
+}
+
+// gathered returns when the news is to be sent.
+func (c *channel) gathered() time.Time {
+	quiet, most := c.last.Add(gatherQuiet), c.first.Add(gatherMost)
+	if most.Before(quiet) {
+		return most
+	}
+	return quiet
 }
 
 // due returns the next alert to send now, if any, and takes it for sent.
 func (a *alerter) due(st *state, now time.Time) (notify.Alert, bool) {
-	if !a.gather.IsZero() {
-		if now.Before(a.gather) {
-			return notify.Alert{}, false // a reminder waits for the truth, too
-		}
-		a.gather = time.Time{}
-		died := st.tally[dead] > 0
-		switch {
-		case a.starts:
-			a.starts = false
-			return a.tell(st, notify.Startup, now), true
-		case died != a.toldDead, died && len(a.fresh) > 0:
-			return a.tell(st, notify.Changed, now), true
-		}
-	}
+	a.review(st, now)
 	if a.connection.due(now) {
-		kind := notify.Notice
-		if !a.started { // what is still unknown will be for long
-			a.started, kind = true, notify.Startup
+		if a.started {
+			return a.notice(st, now), true
 		}
-		return a.tell(st, kind, now), true
+		// What is still unknown will be for long.
+		a.connection.told, a.started = true, true
+		for _, c := range a.channels {
+			c.starts = true
+		}
 	}
-	if at, ok := a.nextReminder(); ok && !now.Before(at) {
-		a.reminders++
-		a.reminder = now.Add(a.reminderWait())
-		return a.tell(st, notify.Reminder, now), true
+	for _, c := range a.channels {
+		if alert, ok := c.next(a, st, now); ok {
+			return alert, true
+		}
 	}
 	return notify.Alert{}, false
 }
 
-// wake returns when due will next have something.
-func (a *alerter) wake() (time.Time, bool) {
-	if !a.gather.IsZero() {
-		return a.gather, true
+// next returns the channel's next alert.
+func (c *channel) next(a *alerter, st *state, now time.Time) (notify.Alert, bool) {
+	switch {
+	case c.starts:
+		c.starts = false
+		return c.tell(a, st, notify.Startup, now), true
+	case !c.first.IsZero():
+		if now.Before(c.gathered()) {
+			return notify.Alert{}, false
+		}
+		if c.allClear(st) && st.waiting > 0 {
+			// Nobody has checked yet that all is well: roundDone goes on.
+			c.first, c.last = time.Time{}, time.Time{}
+			return notify.Alert{}, false
+		}
+		return c.tell(a, st, notify.Changed, now), true
 	}
-	at, ok := a.nextReminder()
-	if told, waits := a.connection.wake(); waits && (!ok || told.Before(at)) {
-		return told, true
+	if at, ok := c.nextReminder(a, st, now); ok && !now.Before(at) {
+		c.reminders++
+		c.reminder = now.Add(c.reminderWait())
+		return c.tell(a, st, notify.Reminder, now), true
+	}
+	return notify.Alert{}, false
+}
+
+// allClear reports whether after its news nothing would be left that the
+// channel takes for down.
+func (c *channel) allClear(st *state) bool {
+	for key := range c.ready {
+		if ns := st.byKey[key]; ns != nil && !c.over(ns, key) {
+			return false // it goes on, or is new
+		}
+	}
+	for key := range c.told {
+		if !c.ready[key] {
+			return false
+		}
+	}
+	return true
+}
+
+// over reports whether the news of the node is that the outage that the
+// channel was told of has ended.
+func (c *channel) over(ns *nodeState, key nodeKey) bool {
+	least, _ := c.least(key)
+	return c.told[key] != nil && ns.alert.status < least
+}
+
+// wake returns when due will next have something.
+func (a *alerter) wake(st *state, now time.Time) (at time.Time, ok bool) {
+	sooner := func(t time.Time) {
+		if !ok || t.Before(at) {
+			at, ok = t, true
+		}
+	}
+	if len(a.timers) > 0 {
+		sooner(a.timers[0].at)
+	}
+	if t, waits := a.connection.wake(); waits {
+		sooner(t)
+	}
+	for _, c := range a.channels {
+		if !c.first.IsZero() {
+			sooner(c.gathered())
+		} else if t, waits := c.nextReminder(a, st, now); waits {
+			sooner(t)
+		}
 	}
 	return at, ok
 }
 
-// nextReminder returns when the next reminder is due. One that falls into a
-// time of silence comes when that is over.
-func (a *alerter) nextReminder() (time.Time, bool) {
-	if a.reminder.IsZero() || a.restored {
+// nextReminder returns when the next reminder is due. It waits while there is
+// news, and for the end of a time without reminders.
+func (c *channel) nextReminder(a *alerter, st *state, now time.Time) (time.Time, bool) {
+	if c.reminder.IsZero() || a.restored || len(c.ready) > 0 {
 		return time.Time{}, false
 	}
-	if a.muted.After(a.reminder) {
-		return a.muted, true
+	at := c.reminder
+	if a.muted.After(at) {
+		at = a.muted
 	}
-	return a.reminder, true
+	// It waits, too, while all that it would remind of is acknowledged or held
+	// back.
+	var end time.Time
+	for key, known := range c.told {
+		until := st.noReminders(st.byKey[key], now)
+		if known.status == dead && !until.After(at) {
+			return at, true
+		}
+		if known.status == dead && (end.IsZero() || until.Before(end)) {
+			end = until
+		}
+	}
+	return end, !end.IsZero()
 }
 
 // reminderWait is the time to the next reminder: interval x N^exponent, N
 // being its number up to a limit.
-func (a *alerter) reminderWait() time.Duration {
-	n := time.Duration(min(a.reminders+1, a.conf.BackoffLimit))
-	wait := a.conf.ReminderInterval
-	for range a.conf.BackoffExponent {
+func (c *channel) reminderWait() time.Duration {
+	n := time.Duration(min(c.reminders+1, c.rule.BackoffLimit))
+	wait := c.rule.ReminderInterval
+	for range c.rule.BackoffExponent {
 		wait *= n
 	}
 	return wait
 }
 
-// tell composes the alert and takes people to know what it says.
-func (a *alerter) tell(st *state, kind notify.Kind, now time.Time) notify.Alert {
-	alert := notify.Alert{
-		ID:       rand.Text(),
-		Kind:     kind,
-		Status:   notify.Status(st.tally.worst().String()),
-		Time:     now,
-		Note:     a.connection.note(now),
-		Page:     a.page,
-		Escalate: a.conf.Escalate,
-	}
-	for r := range a.back {
-		alert.Recovered = append(alert.Recovered, r.path())
-	}
-	slices.SortFunc(alert.Recovered, strings.Compare)
-	clear(a.told)
-	clear(a.fresh)
-	clear(a.back)
-	var ns *nodeState
-	node := ""
-	for r := range st.dead() {
-		if r.node != ns { // all of a node share the text
-			ns = r.node
-			node = ns.service.conf.ID + ":" + ns.conf.ID
+// remind sets the reminders by what the channel was told: they begin when
+// something is down and end when nothing is. The route with the shortest
+// interval decides.
+func (c *channel) remind(now time.Time) {
+	c.rule = Alerting{}
+	for _, r := range c.routes {
+		every := r.reminders.ReminderInterval
+		if every > 0 && (c.rule.ReminderInterval == 0 || every < c.rule.ReminderInterval) && c.isDown(r.match) {
+			c.rule = r.reminders
 		}
-		a.told[r] = true
-		alert.Dead = append(alert.Dead, notify.Replica{Path: r.path(), Reason: r.reason, Node: node})
 	}
-
-	died := len(alert.Dead) > 0
 	switch {
-	case !died || a.conf.ReminderInterval == 0:
-		a.reminders, a.reminder = 0, time.Time{}
-	case !a.toldDead:
-		a.reminders = 0
-		a.reminder = now.Add(a.reminderWait())
+	case c.rule.ReminderInterval == 0:
+		c.reminders, c.reminder = 0, time.Time{}
+	case c.reminder.IsZero():
+		c.reminders = 0
+		c.reminder = now.Add(c.reminderWait())
 	}
-	a.toldDead = died
-	if kind == notify.Reminder {
-		alert.Reminders = a.reminders
+}
+
+// isDown reports whether the channel takes some such node for dead.
+func (c *channel) isDown(match func(service, node string) bool) bool {
+	for key, known := range c.told {
+		if known.status == dead && match(key.service, key.node) {
+			return true
+		}
 	}
-	return alert
+	return false
+}
+
+// A timer says when to look at a node.
+type timer struct {
+	at time.Time
+	ns *nodeState
+}
+
+type timerHeap []timer
+
+func (h timerHeap) Len() int           { return len(h) }
+func (h timerHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h timerHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *timerHeap) Push(x any)        { *h = append(*h, x.(timer)) }
+func (h *timerHeap) Pop() any {
+	old := *h
+	t := old[len(old)-1]
+	old[len(old)-1] = timer{}
+	*h = old[:len(old)-1]
+	return t
 }

@@ -18,9 +18,18 @@ func alertConfig(alerting Alerting) *Config {
 	}
 	return &Config{
 		Alerting: alerting,
+		Notify:   channels("slack"),
 		Branding: Branding{PageTitle: "Status", PageURL: "https://status.example/"},
 		Services: []*Service{service},
 	}
+}
+
+// channels is a config with these channels.
+func channels(ids ...string) (c notify.Config) {
+	for _, id := range ids {
+		c.Channels = append(c.Channels, notify.Channel{ID: id, Kind: "slack"})
+	}
+	return c
 }
 
 // A play runs a state through time: it applies events at given seconds and
@@ -47,7 +56,7 @@ func (p *play) until(t time.Time) {
 		for alert, ok := p.st.alerter.due(p.st, p.now); ok; alert, ok = p.st.alerter.due(p.st, p.now) {
 			p.alerts = append(p.alerts, p.describe(alert))
 		}
-		at, ok := p.st.wake()
+		at, ok := p.st.wake(p.now)
 		if !ok || at.After(t) {
 			break
 		}
@@ -56,21 +65,31 @@ func (p *play) until(t time.Time) {
 	p.now = t
 }
 
-// describe writes an alert as "at kind status dead... -recovered...".
+// describe writes an alert as "at kind status", and then each outage: "+node"
+// when it is new, "node" when it goes on, "-node" when it is over, and "~node"
+// when the node is no longer monitored.
 func (p *play) describe(a notify.Alert) string {
 	s := fmt.Sprintf("%v %s %s", a.Time.Sub(p.begin), a.Kind, a.Status)
 	if a.Kind == notify.Reminder {
 		s += fmt.Sprintf(" #%d", a.Reminders)
 	}
-	node := func(path string) string { return strings.Split(path, ":")[1] }
-	for _, r := range a.Dead {
-		s += " " + node(r.Path)
-		if r.Reason != "" {
-			s += "(" + r.Reason + ")"
+	for _, o := range a.Outages {
+		s += " "
+		switch {
+		case o.Gone:
+			s += "~"
+		case o.Over:
+			s += "-"
+		case o.New:
+			s += "+"
 		}
-	}
-	for _, path := range a.Recovered {
-		s += " -" + node(path)
+		s += o.Node
+		if !o.Over && o.Status == notify.Sick {
+			s += "?"
+		}
+		if !o.Over && len(o.Replicas) > 0 && o.Replicas[0].Reason != "" {
+			s += "(" + o.Replicas[0].Reason + ")"
+		}
 	}
 	if a.Note != "" {
 		s += " | " + a.Note
@@ -132,80 +151,75 @@ func TestAlerts(t *testing.T) {
 		}, h, []string{"3s startup healthy"}},
 		{"startup tells the truth", Alerting{Startup: true}, []step{
 			{0, []string{"a=healthy", "b=healthy"}}, {3 * s, []string{"c=dead"}},
-		}, h, []string{"3s startup dead c"}},
+		}, h, []string{"3s startup dead +c"}},
 		{"startup sick", Alerting{Startup: true}, []step{
 			{0, []string{"a=healthy", "b=healthy"}}, {3 * s, []string{"c=sick"}},
 		}, h, []string{"3s startup sick"}},
 		{"a death is not held back by a slow first round", Alerting{Startup: true}, []step{
 			{0, []string{"a=dead", "b=healthy"}}, {30 * s, []string{"c=healthy"}},
-		}, h, []string{"1s changed dead a", "30s startup dead a"}},
+		}, h, []string{"200ms changed dead +a", "30s startup dead a"}},
 		{"without startup", quiet, []step{allHealthy}, h, nil},
 		{"without startup, dead from the start", quiet, []step{
 			{0, []string{"a=dead", "b=healthy", "c=healthy"}},
-		}, h, []string{"1s changed dead a"}},
+		}, h, []string{"200ms changed dead +a"}},
 		{"dies and comes back", quiet, []step{
 			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"a=dead"}}, {3 * m, []string{"a=healthy"}},
-		}, h, []string{"1m1s changed dead a", "3m1s changed healthy -a"}},
+		}, h, []string{"1m0.2s changed dead +a", "3m0.2s changed healthy -a"}},
 		{"sick is not told", quiet, []step{
 			allHealthy, {m, []string{"a=sick"}}, {2 * m, []string{"a=healthy"}},
 		}, h, nil},
 		{"from dead to sick is", quiet, []step{
 			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"a=sick"}},
-		}, h, []string{"1m1s changed dead a", "2m1s changed sick -a"}},
+		}, h, []string{"1m0.2s changed dead +a", "2m0.2s changed sick -a"}},
 		{"deaths close together are one alert", quiet, []step{
-			allHealthy, {m, []string{"a=dead"}}, {m + 900*ms, []string{"c=dead"}},
-		}, h, []string{"1m1s changed dead a c"}},
-		{"back within a second", quiet, []step{
-			allHealthy, {m, []string{"a=dead"}}, {m + 900*ms, []string{"a=healthy"}},
+			allHealthy, {m, []string{"a=dead"}}, {m + 150*ms, []string{"c=dead"}},
+		}, h, []string{"1m0.35s changed dead +a +c"}},
+		{"back before it is told", quiet, []step{
+			allHealthy, {m, []string{"a=dead"}}, {m + 150*ms, []string{"a=healthy"}},
 		}, h, nil},
-		{"a blip of health within a second", quiet, []step{
-			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"a=healthy"}}, {2*m + 500*ms, []string{"a=dead"}},
-		}, h, []string{"1m1s changed dead a"}},
+		{"a blip of health", quiet, []step{
+			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"a=healthy"}}, {2*m + 100*ms, []string{"a=dead"}},
+		}, h, []string{"1m0.2s changed dead +a"}},
 		{"a second outage is not hidden by the first", quiet, []step{
 			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"b=dead"}},
-		}, h, []string{"1m1s changed dead a", "2m1s changed dead a b"}},
+		}, h, []string{"1m0.2s changed dead +a", "2m0.2s changed dead a +b"}},
 		{"one comes back while another dies", quiet, []step{
 			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"a=healthy", "b=dead"}},
-		}, h, []string{"1m1s changed dead a", "2m1s changed dead b -a"}},
-		{"recoveries are named when the next alert goes out", quiet, []step{
+		}, h, []string{"1m0.2s changed dead +a", "2m0.2s changed dead -a +b"}},
+		{"recoveries are told while something else is down", quiet, []step{
 			allHealthy, {m, []string{"a=dead", "b=dead"}}, {2 * m, []string{"a=healthy"}}, {3 * m, []string{"b=healthy"}},
-		}, h, []string{"1m1s changed dead a b", "3m1s changed healthy -a -b"}},
-		{"a replica that flaps behind another is told once", quiet, []step{
+		}, h, []string{"1m0.2s changed dead +a +b", "2m0.2s changed dead -a b", "3m0.2s changed healthy -b"}},
+		{"what flaps behind another is told each time", quiet, []step{
 			allHealthy, {m, []string{"a=dead", "b=dead"}}, {2 * m, []string{"a=healthy"}},
 			{3 * m, []string{"a=dead"}}, {4 * m, []string{"a=healthy", "b=healthy"}},
-		}, h, []string{"1m1s changed dead a b", "4m1s changed healthy -a -b"}},
+		}, h, []string{"1m0.2s changed dead +a +b", "2m0.2s changed dead -a b", "3m0.2s changed dead +a b", "4m0.2s changed healthy -a -b"}},
 		{"reminders", reminding, []step{
 			allHealthy, {m, []string{"a=dead"}}, {17 * m, []string{"a=healthy"}},
-		}, h, []string{"1m1s changed dead a", "6m1s reminder dead #1 a", "11m1s reminder dead #2 a",
-			"16m1s reminder dead #3 a", "17m1s changed healthy -a"}},
+		}, h, []string{"1m0.2s changed dead +a", "6m0.2s reminder dead #1 a", "11m0.2s reminder dead #2 a", "16m0.2s reminder dead #3 a", "17m0.2s changed healthy -a"}},
 		{"reminders name recoveries", reminding, []step{
 			allHealthy, {m, []string{"a=dead", "b=dead"}}, {2 * m, []string{"b=healthy"}},
-		}, 12 * m, []string{"1m1s changed dead a b", "6m1s reminder dead #1 a -b", "11m1s reminder dead #2 a"}},
+		}, 12 * m, []string{"1m0.2s changed dead +a +b", "2m0.2s changed dead a -b", "6m0.2s reminder dead #1 a", "11m0.2s reminder dead #2 a"}},
 		{"reminders start anew", reminding, []step{
 			allHealthy, {m, []string{"a=dead"}}, {7 * m, []string{"a=healthy"}}, {10 * m, []string{"b=dead"}},
-		}, 16 * m, []string{"1m1s changed dead a", "6m1s reminder dead #1 a", "7m1s changed healthy -a",
-			"10m1s changed dead b", "15m1s reminder dead #1 b"}},
+		}, 16 * m, []string{"1m0.2s changed dead +a", "6m0.2s reminder dead #1 a", "7m0.2s changed healthy -a", "10m0.2s changed dead +b", "15m0.2s reminder dead #1 b"}},
 		{"no reminder of what is over", reminding, []step{
-			allHealthy, {m, []string{"a=dead"}}, {6*m + 500*ms, []string{"a=healthy"}},
-		}, h, []string{"1m1s changed dead a", "6m1.5s changed healthy -a"}},
+			allHealthy, {m, []string{"a=dead"}}, {6*m + 100*ms, []string{"a=healthy"}},
+		}, h, []string{"1m0.2s changed dead +a", "6m0.3s changed healthy -a"}},
 		{"linear backoff", backoff(1), []step{allHealthy, {0, []string{"a=dead"}}}, 14 * m,
-			[]string{"1s changed dead a", "1m1s reminder dead #1 a", "3m1s reminder dead #2 a",
-				"6m1s reminder dead #3 a", "9m1s reminder dead #4 a", "12m1s reminder dead #5 a"}},
+			[]string{"200ms changed dead +a", "1m0.2s reminder dead #1 a", "3m0.2s reminder dead #2 a", "6m0.2s reminder dead #3 a", "9m0.2s reminder dead #4 a", "12m0.2s reminder dead #5 a"}},
 		{"square backoff", backoff(2), []step{allHealthy, {0, []string{"a=dead"}}}, 25 * m,
-			[]string{"1s changed dead a", "1m1s reminder dead #1 a", "5m1s reminder dead #2 a",
-				"14m1s reminder dead #3 a", "23m1s reminder dead #4 a"}},
+			[]string{"200ms changed dead +a", "1m0.2s reminder dead #1 a", "5m0.2s reminder dead #2 a", "14m0.2s reminder dead #3 a", "23m0.2s reminder dead #4 a"}},
 		{"cubic backoff", backoff(3), []step{allHealthy, {0, []string{"a=dead"}}}, h + 5*m,
-			[]string{"1s changed dead a", "1m1s reminder dead #1 a", "9m1s reminder dead #2 a",
-				"36m1s reminder dead #3 a", "1h3m1s reminder dead #4 a"}},
+			[]string{"200ms changed dead +a", "1m0.2s reminder dead #1 a", "9m0.2s reminder dead #2 a", "36m0.2s reminder dead #3 a", "1h3m0.2s reminder dead #4 a"}},
 		{"silence", reminding, []step{
 			allHealthy, {m, []string{"a=dead"}}, {5 * m, []string{"mute=8m"}},
-		}, 19 * m, []string{"1m1s changed dead a", "13m0s reminder dead #1 a", "18m0s reminder dead #2 a"}},
+		}, 19 * m, []string{"1m0.2s changed dead +a", "13m0s reminder dead #1 a", "18m0s reminder dead #2 a"}},
 		{"silence lifted", reminding, []step{
 			allHealthy, {m, []string{"a=dead"}}, {5 * m, []string{"mute=8h"}}, {20 * m, []string{"unmute"}},
-		}, 21 * m, []string{"1m1s changed dead a", "20m0s reminder dead #1 a"}},
+		}, 21 * m, []string{"1m0.2s changed dead +a", "20m0s reminder dead #1 a"}},
 		{"silence is for reminders only", reminding, []step{
 			allHealthy, {m, []string{"mute=1h", "a=dead"}}, {10 * m, []string{"b=dead"}}, {20 * m, []string{"a=healthy", "b=healthy"}},
-		}, h, []string{"1m1s changed dead a", "10m1s changed dead a b", "20m1s changed healthy -a -b"}},
+		}, h, []string{"1m0.2s changed dead +a", "10m0.2s changed dead a +b", "20m0.2s changed healthy -a -b"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

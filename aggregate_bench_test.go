@@ -168,10 +168,11 @@ func BenchmarkAlert(b *testing.B) {
 						for _, r := range own[:dying] {
 							st.applyResult(result{replica: r, status: s, reason: "connection refused"}, now)
 						}
-						now = now.Add(gatherTime)
+						st.alerter.due(st, now)
+						now = now.Add(gatherMost)
 						alert, ok := st.alerter.due(st, now)
-						if !ok || len(alert.Dead)+len(alert.Recovered) != dying {
-							b.Fatalf("alert %v of %d dead and %d recovered", ok, len(alert.Dead), len(alert.Recovered))
+						if !ok || len(alert.Outages)+alert.MoreDown+alert.MoreOver == 0 {
+							b.Fatalf("alert %v of %d outages", ok, len(alert.Outages))
 						}
 					}
 				}

@@ -57,8 +57,7 @@ func (c *connectionState) wake() (time.Time, bool) {
 	return c.down.Add(connectionTellAfter), !c.down.IsZero() && !c.told
 }
 
-// note is what an alert says of the connection, which may be nothing, and
-// takes people to know it.
+// note is what a notice says of the connection, and takes people to know it.
 func (c *connectionState) note(now time.Time) string {
 	switch {
 	case c.back > 0:
@@ -68,10 +67,15 @@ func (c *connectionState) note(now time.Time) string {
 			d.Round(time.Second))
 	case !c.down.IsZero():
 		c.told = true
-		return fmt.Sprintf("The monitor's own connection has been down since %s: what it cannot reach keeps its last known status.",
-			c.down.In(now.Location()).Format("15:04:05 UTC-0700"))
+		return c.downNote(now)
 	}
 	return ""
+}
+
+// downNote says that the connection is down.
+func (c *connectionState) downNote(now time.Time) string {
+	return fmt.Sprintf("The monitor's own connection has been down since %s: what it cannot reach keeps its last known status.",
+		c.down.In(now.Location()).Format("15:04:05 UTC-0700"))
 }
 
 // An inconclusive is an event: a check came back dead while the monitor's own

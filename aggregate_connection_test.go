@@ -32,24 +32,22 @@ func TestLineAlerts(t *testing.T) {
 		}, []string{"2m0s notice healthy" + since, "13m0s notice healthy" + again + "12m0s" + checks}},
 		{"what died before stays dead", quiet, []step{
 			allHealthy, {30 * s, []string{"a=dead"}}, {m, []string{"connection=down"}}, {90 * s, []string{"a=?", "b=?"}}, {3 * m, []string{"connection=up", "a=dead", "b=healthy"}},
-		}, []string{"31s changed dead a", "2m0s notice dead a" + since, "3m0s notice dead a" + again + "2m0s" + checks}},
+		}, []string{"30.2s changed dead +a", "2m0s notice dead" + since, "3m0s notice dead" + again + "2m0s" + checks}},
 		{"what else is told names the cause", quiet, []step{
 			allHealthy, {m, []string{"connection=down"}}, {m + 10*s, []string{"a=dead"}}, {2 * m, []string{"connection=up", "a=healthy"}},
-		}, []string{"1m11s changed dead a" + since, "2m1s changed healthy -a" + again + "1m0s" + checks}},
+		}, []string{"1m10.2s changed dead +a" + since, "2m0s notice dead" + since, "2m0s notice healthy" + again + "1m0s" + checks, "2m0.2s changed healthy -a"}},
 		{"reminders go on and name the cause", Alerting{BackoffLimit: 3, ReminderInterval: 2 * m}, []step{
 			allHealthy, {30 * s, []string{"a=dead"}}, {m, []string{"connection=down", "a=?"}}, {3 * m, []string{"connection=up"}}, {4 * m, []string{"a=healthy"}},
-		}, []string{"31s changed dead a", "2m0s notice dead a" + since, "2m31s reminder dead #1 a" + since,
-			"3m0s notice dead a" + again + "2m0s" + checks, "4m1s changed healthy -a"}},
+		}, []string{"30.2s changed dead +a", "2m0s notice dead" + since, "2m30.2s reminder dead #1 a" + since, "3m0s notice dead" + again + "2m0s" + checks, "4m0.2s changed healthy -a"}},
 		{"down again before its end was told", quiet, []step{
 			allHealthy, {m, []string{"connection=down"}}, {3 * m, []string{"a=dead", "connection=up", "connection=down"}}, {5 * m, []string{"connection=up"}},
-		}, []string{"2m0s notice healthy" + since, "3m1s changed dead a" + strings.Replace(since, ":01:", ":03:", 1),
-			"5m0s notice dead a" + again + "2m0s" + checks}},
+		}, []string{"2m0s notice healthy" + since, "3m0.2s changed dead +a" + strings.Replace(since, ":01:", ":03:", 1), "5m0s notice dead" + again + "2m0s" + checks}},
 		{"a start without a connection", Alerting{BackoffLimit: 3, Startup: true}, []step{
 			{m, []string{"connection=down", "a=healthy", "b=?", "c=?"}}, {4 * m, []string{"connection=up", "b=healthy", "c=healthy"}},
 		}, []string{"2m0s startup healthy" + since, "4m0s notice healthy" + again + "3m0s" + checks}},
 		{"a start that had to wait for its connection", Alerting{BackoffLimit: 3, Startup: true}, []step{
 			{m, []string{"connection=down", "a=healthy", "b=?", "c=?"}}, {m + 10*s, []string{"connection=up"}}, {90 * s, []string{"b=healthy", "c=dead"}},
-		}, []string{"1m30s startup dead c"}},
+		}, []string{"1m30s startup dead +c"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

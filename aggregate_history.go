@@ -73,14 +73,12 @@ func (r *replicaState) fresh() bool { return r.checked && !r.stale && !r.uncerta
 // worst of its fresh replicas. It is not known before one is; nor while one
 // that was dead before a restart keeps an outage open.
 func (ns *nodeState) condition() (s status, known bool) {
-	switch t := &ns.track; {
-	case t.lapsed, t.fresh == tally{}:
+	t := &ns.track
+	if t.lapsed || t.fresh == (tally{}) {
 		return healthy, false
-	case t.fresh[dead] == 0 && ns.tally[dead] > 0:
-		return healthy, false
-	default:
-		return t.fresh.worst(), true
 	}
+	s, _ = ns.status(t.fresh)
+	return s, s == dead || ns.worst != dead
 }
 
 // begin starts the history of a state whose nodes have none.
@@ -172,12 +170,15 @@ func (st *state) observe(ns *nodeState, reason string, now time.Time) {
 	if s, known := ns.condition(); known != t.past.known || s != t.past.status {
 		st.rewrite(ns, t.past.become(s, known, now))
 	}
-	switch {
-	case t.outage == nil && t.fresh[dead] > 0:
+	st.relevel(ns, now)
+	switch l := &ns.alert; {
+	case t.outage == nil && l.known && l.status == dead:
 		t.outage = st.history.open(ns, reason, now)
-	case t.outage != nil && ns.tally[dead] == 0:
-		st.history.close(t.outage, now)
-		t.outage = nil
+	case t.outage != nil:
+		if s, decided := ns.status(ns.checked()); decided && s != dead {
+			st.history.close(t.outage, now)
+			t.outage = nil
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ func (h *history) keep(st *state, now time.Time) {
 	for _, out := range h.all {
 		switch {
 		case !out.unkept:
-		case out.end.IsZero() && now.Sub(out.start) < gatherTime:
+		case out.end.IsZero() && now.Sub(out.start) < gatherQuiet:
 			h.anyUnkept = true // not an incident yet
 		default:
 			out.unkept = false
@@ -77,7 +77,7 @@ func (h *history) records(st *state, now time.Time) iter.Seq[record] {
 	}
 	var incidents []record
 	for _, out := range h.all {
-		if !out.end.IsZero() || now.Sub(out.start) >= gatherTime {
+		if !out.end.IsZero() || now.Sub(out.start) >= gatherQuiet {
 			incidents = append(incidents, record{Incident: newIncidentRecord(&out.incident)})
 		}
 	}

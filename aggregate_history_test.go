@@ -94,7 +94,8 @@ func reborn(t *testing.T, conf *Config, lines [][]byte, statuses map[string]stat
 	for _, r := range st.own {
 		if s, ok := statuses[r.path()]; ok {
 			st.count(r.node, r.status, -1)
-			r.status, r.stale = s, true
+			r.status, r.stale, r.checked = s, true, true
+			r.node.unchecked--
 			st.count(r.node, r.status, +1)
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"slices"
 	"time"
 )
@@ -19,8 +18,8 @@ const (
 	pruneAfter    = 250
 )
 
-// An incident is a stretch of time in which a node was dead, of a second at
-// least.
+// An incident is a stretch of time in which a node was dead, long enough to
+// be told.
 type incident struct {
 	id      string // stable, for feeds
 	service *Service
@@ -57,8 +56,13 @@ type outages struct {
 
 // open begins an outage.
 func (o *outages) open(ns *nodeState, reason string, now time.Time) *outage {
+	id := ns.alert.id
+	if ns.alert.used { // by an earlier one, since the node was last healthy
+		id = newUUID()
+	}
+	ns.alert.used = true
 	out := &outage{incident{
-		id: rand.Text(), service: ns.service.conf, node: ns.conf, start: now, reason: reason,
+		id: id, service: ns.service.conf, node: ns.conf, start: now, reason: reason,
 	}, true}
 	o.all = append(o.all, out)
 	o.changed, o.anyUnkept = true, true
@@ -69,7 +73,7 @@ func (o *outages) open(ns *nodeState, reason string, now time.Time) *outage {
 // no incident.
 func (o *outages) close(out *outage, now time.Time) {
 	o.changed = true
-	if now.Sub(out.start) < gatherTime {
+	if now.Sub(out.start) < gatherQuiet {
 		o.all = slices.DeleteFunc(o.all, func(other *outage) bool { return other == out })
 		return
 	}
@@ -135,8 +139,8 @@ func (o *outages) list(now time.Time) (shown, kept []incident) {
 	o.kept = make([]incident, 0, len(o.all))
 	o.shown = nil
 	for _, out := range slices.Backward(o.all) {
-		if out.end.IsZero() && now.Sub(out.start) < gatherTime {
-			o.reveal = out.start.Add(gatherTime) // the last one is the earliest
+		if out.end.IsZero() && now.Sub(out.start) < gatherQuiet {
+			o.reveal = out.start.Add(gatherQuiet) // the last one is the earliest
 			continue
 		}
 		o.kept = append(o.kept, out.incident)

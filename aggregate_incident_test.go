@@ -38,10 +38,10 @@ func TestIncidents(t *testing.T) {
 		want  string
 	}{
 		{"sick is none", []step{{0, "a=sick"}, {9 * s, "a=healthy"}}, 20 * s, ""},
-		{"not shown within the first second", []step{{0, "a=dead"}}, 999 * ms, ""},
-		{"then it is", []step{{0, "a=dead"}}, 1 * s, "a 0s-now"},
-		{"over within a second", []step{{0, "a=dead"}, {999 * ms, "a=healthy"}}, 20 * s, ""},
-		{"over after a second", []step{{0, "a=dead"}, {1 * s, "a=healthy"}}, 20 * s, "a 0s-1s"},
+		{"not shown before it is told", []step{{0, "a=dead"}}, 199 * ms, ""},
+		{"then it is", []step{{0, "a=dead"}}, 200 * ms, "a 0s-now"},
+		{"over before it is told", []step{{0, "a=dead"}, {199 * ms, "a=healthy"}}, 20 * s, ""},
+		{"over just after that", []step{{0, "a=dead"}, {200 * ms, "a=healthy"}}, 20 * s, "a 0s-200ms"},
 		{"sick ends it", []step{{0, "a=dead"}, {5 * s, "a=dead"}, {9 * s, "a=sick"}}, 20 * s, "a 0s-9s"},
 		{"newest first", []step{{0, "a=dead"}, {5 * s, "b=dead"}, {6 * s, "a=healthy"}, {8 * s, "a=dead"}}, 20 * s,
 			"a 8s-now, b 5s-now, a 0s-6s"},

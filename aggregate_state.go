@@ -13,12 +13,14 @@ import (
 // follow what changes: a result moves counters up the tree, whatever the
 // number of replicas.
 type state struct {
-	conf     *Config
-	services []*serviceState
-	nodes    map[*Node]*nodeState
-	own      []*replicaState // those that this process checks, by ordinal
-	tally    tally           // of all replicas
-	waiting  int             // replicas of own that were not checked yet
+	conf      *Config
+	services  []*serviceState
+	nodes     map[*Node]*nodeState // those of earlier configs, too
+	byKey     map[nodeKey]*nodeState
+	own       []*replicaState // those that this process checks, by ordinal
+	tally     tally           // of all replicas
+	nodeTally tally           // of all nodes
+	waiting   int             // replicas of own that were not checked yet
 
 	deadlines     deadlineHeap
 	overdue       []*replicaState // the line is to be asked about them
@@ -37,22 +39,26 @@ type state struct {
 }
 
 type serviceState struct {
-	conf  *Service
-	nodes []*nodeState
-	tally tally
-	index int // in state.services
-	dirty bool
+	conf      *Service
+	nodes     []*nodeState
+	nodeTally tally // of its nodes
+	index     int   // in state.services
+	dirty     bool
 }
 
 type nodeState struct {
-	conf     *Node
-	service  *serviceState
-	replicas []*replicaState
-	byID     map[string]*replicaState // of push and local nodes
-	queue    queueDepth               // of a push node
-	tally    tally
-	track    nodeTrack
-	index    int // in service.nodes
+	conf      *Node
+	service   *serviceState
+	replicas  []*replicaState
+	byID      map[string]*replicaState // of push and local nodes
+	queue     queueDepth               // of a push node
+	tally     tally
+	worst     status // of the replicas together
+	unchecked int    // replicas of which nothing is known; they count as healthy
+	track     nodeTrack
+	alert     nodeLevel
+	index     int // in service.nodes
+	place     int // among all nodes
 
 	view    *nodeView
 	dirty   bool
@@ -90,7 +96,7 @@ func (r *replicaState) path() string {
 // A tally counts replicas by status.
 type tally [3]int
 
-// worst is the status of all of them together; none are healthy.
+// worst is the status of the worst of them; none are healthy.
 func (t *tally) worst() status {
 	switch {
 	case t[dead] > 0:
@@ -101,10 +107,39 @@ func (t *tally) worst() status {
 	return healthy
 }
 
+func (t *tally) total() int { return t[healthy] + t[sick] + t[dead] }
+
+// status is what a node's status is by the tally of some or all of its
+// replicas, and whether these decide it, whatever the others are: with fewer
+// alive than it needs a node is dead, with any that is not well it is sick.
+func (ns *nodeState) status(t tally) (s status, decided bool) {
+	total := ns.tally.total()
+	needed := ns.conf.needed(total)
+	switch {
+	case t[dead] > total-needed:
+		return dead, true
+	case t[dead] > 0 || t[sick] > 0:
+		s = sick
+	}
+	return s, t[healthy]+t[sick] >= needed
+}
+
+// checked is the tally of the replicas of which something is known, if only
+// from before a restart.
+func (ns *nodeState) checked() tally {
+	t := ns.tally
+	t[healthy] -= ns.unchecked
+	return t
+}
+
+// needed is how many of so many replicas must not be dead.
+func (n *Node) needed(total int) int { return total }
+
 // newState returns the state of a config of which nothing was checked yet.
 func newState(conf *Config, now time.Time) *state {
 	st := &state{alerter: newAlerter()}
 	st.build(conf, now)
+	st.alerter.configure(st, now)
 	st.alerter.begin(st, now)
 	st.history.begin(st, now)
 	return st
@@ -119,6 +154,7 @@ func (st *state) reload(conf *Config, now time.Time) {
 	st.recheckOverdue()
 	st.assumeConnected(now)
 	st.history.reload(st, before, now)
+	st.alerter.configure(st, now)
 }
 
 // build builds the tree of conf from what there is and what is new.
@@ -131,15 +167,17 @@ func (st *state) build(conf *Config, now time.Time) {
 	st.services, st.own = nil, nil
 	st.dirtyServices, st.dirtyNodes, st.views = nil, nil, nil
 	st.nodes = make(map[*Node]*nodeState)
-	st.tally, st.waiting = tally{}, 0
-	st.alerter.conf, st.alerter.page = conf.Alerting, notifyPage(conf)
+	st.byKey = make(map[nodeKey]*nodeState)
+	st.tally, st.nodeTally, st.waiting = tally{}, tally{}, 0
 	for i, service := range conf.Services {
 		ss := &serviceState{conf: service, index: i, dirty: true}
 		st.dirtyServices = append(st.dirtyServices, ss)
 		for k, node := range service.Nodes {
-			ns := &nodeState{conf: node, service: ss, index: k}
+			ns := &nodeState{conf: node, service: ss, index: k, place: len(st.byKey)}
 			ss.nodes = append(ss.nodes, ns)
-			st.nodes[node] = ns
+			st.nodes[node], st.byKey[ns.key()] = ns, ns
+			ss.nodeTally[healthy]++
+			st.nodeTally[healthy]++
 			st.touch(ns)
 			st.buildNode(ns, old[ns.key()], now)
 		}
@@ -164,6 +202,10 @@ func (st *state) build(conf *Config, now time.Time) {
 // may be nil, where they go on.
 func (st *state) buildNode(ns, old *nodeState, now time.Time) {
 	known := make(map[string]*replicaState)
+	if old != nil {
+		ns.alert = old.alert
+		ns.alert.timer = time.Time{}
+	}
 	if old != nil && old.conf.Mode == ns.conf.Mode {
 		if old.conf.RabbitMQQueue == ns.conf.RabbitMQQueue {
 			ns.queue = old.queue
@@ -215,6 +257,9 @@ func (st *state) add(ns *nodeState, r *replicaState) {
 		ns.byID[r.id] = r
 	}
 	st.count(ns, r.status, +1)
+	if !r.checked {
+		ns.unchecked++
+	}
 	r.changed = false // it may be noted with the node of another config
 	st.touchReplica(r)
 }
@@ -233,6 +278,9 @@ func (st *state) dropReplica(r *replicaState, now time.Time) {
 	r.changed = false
 	delete(ns.byID, r.id)
 	st.count(ns, r.status, -1)
+	if !r.checked {
+		ns.unchecked--
+	}
 	if r.fresh() {
 		ns.track.fresh[r.status]--
 	}
@@ -248,35 +296,18 @@ func (st *state) forget(r *replicaState, now time.Time) {
 	st.keptReplica(r)
 	st.keep(record{Gone: &gone}, nil)
 	st.deadlines.remove(r)
-	st.alerter.forget(r, now)
-}
-
-// dead yields the dead replicas in the order of the config. It looks only into
-// services and nodes that have any.
-func (st *state) dead() iter.Seq[*replicaState] {
-	return func(yield func(*replicaState) bool) {
-		for _, ss := range st.services {
-			if ss.tally[dead] == 0 {
-				continue
-			}
-			for _, ns := range ss.nodes {
-				if ns.tally[dead] == 0 {
-					continue
-				}
-				for _, r := range ns.replicas {
-					if r.status == dead && !yield(r) {
-						return
-					}
-				}
-			}
-		}
-	}
 }
 
 func (st *state) count(ns *nodeState, s status, by int) {
 	ns.tally[s] += by
-	ns.service.tally[s] += by
 	st.tally[s] += by
+	if worst, _ := ns.status(ns.tally); worst != ns.worst {
+		for _, t := range []*tally{&ns.service.nodeTally, &st.nodeTally} {
+			t[ns.worst]--
+			t[worst]++
+		}
+		ns.worst = worst
+	}
 }
 
 // metrics returns a node's own values, or else the config's.
@@ -325,8 +356,11 @@ func (st *state) set(r *replicaState, s status, reason string, now time.Time) {
 	st.touchReplica(r)
 	said := r.reason
 	r.reason = reason
-	from, fresh, known, stale := r.status, r.fresh(), r.checked, r.stale
+	from, fresh, known := r.status, r.fresh(), r.checked
 	r.checked, r.stale, r.uncertain, r.status = true, false, false, s
+	if !known {
+		r.node.unchecked--
+	}
 	if !known || from != s {
 		r.since = now
 		st.keepReplica(r)
@@ -345,9 +379,6 @@ func (st *state) set(r *replicaState, s status, reason string, now time.Time) {
 		st.count(r.node, from, -1)
 		st.count(r.node, s, +1)
 	}
-	if from != s || stale && s == dead { // if it was dead before a restart, was that told?
-		st.alerter.turned(r, from, s, now)
-	}
 	st.observe(r.node, reason, now)
 }
 
@@ -361,14 +392,14 @@ func (st *state) applyResult(res result, now time.Time) {
 	r.node.track.checkedAt = now
 	st.set(r, res.status, res.reason, now)
 	if st.waiting == 0 {
-		st.alerter.roundDone(now)
+		st.alerter.roundDone(st, now)
 	}
 }
 
 // wake returns when something is due without any event: a deadline, an alert,
 // or a look at the clock.
-func (st *state) wake() (time.Time, bool) {
-	at, ok := st.alerter.wake()
+func (st *state) wake(now time.Time) (time.Time, bool) {
+	at, ok := st.alerter.wake(st, now)
 	if d, has := st.deadlines.next(); has && (!ok || d.Before(at)) {
 		at, ok = d, true
 	}
@@ -396,7 +427,7 @@ func (st *state) snapshot(now time.Time) *snapshot {
 	snap := &snapshot{
 		conf:           st.conf,
 		at:             now,
-		status:         st.tally.worst(),
+		status:         st.nodeTally.worst(),
 		checked:        st.waiting == 0,
 		crowded:        st.reported() >= crowdedFrom,
 		connectionDown: st.alerter.connection.down,
@@ -412,7 +443,7 @@ func (st *state) snapshot(now time.Time) *snapshot {
 }
 
 func (ss *serviceState) show() *serviceView {
-	v := &serviceView{conf: ss.conf, status: ss.tally.worst(), nodes: make([]*nodeView, len(ss.nodes))}
+	v := &serviceView{conf: ss.conf, status: ss.nodeTally.worst(), nodes: make([]*nodeView, len(ss.nodes))}
 	for i, ns := range ss.nodes {
 		v.nodes[i] = ns.view
 	}
@@ -449,7 +480,7 @@ func (ns *nodeState) show() *nodeView {
 	}
 	return &nodeView{
 		conf:     ns.conf,
-		status:   ns.tally.worst(),
+		status:   ns.worst,
 		replicas: ns.views,
 		history:  ns.track.past,
 	}

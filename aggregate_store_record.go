@@ -15,13 +15,15 @@ type record struct {
 	Retracted    string              `json:"retracted,omitempty"` // id of an announcement
 	Muted        *time.Time          `json:"muted,omitempty"`     // no reminders until then
 	Replica      *replicaRecord      `json:"replica,omitempty"`
-	Gone         *replicaName        `json:"gone,omitempty"`   // a replica that was forgotten
-	Told         *toldRecord         `json:"told,omitempty"`   // what people know
-	Alert        *alertRecord        `json:"alert,omitempty"`  // an alert, about to be sent
-	Queued       *queuedRecord       `json:"queued,omitempty"` // it waits for one target
-	Done         *doneRecord         `json:"done,omitempty"`   // it waits for it no longer
-	Alive        *time.Time          `json:"alive,omitempty"`  // the program ran until then
-	Past         *pastRecord         `json:"past,omitempty"`   // a node's past, or what changed in it
+	Gone         *replicaName        `json:"gone,omitempty"`    // a replica that was forgotten
+	Told         *toldRecord         `json:"told,omitempty"`    // what everybody was told
+	Channel      *channelRecord      `json:"channel,omitempty"` // a channel's reminders
+	Heard        *heardRecord        `json:"heard,omitempty"`   // what one was told of a node
+	Alert        *alertRecord        `json:"alert,omitempty"`   // an alert, about to be sent
+	Queued       *queuedRecord       `json:"queued,omitempty"`  // it waits for one target
+	Done         *doneRecord         `json:"done,omitempty"`    // it waits for it no longer
+	Alive        *time.Time          `json:"alive,omitempty"`   // the program ran until then
+	Past         *pastRecord         `json:"past,omitempty"`    // a node's past, or what changed in it
 	Incident     *incidentRecord     `json:"incident,omitempty"`
 
 	Head *headRecord `json:"vigil,omitempty"` // the first line of a file
@@ -81,7 +83,8 @@ type announcementRecord struct {
 	At    time.Time `json:"at"`
 }
 
-// A toldRecord is what people were last told.
+// A toldRecord is what everybody was told. Of version 1, when all channels were
+// told the same, are all fields but Line.
 type toldRecord struct {
 	Page      bool      `json:"page,omitempty"`      // that the page is dead
 	Dead      []string  `json:"dead,omitempty"`      // paths they take for dead
@@ -90,17 +93,51 @@ type toldRecord struct {
 	Line      time.Time `json:"line,omitzero"`       // since when the monitor's own connection is down
 }
 
+// A channelRecord says that a channel exists and when it is next reminded.
+type channelRecord struct {
+	ID        string    `json:"id"`
+	Reminders int       `json:"reminders,omitempty"` // sent since something it was told of is down
+	Next      time.Time `json:"next,omitzero"`
+}
+
+// A heardRecord is what a channel was told of a node. With an alert, it counts
+// only when the record of that alert follows: so both are kept, or neither.
+type heardRecord struct {
+	Channel  string    `json:"channel"`
+	Service  string    `json:"service"`
+	Node     string    `json:"node"`
+	Over     bool      `json:"over,omitempty"` // it was told of the end
+	ID       string    `json:"id,omitempty"`   // of the outage
+	Status   string    `json:"status,omitempty"`
+	Least    string    `json:"least,omitempty"` // status that its routes told of
+	Since    time.Time `json:"since,omitzero"`
+	Dead     int       `json:"dead,omitempty"` // replicas
+	Replicas []string  `json:"replicas,omitempty"`
+	Labels   [2]string `json:"labels,omitzero"`
+	Alert    string    `json:"alert,omitempty"` // id
+}
+
+// record is what the channel knows of a node, by an alert or in general.
+func (t *told) record(channel string, key nodeKey, alert string) *heardRecord {
+	rec := &heardRecord{Channel: channel, Service: key.service, Node: key.node, ID: t.id, Status: t.status.String(),
+		Least: t.min.String(), Since: utc(t.since), Dead: t.dead, Labels: t.labels, Alert: alert}
+	for _, r := range t.replicas {
+		rec.Replicas = append(rec.Replicas, r.Path)
+	}
+	return rec
+}
+
 // An alertRecord is an alert that is pending for its targets from then on, and
-// known to people.
+// known to its channel.
 type alertRecord struct {
 	Alert   notify.Alert `json:"alert"`
 	Targets []string     `json:"targets"`
 	Next    time.Time    `json:"next,omitzero"`  // when a reminder is due
-	Sent    int          `json:"sent,omitempty"` // reminders sent since the page died
+	Sent    int          `json:"sent,omitempty"` // reminders sent since something is down
 	Line    time.Time    `json:"line,omitzero"`
 }
 
-// told is what people know by the alert.
+// told is what everybody knows by an alert of version 1.
 func (r *alertRecord) told() toldRecord {
 	t := toldRecord{Page: r.Alert.Status == notify.Dead, Reminders: r.Sent, Next: r.Next, Line: r.Line}
 	for _, d := range r.Alert.Dead {
@@ -191,12 +228,17 @@ func (st *state) keep(rec record, reply chan<- error) {
 	}
 }
 
-// keepAlert keeps an alert that is about to be sent, with all that people then
-// know, and returns where it is told how that went.
+// keepAlert keeps an alert that is about to be sent and returns the channel on
+// which the result comes.
 func (st *state) keepAlert(a notify.Alert) <-chan error {
 	saved := make(chan error, 1)
-	rec := &alertRecord{Alert: a, Next: utc(st.alerter.reminder), Sent: st.alerter.reminders, Line: st.alerter.connection.toldDown()}
+	rec := &alertRecord{Alert: a, Line: st.alerter.connection.toldDown()}
 	rec.Alert.Time = a.Time.UTC() // to the nanosecond: ids of messages are made of it
+	for _, c := range st.alerter.channels {
+		if c.id == a.Channel {
+			rec.Next, rec.Sent = utc(c.reminder), c.reminders
+		}
+	}
 	if st.ledger != nil {
 		for _, t := range st.ledger.targets {
 			if t.Wants(a) {

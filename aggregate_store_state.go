@@ -3,6 +3,7 @@ package main
 import (
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"vigil/notify"
@@ -31,14 +32,16 @@ func (v *replicaView) record(name replicaName) record {
 	return record{Replica: rec}
 }
 
-// toldNow is what people know.
-func (a *alerter) toldNow() *toldRecord {
-	told := &toldRecord{Page: a.toldDead, Reminders: a.reminders, Next: utc(a.reminder), Line: a.connection.toldDown()}
-	for r := range a.told {
-		told.Dead = append(told.Dead, r.path())
+// records returns what everybody and each channel was told.
+func (a *alerter) records() []record {
+	recs := []record{{Told: &toldRecord{Line: a.connection.toldDown()}}}
+	for _, c := range a.channels {
+		recs = append(recs, record{Channel: &channelRecord{c.id, c.reminders, utc(c.reminder)}})
+		for key, known := range c.told {
+			recs = append(recs, record{Heard: known.record(c.id, key, "")})
+		}
 	}
-	slices.Sort(told.Dead)
-	return told
+	return recs
 }
 
 // toldDown is since when people take the monitor's own connection for down; the
@@ -55,7 +58,7 @@ func (c *connectionState) toldDown() time.Time {
 // while the state goes on: most of it is what the page is made of, too.
 func (st *state) records(now time.Time) iter.Seq[record] {
 	alive := utc(now)
-	first := []record{{Told: st.alerter.toldNow()}, {Alive: &alive}}
+	first := append(st.alerter.records(), record{Alive: &alive})
 	if st.alerter.muted.After(now) {
 		first = append(first, muted(st.alerter.muted))
 	}
@@ -127,8 +130,8 @@ func (st *state) restore(im *restored, now time.Time) {
 			st.restoreReplica(st.addReplica(ns, rec.ID), rec, now)
 		}
 	}
-	st.alerter.restore(st, im, now)
 	st.history.restore(st, im, now)
+	st.alerter.restore(st, im, now)
 }
 
 // restoreReplica gives a replica the status that it had.
@@ -140,6 +143,9 @@ func (st *state) restoreReplica(r *replicaState, rec *replicaRecord, now time.Ti
 	st.count(r.node, r.status, -1)
 	r.status = status(s)
 	st.count(r.node, r.status, +1)
+	if !r.checked {
+		r.node.unchecked--
+	}
 	r.checked, r.stale = true, true
 	st.touchReplica(r)
 	r.reason, r.since = rec.Reason, rec.Since.Local()
@@ -162,41 +168,99 @@ func (st *state) restoreReplica(r *replicaState, rec *replicaRecord, now time.Ti
 
 // restore takes up what people were told.
 func (a *alerter) restore(st *state, im *restored, now time.Time) {
-	told := make(map[string]bool, len(im.told.Dead))
-	for _, path := range im.told.Dead {
-		told[path] = true
-	}
-	for ns := range st.allNodes() {
-		for _, r := range ns.replicas {
-			isDead := r.status == dead
-			if len(told) > 0 && told[r.path()] {
-				a.told[r] = true
-				if !isDead {
-					a.back[r] = true
-				}
-			} else if isDead && ns.byID != nil {
-				// It died just before the program did. No check will find out
-				// again, as it would with other nodes.
-				a.fresh[r] = true
-			}
-		}
-	}
-	a.toldDead, a.muted = im.told.Page, im.muted
-	a.reminders, a.reminder = im.told.Reminders, im.told.Next
-	switch {
-	case a.conf.ReminderInterval == 0 || !a.toldDead:
-		a.reminders, a.reminder = 0, time.Time{}
-	case a.reminder.IsZero():
-		a.reminder = now.Add(a.reminderWait())
+	a.muted = im.muted
+	for _, c := range a.channels {
+		c.restore(st, im, now)
 	}
 	if !im.told.Line.IsZero() {
 		a.connection = connectionState{down: im.told.Line, told: true}
 		st.assumeConnected(now)
 	}
 	a.restored = true
+	a.configure(st, now)
 	if st.waiting == 0 {
-		a.roundDone(now)
+		a.roundDone(st, now)
 	}
+}
+
+// restore takes up what the channel was told.
+func (c *channel) restore(st *state, im *restored, now time.Time) {
+	rec := im.channels[c.id]
+	switch {
+	case rec != nil:
+		for key, heard := range rec.heard {
+			c.told[key] = heard.told()
+		}
+		c.reminders, c.reminder = rec.Reminders, rec.Next
+	case len(im.channels) > 0:
+		c.since = now // it is new, and hears of older outages that they go on
+	default:
+		c.restoreOld(st, im)
+		c.reminders, c.reminder = im.told.Reminders, im.told.Next
+	}
+	sent := c.reminders
+	if c.remind(now); !c.reminder.IsZero() {
+		c.reminders = sent
+	}
+}
+
+// restoreOld takes up what all channels were told by version 1: which replicas
+// are dead.
+func (c *channel) restoreOld(st *state, im *restored) {
+	dead := make(map[string]bool, len(im.told.Dead))
+	for _, path := range im.told.Dead {
+		dead[path] = true
+	}
+	if len(dead) == 0 {
+		return
+	}
+	for ns := range st.allNodes() {
+		for _, r := range ns.replicas {
+			if path := r.path(); dead[path] {
+				delete(dead, path)
+				c.toldOld(ns.key(), ns.track.outage, notify.Replica{Path: path, Reason: r.reason})
+			}
+		}
+	}
+	for path := range dead { // of nodes that there are no more, or that lost the replica
+		service, rest, _ := strings.Cut(path, ":")
+		node, _, _ := strings.Cut(rest, ":")
+		c.toldOld(nodeKey{service, node}, nil, notify.Replica{Path: path})
+	}
+}
+
+func (c *channel) toldOld(key nodeKey, out *outage, r notify.Replica) {
+	known := c.told[key]
+	if known == nil {
+		known = &told{id: newUUID(), status: dead, min: dead}
+		if out != nil {
+			known.id, known.since = out.id, out.start
+		}
+		c.told[key] = known
+	}
+	known.dead++
+	if len(known.replicas) < maxToldReplicas {
+		known.replicas = append(known.replicas, r)
+	}
+}
+
+// told is what the record says.
+func (rec *heardRecord) told() *told {
+	t := &told{id: rec.ID, status: parseStatus(rec.Status), min: parseStatus(rec.Least), since: rec.Since.Local(),
+		dead: rec.Dead, labels: rec.Labels}
+	for _, path := range rec.Replicas {
+		t.replicas = append(t.replicas, notify.Replica{Path: path, Node: rec.Service + ":" + rec.Node})
+	}
+	return t
+}
+
+// parseStatus reads a status of which a channel was told; what it does not
+// know is dead.
+func parseStatus(word string) status {
+	if word == sick.String() {
+		return sick
+	}
+	return dead
 }
 
 // restore takes up the past.
@@ -217,14 +281,62 @@ type restored struct {
 	replicas      []*replicaRecord // as they became known; nil where one is gone
 	index         map[replicaName]int
 	told          toldRecord
+	channels      map[string]*restoredChannel // nil: of version 1
+	staged        map[string][]heardRecord    // by the alert whose record is to follow
 	backlog       backlog
 	history       history   // as far as it is kept
 	alive         time.Time // until when the program is known to have run
 }
 
+// A restoredChannel is what a channel was told.
+type restoredChannel struct {
+	channelRecord
+	heard map[nodeKey]heardRecord
+}
+
+func (im *restored) channel(id string) *restoredChannel {
+	if im.channels == nil {
+		im.channels = make(map[string]*restoredChannel)
+	}
+	c := im.channels[id]
+	if c == nil {
+		c = &restoredChannel{channelRecord{ID: id}, make(map[nodeKey]heardRecord)}
+		im.channels[id] = c
+	}
+	return c
+}
+
+// hear takes up what a channel was told of a node.
+func (im *restored) hear(rec heardRecord) {
+	c, key := im.channel(rec.Channel), nodeKey{rec.Service, rec.Node}
+	if rec.Over {
+		delete(c.heard, key)
+	} else {
+		c.heard[key] = rec
+	}
+}
+
+// alert takes up what people were told by an alert.
+func (im *restored) alert(rec *alertRecord) {
+	switch a := &rec.Alert; {
+	case a.Channel != "":
+		c := im.channel(a.Channel)
+		c.Reminders, c.Next = rec.Sent, rec.Next
+		for _, heard := range im.staged[a.ID] {
+			im.hear(heard)
+		}
+		delete(im.staged, a.ID)
+	case im.channels != nil:
+		im.told.Line = rec.Line
+	default:
+		im.told = rec.told()
+	}
+}
+
 func newRestored() *restored {
 	return &restored{
 		index:   make(map[replicaName]int),
+		staged:  make(map[string][]heardRecord),
 		history: history{gone: make(map[nodeKey]*nodeHistory)},
 		backlog: make(backlog),
 	}
@@ -259,12 +371,16 @@ func (im *restored) apply(rec record) {
 			im.replicas[i] = nil
 			delete(im.index, *rec.Gone)
 		}
-		path := rec.Gone.path()
-		im.told.Dead = slices.DeleteFunc(im.told.Dead, func(p string) bool { return p == path })
 	case rec.Told != nil:
 		im.told = *rec.Told
+	case rec.Channel != nil:
+		im.channel(rec.Channel.ID).channelRecord = *rec.Channel
+	case rec.Heard != nil && rec.Heard.Alert == "":
+		im.hear(*rec.Heard)
+	case rec.Heard != nil:
+		im.staged[rec.Heard.Alert] = append(im.staged[rec.Heard.Alert], *rec.Heard)
 	case rec.Alert != nil:
-		im.told = rec.Alert.told()
+		im.alert(rec.Alert)
 	case rec.Alive != nil:
 		im.alive = *rec.Alive
 	case rec.Past != nil:
@@ -293,6 +409,13 @@ func (im *restored) rewind(now time.Time) {
 	for _, rec := range im.replicas {
 		if rec != nil {
 			move(&rec.Since)
+		}
+	}
+	for _, c := range im.channels {
+		move(&c.Next)
+		for key, rec := range c.heard {
+			move(&rec.Since)
+			c.heard[key] = rec
 		}
 	}
 	for _, past := range im.history.gone {

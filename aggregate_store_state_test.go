@@ -24,7 +24,7 @@ type life struct {
 
 func newLife(t *testing.T, conf *Config) *life {
 	l := &life{play: newPlay(conf), t: t, conf: conf}
-	l.st.keepFor([]notify.Target{{Key: "slack"}, {Key: "pager", RemindersOnly: true}})
+	l.st.keepFor([]notify.Target{{Key: "slack", Channel: "slack"}, {Key: "pager", Channel: "slack", RemindersOnly: true}})
 	l.disk, _ = openDisk(t, newMemFolder())
 	return l
 }
@@ -65,7 +65,7 @@ func (l *life) until(at time.Duration) {
 			l.alerts = append(l.alerts, l.describe(a))
 		}
 		l.save()
-		next, _ := l.st.wake()
+		next, _ := l.st.wake(l.now)
 		if next.After(end) {
 			break
 		}
@@ -140,66 +140,64 @@ func TestRestarts(t *testing.T) {
 		{"an outage goes on", quiet, []step{
 			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"restart=1m"}},
 			{3*m + s, []string{"a=dead", "b=healthy", "c=healthy"}}, {4 * m, []string{"a=dead"}}, {5 * m, []string{"a=healthy"}},
-		}, h, []string{"1m1s changed dead a(was dead)", "5m1s changed healthy -a"}},
+		}, h, []string{"1m0.2s changed dead +a(was dead)", "5m0.2s changed healthy -a"}},
 		{"an outage goes on through many restarts", quiet, []step{
 			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"restart=1m"}}, {4 * m, []string{"restart=1s"}},
 			{5 * m, []string{"a=dead", "restart=1s"}}, {6 * m, []string{"a=dead", "b=healthy", "c=healthy"}}, {7 * m, []string{"a=healthy"}},
-		}, h, []string{"1m1s changed dead a(was dead)", "7m1s changed healthy -a"}},
+		}, h, []string{"1m0.2s changed dead +a(was dead)", "7m0.2s changed healthy -a"}},
 		{"an outage ended while down", quiet, []step{
 			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"restart=1m"}}, again(3*m + s),
-		}, h, []string{"1m1s changed dead a(was dead)", "3m2s changed healthy -a"}},
+		}, h, []string{"1m0.2s changed dead +a(was dead)", "3m1.2s changed healthy -a"}},
 		{"an outage began while down", quiet, []step{
 			allHealthy, {m, []string{"restart=1h"}}, {h + 2*m, []string{"a=healthy", "b=dead", "c=healthy"}},
-		}, 2 * h, []string{"1h2m1s changed dead b(was dead)"}},
+		}, 2 * h, []string{"1h2m0.2s changed dead +b(was dead)"}},
 		{"one ended and another began while down", quiet, []step{
 			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"restart=1m"}},
 			{3*m + s, []string{"a=healthy", "b=dead", "c=healthy"}},
-		}, h, []string{"1m1s changed dead a(was dead)", "3m2s changed dead b(was dead) -a"}},
+		}, h, []string{"1m0.2s changed dead +a(was dead)", "3m1.2s changed dead -a +b(was dead)"}},
 		{"killed before it could tell", quiet, []step{
-			allHealthy, {m, []string{"a=dead"}}, {m + 500*ms, []string{"restart=1m"}},
+			allHealthy, {m, []string{"a=dead"}}, {m + 100*ms, []string{"restart=1m"}},
 			{3 * m, []string{"a=dead", "b=healthy", "c=healthy"}},
-		}, h, []string{"3m1s changed dead a(was dead)"}},
+		}, h, []string{"3m0.2s changed dead +a(was dead)"}},
 		{"killed before it could tell, over when it was back", quiet, []step{
-			allHealthy, {m, []string{"a=dead"}}, {m + 500*ms, []string{"restart=1m"}}, again(3 * m),
+			allHealthy, {m, []string{"a=dead"}}, {m + 100*ms, []string{"restart=1m"}}, again(3 * m),
 		}, h, nil},
 		{"killed before it could tell that all is well", quiet, []step{
-			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"a=healthy"}}, {2*m + 500*ms, []string{"restart=1m"}}, again(4 * m),
-		}, h, []string{"1m1s changed dead a(was dead)", "4m0s changed healthy -a"}},
+			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"a=healthy"}}, {2*m + 100*ms, []string{"restart=1m"}}, again(4 * m),
+		}, h, []string{"1m0.2s changed dead +a(was dead)", "4m0.2s changed healthy -a"}},
 		{"startup is told again, with the truth", loud, []step{
 			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"restart=1m"}},
 			{3*m + s, []string{"a=dead", "b=healthy"}}, {3*m + 2*s, []string{"c=healthy"}},
-		}, h, []string{"0s startup healthy", "1m1s changed dead a(was dead)", "3m2s startup dead a(was dead)"}},
+		}, h, []string{"0s startup healthy", "1m0.2s changed dead +a(was dead)", "3m2s startup dead a(was dead)"}},
 		{"reminders go on, and wait for the truth", reminding, []step{
 			allHealthy, {m, []string{"a=dead"}}, {7 * m, []string{"restart=10m"}},
 			{18 * m, []string{"a=dead", "b=healthy", "c=healthy"}},
-		}, 24 * m, []string{"1m1s changed dead a(was dead)", "6m1s reminder dead #1 a(was dead)",
-			"18m1s reminder dead #2 a(was dead)", "23m1s reminder dead #3 a(was dead)"}},
+		}, 24 * m, []string{"1m0.2s changed dead +a(was dead)", "6m0.2s reminder dead #1 a(was dead)", "18m0s reminder dead #2 a(was dead)", "23m0s reminder dead #3 a(was dead)"}},
 		{"no reminder of what ended while down", reminding, []step{
 			allHealthy, {m, []string{"a=dead"}}, {7 * m, []string{"restart=10m"}}, again(18 * m),
-		}, h, []string{"1m1s changed dead a(was dead)", "6m1s reminder dead #1 a(was dead)", "18m1s changed healthy -a"}},
+		}, h, []string{"1m0.2s changed dead +a(was dead)", "6m0.2s reminder dead #1 a(was dead)", "18m0.2s changed healthy -a"}},
 		{"a silence lasts", reminding, []step{
 			allHealthy, {m, []string{"a=dead"}}, {2 * m, []string{"mute=20m", "restart=1m"}}, {3*m + s, []string{"a=dead", "b=healthy", "c=healthy"}},
-		}, 23 * m, []string{"1m1s changed dead a(was dead)", "22m0s reminder dead #1 a(was dead)"}},
+		}, 23 * m, []string{"1m0.2s changed dead +a(was dead)", "22m0s reminder dead #1 a(was dead)"}},
 		{"a clock that is set back delays no reminder", reminding, []step{
 			allHealthy, {m, []string{"a=dead"}}, {6*m + s, []string{"restart=-2h"}},
 			{6*m + 10*s - 2*h, []string{"a=dead", "b=healthy", "c=healthy"}}, {20*m - 2*h, []string{"a=healthy"}},
-		}, 21*m - 2*h, []string{"1m1s changed dead a(was dead)", "6m1s reminder dead #1 a(was dead)",
-			"-1h48m59s reminder dead #2 a(was dead)", "-1h43m59s reminder dead #3 a(was dead)", "-1h39m59s changed healthy -a"}},
+		}, 21*m - 2*h, []string{"1m0.2s changed dead +a(was dead)", "6m0.2s reminder dead #1 a(was dead)", "-1h48m59s reminder dead #2 a(was dead)", "-1h43m59s reminder dead #3 a(was dead)", "-1h39m59.8s changed healthy -a"}},
 		{"nor does it make a silence longer", reminding, []step{
 			allHealthy, {m, []string{"a=dead"}}, {6*m + s, []string{"mute=20m"}}, {6*m + 2*s, []string{"restart=-2h"}}, {6*m + 10*s - 2*h, []string{"a=dead", "b=healthy", "c=healthy"}},
-		}, 30*m - 2*h, []string{"1m1s changed dead a(was dead)", "6m1s reminder dead #1 a(was dead)", "-1h33m58s reminder dead #2 a(was dead)"}},
+		}, 30*m - 2*h, []string{"1m0.2s changed dead +a(was dead)", "6m0.2s reminder dead #1 a(was dead)", "-1h33m57.2s reminder dead #2 a(was dead)"}},
 		{"who reports gets all its time anew", quiet, []step{
 			allHealthy, {m, []string{"report=x=healthy"}}, {2 * m, []string{"restart=1h"}}, again(h + 2*m),
-		}, 2 * h, []string{"1h3m41s changed dead d(no report in 1m40s)"}},
+		}, 2 * h, []string{"1h3m40.2s changed dead +d(no report in 1m40s)"}},
 		{"who reports in that time never was dead", quiet, []step{
 			allHealthy, {m, []string{"report=x=healthy"}}, {2 * m, []string{"restart=1h"}}, again(h + 2*m), {h + 3*m, []string{"report=x=healthy"}},
 		}, h + 4*m, nil},
 		{"the dead stay dead until they report", quiet, []step{
 			allHealthy, {m, []string{"report=x=healthy"}}, {3 * m, []string{"restart=1h"}}, again(h + 3*m), {2 * h, []string{"report=x=healthy"}},
-		}, 2*h + m, []string{"2m41s changed dead d(no report in 1m40s)", "2h0m1s changed healthy -d"}},
+		}, 2*h + m, []string{"2m40.2s changed dead +d(no report in 1m40s)", "2h0m0.2s changed healthy -d"}},
 		{"a local node died and nobody was told", quiet, []step{
 			allHealthy, {m, []string{"report=x=dead", "restart=1m"}}, again(2 * m),
-		}, 3 * m, []string{"2m0s changed dead d(reported dead)"}},
+		}, 3 * m, []string{"2m0.2s changed dead +d(reported dead)"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -310,6 +308,9 @@ func TestStoreFormat(t *testing.T) {
 		if rec.Incident != nil {
 			rec.Incident.ID = "RANDOM"
 		}
+		if rec.Heard != nil {
+			rec.Heard.ID = "RANDOM"
+		}
 		if err := w.add(&rec); err != nil {
 			t.Fatal(err)
 		}
@@ -330,6 +331,39 @@ func TestStoreFormat(t *testing.T) {
 	}
 	if string(text) != string(want) {
 		t.Errorf("records:\n%s\nwant:\n%s", text, want)
+	}
+}
+
+// The files of version 1.0, when all channels were told the same, are
+// understood: nobody is told again, and all hear of the end.
+func TestFilesOfVersion1(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "store", "records-1.0.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, alerted := range []bool{false, true} {
+		l := newLife(t, localConfig(Alerting{BackoffLimit: 3, ReminderInterval: 5 * time.Minute}))
+		l.conf.Notify = channels("slack", "email")
+		dir := newMemFolder()
+		lines := strings.SplitAfter(string(data), "\n")
+		if !alerted {
+			lines = append(lines[:2:2], lines[3:6]...) // the state alone, with reminders wanted
+		}
+		dir.put(journalName(1), []byte(strings.Join(lines, "")))
+		l.disk, _ = openDisk(t, dir)
+		l.now = l.begin.Add(10 * time.Minute)
+		l.restart(time.Minute)
+		l.at(11*time.Minute, "a=dead", "b=healthy", "c=healthy")
+		l.at(12*time.Minute, "a=healthy")
+		l.until(20 * time.Minute)
+		want := []string{"11m1s reminder dead #2 a(was dead)", "11m1s reminder dead #2 a(was dead)"}
+		if alerted {
+			want = nil // the next one is due later
+		}
+		want = append(want, "12m0.2s changed healthy -a", "12m0.2s changed healthy -a")
+		if !slices.Equal(l.alerts, want) {
+			t.Errorf("alerts:\n\t%s\nwant:\n\t%s", strings.Join(l.alerts, "\n\t"), strings.Join(want, "\n\t"))
+		}
 	}
 }
 
@@ -384,7 +418,7 @@ func TestRestoreLeavesOutWhatIsGone(t *testing.T) {
 	l.save()
 	service := *l.conf.Services[0]
 	service.Nodes = service.Nodes[1:4] // without a, which is dead, and e
-	l.conf = &Config{Services: []*Service{&service}, Alerting: l.conf.Alerting}
+	l.conf = &Config{Services: []*Service{&service}, Alerting: l.conf.Alerting, Notify: l.conf.Notify}
 	l.restart(time.Minute)
 	l.alerts = nil
 	l.until(12 * time.Minute)
@@ -398,8 +432,7 @@ func TestRestoreLeavesOutWhatIsGone(t *testing.T) {
 	l.st.applyResult(result{replica: l.replicas[0], status: healthy}, l.now)
 	l.st.applyResult(result{replica: l.replicas[1], status: healthy}, l.now)
 	l.until(13 * time.Minute)
-	// People took the page for dead because of a.
-	if want := []string{"12m0s changed sick"}; !slices.Equal(l.alerts, want) {
+	if want := []string{"12m0.2s changed sick ~a"}; !slices.Equal(l.alerts, want) {
 		t.Errorf("alerts %q, want %q", l.alerts, want)
 	}
 	_, im := openDisk(t, l.disk.dir)

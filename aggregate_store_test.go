@@ -263,7 +263,7 @@ func TestAlertsAreSavedFirst(t *testing.T) {
 				conf := alertConfig(Alerting{})
 				begin := time.Now()
 				st := newState(conf, begin)
-				st.keepFor([]notify.Target{{Key: "slack"}})
+				st.keepFor([]notify.Target{{Key: "slack", Channel: "slack"}})
 				dir := newMemFolder()
 				var log bytes.Buffer
 				s := newStore(nil, slog.New(slog.NewTextHandler(&log, nil)))
@@ -286,7 +286,7 @@ func TestAlertsAreSavedFirst(t *testing.T) {
 				died := time.Now()
 				events <- result{replica: replicas(conf.Services)[0], status: dead, at: died}
 				a := <-alerts
-				wait := time.Since(died) - gatherTime
+				wait := time.Since(died) - gatherQuiet
 				synctest.Wait()
 				im, err := readFolder(dir.killed(), quiet)
 				switch {

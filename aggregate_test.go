@@ -168,28 +168,18 @@ func TestTallies(t *testing.T) {
 						t.Fatalf("replica %s is not where it says", r.path())
 					}
 				}
-				if len(ns.byID) != len(ns.replicas) || ns.tally.worst() != node {
-					t.Fatalf("node is %v by its counters, %v by its replicas", ns.tally.worst(), node)
+				if len(ns.byID) != len(ns.replicas) || ns.worst != node {
+					t.Fatalf("node is %v by its counters, %v by its replicas", ns.worst, node)
 				}
 				service = max(service, node)
 			}
-			if ss.tally.worst() != service {
-				t.Fatalf("service is %v by its counters, %v by its nodes", ss.tally.worst(), service)
+			if ss.nodeTally.worst() != service {
+				t.Fatalf("service is %v by its counters, %v by its nodes", ss.nodeTally.worst(), service)
 			}
 			all = max(all, service)
 		}
-		if st.tally.worst() != all {
-			t.Fatalf("page is %v by its counters, %v by its services", st.tally.worst(), all)
-		}
-		deads := 0
-		for r := range st.dead() {
-			if r.status != dead {
-				t.Fatalf("%s is not dead", r.path())
-			}
-			deads++
-		}
-		if deads != st.tally[dead] {
-			t.Fatalf("%d dead replicas, counted %d", deads, st.tally[dead])
+		if st.nodeTally.worst() != all {
+			t.Fatalf("page is %v by its counters, %v by its services", st.nodeTally.worst(), all)
 		}
 	}
 }
@@ -241,15 +231,15 @@ func TestPipelineThroughHours(t *testing.T) {
 		wg.Wait()
 
 		// b is replica 2 of 3: checked 40 s into each minute. A dead result
-		// counts after its retry, 2 s later; then deaths are gathered for 1 s.
+		// counts after its retry, 2 s later; then deaths are gathered for 200 ms.
 		want := []string{"0s startup healthy 0"}
 		for day := time.Duration(0); day < 48*time.Hour; day += 2 * time.Hour {
-			died := day + time.Hour + 40*time.Second + 2*time.Second + time.Second
+			died := day + time.Hour + 40*time.Second + 2*time.Second + gatherQuiet
 			want = append(want,
 				fmt.Sprintf("%v changed dead 0", died),
 				fmt.Sprintf("%v reminder dead 1", died+20*time.Minute),
 				fmt.Sprintf("%v reminder dead 2", died+40*time.Minute),
-				fmt.Sprintf("%v changed healthy 0", day+time.Hour+50*time.Minute+41*time.Second))
+				fmt.Sprintf("%v changed healthy 0", day+time.Hour+50*time.Minute+40*time.Second+gatherQuiet))
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("alerts:\n%v\nwant:\n%v", got, want)
@@ -268,7 +258,7 @@ func TestAdopt(t *testing.T) {
 			}
 			service.Nodes = append(service.Nodes, node)
 		}
-		return &Config{Services: []*Service{service}, Alerting: Alerting{BackoffLimit: 3}}
+		return &Config{Services: []*Service{service}, Alerting: Alerting{BackoffLimit: 3}, Notify: channels("slack")}
 	}
 	p := newPlay(conf("a", "b", "c", "push"))
 	p.at(0, "a=healthy", "b=dead", "c=dead")
@@ -297,30 +287,34 @@ func TestAdopt(t *testing.T) {
 	p.until(p.begin.Add(20 * time.Second))
 	p.st.applyResult(result{replica: p.replicas[0], status: dead}, p.now)
 	p.until(p.begin.Add(29 * time.Second))
-	if s := p.st.services[0].nodes[0].tally.worst(); s != sick {
+	if s := p.st.services[0].nodes[0].worst; s != sick {
 		t.Errorf("push is %v before its deadline, want sick", s)
 	}
 	p.until(p.begin.Add(31 * time.Second))
-	if s := p.st.services[0].nodes[0].tally.worst(); s != dead {
+	if s := p.st.services[0].nodes[0].worst; s != dead {
 		t.Errorf("push is %v after its deadline, want dead", s)
 	}
 	p.until(p.begin.Add(time.Minute))
 	want := []string{
-		"1s changed dead b c",
-		"4s changed dead b d",
-		"31s changed dead push(no report in 0s) b d",
+		"200ms changed dead +b +c",
+		"2.2s changed dead b ~c",
+		"3.2s changed dead b +d",
+		"30.2s changed dead +push(no report in 0s) b d",
 	}
 	if !slices.Equal(p.alerts, want) {
 		t.Errorf("alerts:\n%q\nwant:\n%q", p.alerts, want)
 	}
 
-	// What was dead goes: the page is not dead any more, and people hear it.
-	p.st.reload(conf("a"), p.now)
-	p.until(p.begin.Add(2 * time.Minute))
-	if last := p.alerts[len(p.alerts)-1]; last != "1m1s changed healthy" {
+	// What was dead goes: that all is well is told once the new node was checked.
+	next = conf("a")
+	p.st.reload(next, p.now)
+	p.replicas = replicas(next.Services)
+	p.at(2*time.Minute, "a=healthy")
+	p.until(p.begin.Add(3 * time.Minute))
+	if last := p.alerts[len(p.alerts)-1]; last != "2m0.2s changed healthy ~b ~d ~push" {
 		t.Errorf("last alert %q", last)
 	}
-	if n := len(p.st.alerter.told) + len(p.st.alerter.back) + len(p.st.alerter.fresh) + len(p.st.deadlines); n != 0 {
+	if n := len(p.st.alerter.channels[0].told) + len(p.st.alerter.channels[0].ready) + len(p.st.alerter.timers) + len(p.st.deadlines); n != 0 {
 		t.Errorf("%d leftovers of replicas that are gone", n)
 	}
 }

@@ -88,7 +88,7 @@ func movingStart(t *testing.T) {
 	wantAlerts(t, movingPlay(Alerting{Startup: true}, func(p *play) {
 		p.at(0, "a=healthy", "b=healthy")
 		p.at(3*time.Second, "c=dead")
-	}), "3s startup dead c")
+	}), "3s startup dead +c")
 }
 
 func movingFirstPage(t *testing.T) {
@@ -104,8 +104,8 @@ func movingChange(t *testing.T) {
 	wantAlerts(t, movingPlay(Alerting{}, func(p *play) {
 		p.at(0, "a=healthy", "b=healthy", "c=healthy")
 		p.at(time.Minute, "a=dead")
-		p.at(time.Minute+900*time.Millisecond, "b=dead")
-	}), "1m1s changed dead a b")
+		p.at(time.Minute+150*time.Millisecond, "b=dead")
+	}), "1m0.35s changed dead +a +b")
 }
 
 func movingSecondOutage(t *testing.T) {
@@ -113,7 +113,7 @@ func movingSecondOutage(t *testing.T) {
 		p.at(0, "a=healthy", "b=healthy", "c=healthy")
 		p.at(time.Minute, "a=dead")
 		p.at(2*time.Minute, "b=dead")
-	}), "1m1s changed dead a", "2m1s changed dead a b")
+	}), "1m0.2s changed dead +a", "2m0.2s changed dead a +b")
 }
 
 func movingReasons(t *testing.T) {
@@ -121,7 +121,7 @@ func movingReasons(t *testing.T) {
 		p.at(0, "a=healthy", "b=healthy", "c=healthy")
 		p.st.applyResult(result{replica: p.replicas[0], status: dead, reason: "connection refused", at: p.now}, p.now)
 		p.at(time.Minute, "b=dead", "a=healthy")
-	}), "1s changed dead a(connection refused)", "1m1s changed dead b -a")
+	}), "200ms changed dead +a(connection refused)", "1m0.2s changed dead -a +b")
 }
 
 func movingDelays(t *testing.T) {

@@ -238,8 +238,8 @@ func TestConnectivityThroughHours(t *testing.T) {
 		var got []string
 		for a := range alerts {
 			s := a.Time.Sub(script.begin).Truncate(time.Second).String() + " " + string(a.Kind) + " " + string(a.Status)
-			for _, r := range a.Dead {
-				s += " " + r.Path
+			for _, o := range a.Outages {
+				s += " " + o.Replicas[0].Path
 			}
 			if a.Note != "" {
 				s += " +"
@@ -250,7 +250,7 @@ func TestConnectivityThroughHours(t *testing.T) {
 		// Replicas are checked at 20 s, 40 s and 60 s of each minute, twice when
 		// dead. The first result that is in doubt comes at 1 h 4 s; 5 s later
 		// the connection is known to be down.
-		want := []string{"1s startup healthy", "1h1m9s notice healthy +", "1h20m4s notice healthy +", "1h20m45s changed dead web:b:tcp://b:80"}
+		want := []string{"1s startup healthy", "1h1m9s notice healthy +", "1h20m4s notice healthy +", "1h20m44s changed dead web:b:tcp://b:80"}
 		if !slices.Equal(got, want) {
 			t.Errorf("alerts:\n\t%s\nwant:\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
 		}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"cmp"
+	"crypto/rand"
+	"maps"
+	"slices"
+	"time"
+
+	"vigil/notify"
+)
+
+// tell composes an alert of everything that the channel has not been told yet
+// and everything that goes on, and takes the channel to know what it says.
+func (c *channel) tell(a *alerter, st *state, kind notify.Kind, now time.Time) notify.Alert {
+	alert := notify.Alert{
+		ID:       rand.Text(),
+		Channel:  c.id,
+		Kind:     kind,
+		Time:     now,
+		Page:     a.page,
+		Escalate: a.conf.Escalate,
+	}
+	if !a.connection.down.IsZero() {
+		alert.Note = a.connection.downNote(now)
+	}
+	keys := maps.Clone(c.ready)
+	for key := range c.told {
+		keys[key] = keys[key] // those without news, too
+	}
+	for _, key := range st.inOrder(keys) {
+		ns := st.byKey[key]
+		switch {
+		case kind == notify.Reminder && !st.noReminders(ns, now).IsZero():
+		case ns == nil:
+			alert.Outages = append(alert.Outages, c.gone(st, key, alert.ID, now))
+		case keys[key] && c.over(ns, key):
+			alert.Outages = append(alert.Outages, c.ended(st, ns, alert.ID))
+		case keys[key]:
+			isNew := c.told[key] == nil || c.told[key].status < ns.alert.status
+			alert.Outages = append(alert.Outages, c.began(st, ns, alert.ID, isNew))
+		default:
+			alert.Outages = append(alert.Outages, c.told[key].outage(st, ns))
+		}
+	}
+	clear(c.ready)
+	c.first, c.last = time.Time{}, time.Time{}
+	alert.Status = c.status(st)
+	c.remind(now)
+	if kind == notify.Reminder {
+		alert.Reminders = c.reminders
+	}
+	return alert.Trim()
+}
+
+// status is the worst of what the channel was told of and, where it is told
+// of all nodes, of the page.
+func (c *channel) status(st *state) notify.Status {
+	worst := healthy
+	for _, known := range c.told {
+		worst = max(worst, known.status)
+	}
+	if len(c.routes) > 0 && c.routes[0].all {
+		worst = max(worst, st.nodeTally.worst())
+	}
+	return notify.Status(worst.String())
+}
+
+// inOrder returns the keys in the order of the config, those that it no longer
+// has at the end.
+func (st *state) inOrder(keys map[nodeKey]bool) []nodeKey {
+	place := func(key nodeKey) int {
+		if ns := st.byKey[key]; ns != nil {
+			return ns.place
+		}
+		return len(st.byKey)
+	}
+	return slices.SortedFunc(maps.Keys(keys), func(a, b nodeKey) int {
+		return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a.service, b.service), cmp.Compare(a.node, b.node))
+	})
+}
+
+// began takes the channel to know that the node is as it is.
+func (c *channel) began(st *state, ns *nodeState, alert string, isNew bool) notify.Outage {
+	key, l := ns.key(), &ns.alert
+	known := c.told[key]
+	if known == nil {
+		known = &told{id: l.id, labels: [2]string{ns.service.conf.Label, ns.conf.Label}}
+		if out := ns.track.outage; out != nil && l.status == dead {
+			known.id = out.id
+		}
+		c.told[key] = known
+	}
+	if known.since.IsZero() {
+		if known.since = l.since[l.status]; ns.track.outage != nil && l.status == dead {
+			known.since = ns.track.outage.start
+		}
+	}
+	known.status = l.status
+	known.min, _ = c.least(key)
+	known.dead = max(known.dead, ns.tally[dead])
+	o := known.outage(st, ns)
+	known.replicas = o.Replicas[:min(len(o.Replicas), maxToldReplicas)]
+	st.keep(record{Heard: known.record(c.id, key, alert)}, nil)
+	// What began before the channel or its routes came into force is not new.
+	o.New = isNew && !known.since.Before(c.since)
+	return o
+}
+
+// ended takes the channel to know that the outage of a node is over.
+func (c *channel) ended(st *state, ns *nodeState, alert string) notify.Outage {
+	key := ns.key()
+	known := c.told[key]
+	o := known.outage(st, ns)
+	o.Replicas, o.Over, o.Until = known.replicas, true, ns.alert.below[known.status]
+	c.forget(st, key, alert)
+	return o
+}
+
+// gone takes the channel to know that a node is no longer monitored.
+func (c *channel) gone(st *state, key nodeKey, alert string, now time.Time) notify.Outage {
+	known := c.told[key]
+	o := notify.Outage{ID: known.id, Service: key.service, Node: key.node, ServiceLabel: known.labels[0], NodeLabel: known.labels[1],
+		Status: notify.Status(known.status.String()), Since: known.since, Until: now, Over: true, Gone: true, Replicas: known.replicas}
+	c.forget(st, key, alert)
+	return o
+}
+
+func (c *channel) forget(st *state, key nodeKey, alert string) {
+	delete(c.told, key)
+	st.keep(record{Heard: &heardRecord{Channel: c.id, Service: key.service, Node: key.node, Over: true, Alert: alert}}, nil)
+}
+
+// outage is what is said of an outage that goes on.
+func (t *told) outage(st *state, ns *nodeState) notify.Outage {
+	s := ns.alert.status
+	o := notify.Outage{
+		ID:           t.id,
+		Service:      ns.service.conf.ID,
+		Node:         ns.conf.ID,
+		ServiceLabel: ns.service.conf.Label,
+		NodeLabel:    ns.conf.Label,
+		Status:       notify.Status(s.String()),
+		Since:        t.since,
+		Instances:    len(ns.replicas),
+	}
+	node := o.Service + ":" + o.Node
+	for _, r := range ns.replicas {
+		if len(o.Replicas) == maxListed || ns.tally[dead]+ns.tally[sick] == len(o.Replicas) {
+			break
+		}
+		if r.status == dead || r.status == sick && s == sick {
+			o.Replicas = append(o.Replicas, notify.Replica{Path: r.path(), Reason: r.reason, Node: node})
+		}
+	}
+	return o
+}
+
+// maxListed is how many replicas of a node are listed in an alert at most.
+const maxListed = 1000
+
+// notice tells all channels about the monitor's own connection.
+func (a *alerter) notice(st *state, now time.Time) notify.Alert {
+	note := a.connection.note(now)
+	return notify.Alert{
+		ID:     rand.Text(),
+		Kind:   notify.Notice,
+		Status: notify.Status(st.nodeTally.worst().String()),
+		Time:   now,
+		Note:   note,
+		Page:   a.page,
+	}
+}
