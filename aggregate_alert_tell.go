@@ -146,7 +146,7 @@ func (t *told) outage(st *state, ns *nodeState) notify.Outage {
 	}
 	node := o.Service + ":" + o.Node
 	for _, r := range ns.replicas {
-		if len(o.Replicas) == maxListed || ns.tally[dead]+ns.tally[sick] == len(o.Replicas) {
+		if len(o.Replicas) == maxToldListed || ns.tally[dead]+ns.tally[sick] == len(o.Replicas) {
 			break
 		}
 		if r.status == dead || r.status == sick && s == sick {
@@ -156,8 +156,8 @@ func (t *told) outage(st *state, ns *nodeState) notify.Outage {
 	return o
 }
 
-// maxListed is how many replicas of a node are listed in an alert at most.
-const maxListed = 1000
+// maxToldListed is how many replicas of a node are listed in an alert at most.
+const maxToldListed = 1000
 
 // notice tells all channels about the monitor's own connection.
 func (a *alerter) notice(st *state, now time.Time) notify.Alert {
