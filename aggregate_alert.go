@@ -177,10 +177,9 @@ type nodeLevel struct {
 func (st *state) relevel(ns *nodeState, now time.Time) {
 	s, known := ns.status(ns.track.fresh)
 	if !known && ns.byID != nil && !st.alerter.restored {
-		// No check will find out whether what reported to an earlier program
-		// is still dead.
-		s, known = ns.status(ns.tally)
-		known = known && s == dead
+		// No check will find out about replicas that reported to an earlier
+		// program, and the next report may be long in coming.
+		s, known = ns.status(ns.checked())
 	}
 	l := &ns.alert
 	l.known = known

@@ -50,7 +50,17 @@ func (c *channel) tell(a *alerter, st *state, kind notify.Kind, now time.Time) n
 	if kind == notify.Reminder {
 		alert.Reminders = c.reminders
 	}
-	return alert.Trim()
+	alert = alert.Trim()
+	for _, o := range alert.Outages { // for channels that list replicas
+		for _, r := range o.Replicas {
+			if o.Over {
+				alert.Recovered = append(alert.Recovered, r.Path)
+			} else {
+				alert.Dead = append(alert.Dead, r)
+			}
+		}
+	}
+	return alert
 }
 
 // status is the worst of what the channel was told of and, where it is told
