@@ -99,8 +99,12 @@ func testAlert(status notify.Status, page notify.Page, now time.Time) notify.Ale
 		Page:   page,
 		Test:   true,
 	}
-	if status == notify.Dead {
-		a.Dead = []notify.Replica{{Path: "vigil:notify:test", Reason: "only a test"}}
+	if status != notify.Healthy {
+		a.Outages = []notify.Outage{{
+			ID: a.ID, Service: "vigil", Node: "notify", ServiceLabel: "Vigil", NodeLabel: "Test",
+			Status: status, Since: now, New: true, Instances: 1,
+			Replicas: []notify.Replica{{Path: "vigil:notify:test", Reason: "only a test"}},
+		}}
 	}
 	return a
 }

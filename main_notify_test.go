@@ -72,7 +72,7 @@ func TestNotify(t *testing.T) {
 		sent string // a part
 	}{
 		{"", exitError, "pushover#1: accepted\n" + refusal + "gotify: accepted\nwebhook: accepted\n", "",
-			`"title":"TEST: Acme Status changed: healthy","message":"This is a test message. Nothing happened.`},
+			`"title":"[Acme Status] TEST: UP","message":"This is a test message. Nothing happened.`},
 		{"-channel gotify", exitOK, "gotify: accepted\n", "", ""},
 		{"-channel pushover#1", exitOK, "pushover#1: accepted\n", "", ""},
 		{"-channel pushover", exitError, "pushover#1: accepted\n" + refusal, "", ""},

@@ -289,7 +289,7 @@ func TestDeliveryMeter(t *testing.T) {
 	}
 	var m deliveryMeter
 	first := send("slack", nil, nil)
-	second := send("slack", nil, &notify.PermanentError{Err: fail})
+	second := send("slack", nil, &notify.FinalError{Err: fail})
 	third := send("email", fail, fail)
 	m.begin(first)
 	run(first, 2)

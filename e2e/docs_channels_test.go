@@ -72,7 +72,7 @@ webhook: accepted
 	}
 	for channel, parts := range map[string][]string{
 		"email": {"MAIL FROM:<vigil@example.com>\nRCPT TO:<ops@example.com>\n", "\nSubject: ", "Nothing happened"},
-		"xmpp":  {"to=ops@example.com\n<body>TEST: Acme Status changed: dead"},
+		"xmpp":  {"to=ops@example.com\n<body>[Acme Status] TEST: DOWN: Vigil &gt; Test (only a test)"},
 	} {
 		told := f.heard(t, channel)
 		for _, part := range parts {
@@ -122,6 +122,9 @@ func TestDocumentedWebhook(t *testing.T) {
 		Reasons   map[string]string
 		Recovered []string
 		Page      notify.Page
+		Outages   []struct {
+			ID, Service, Node, Label string
+		}
 	}
 	var want bytes.Buffer
 	if err := json.Unmarshal([]byte(shown.text), &alert); err != nil {
@@ -132,9 +135,14 @@ func TestDocumentedWebhook(t *testing.T) {
 	}
 	// It is sent now: an old one would be marked as late.
 	now := time.Now().In(alert.Timestamp.Location())
-	a := notify.Alert{ID: alert.ID, Kind: alert.Type, Status: alert.Status, Time: now, Recovered: alert.Recovered, Page: alert.Page}
-	for _, path := range alert.Replicas {
-		a.Dead = append(a.Dead, notify.Replica{Path: path, Reason: alert.Reasons[path]})
+	a := notify.Alert{ID: alert.ID, Kind: alert.Type, Status: alert.Status, Time: now, Page: alert.Page}
+	for _, o := range alert.Outages {
+		service, node, _ := strings.Cut(o.Label, " > ")
+		outage := notify.Outage{ID: o.ID, Service: o.Service, Node: o.Node, ServiceLabel: service, NodeLabel: node, Status: notify.Dead, Since: now, New: true}
+		for _, path := range alert.Replicas {
+			outage.Replicas = append(outage.Replicas, notify.Replica{Path: path, Reason: alert.Reasons[path]})
+		}
+		a.Outages = append(a.Outages, outage)
 	}
 	const clock = "15:04:05 UTC-0700"
 	if got := alert.Timestamp.Format(clock); got != alert.Time {
@@ -148,6 +156,7 @@ func TestDocumentedWebhook(t *testing.T) {
 
 	document := read(t, channelsDocument)
 	a.Kind, a.Time, a.Reminders, a.Merged, a.Repeat, a.Note, a.Test = notify.Reminder, now.Add(-time.Hour), 1, 1, true, "note", true
+	a.MoreDown, a.MoreDead = 1, 1
 	var all map[string]any
 	if err := json.Unmarshal(send(a), &all); err != nil {
 		t.Fatal(err)

@@ -236,7 +236,7 @@ func TestFullQueue(t *testing.T) {
 		if first, last := got[0], got[len(got)-1]; first.ID != "dead0" || last.ID != "reminder999" {
 			t.Errorf("delivered from %s to %s", first.ID, last.ID)
 		}
-		if text := plainText(got[1], time.Now()); !strings.Contains(text, fmt.Sprintf("This stands for %d earlier notifications too", got[1].Merged)) {
+		if text := plainText(got[1], time.Now()); !strings.Contains(text, fmt.Sprintf("This also stands for %d earlier messages", got[1].Merged)) {
 			t.Errorf("the merged message does not say so:\n%s", text)
 		}
 		b.end()

@@ -1,14 +1,10 @@
 package notify
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
-	"io"
-	"mime"
-	"mime/quotedprintable"
 	"net"
 	"net/mail"
 	"os"
@@ -186,90 +182,4 @@ func (e envelope) utf8() bool {
 
 func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
-}
-
-// message renders the whole message, header and body, with CRLF line ends. now
-// is when it is sent.
-func (n *emailNotifier) message(a Alert, env envelope, now time.Time) ([]byte, error) {
-	from := env.from
-	if title := clip(oneLine(n.page.Title), maxTitle); title != "" {
-		// The address goes in by hand: String would quote its brackets.
-		name, _, _ := strings.Cut((&mail.Address{Name: title, Address: "x@x"}).String(), " <x@x>")
-		from = name + " " + env.from
-	}
-	var b bytes.Buffer
-	for _, h := range [][2]string{
-		{"From", from},
-		{"To", env.to},
-		{"Subject", mime.QEncoding.Encode("utf-8", subject(a))},
-		{"Date", a.Time.Format(time.RFC1123Z)},
-		{"Message-ID", n.messageID(a, env)},
-		// RFC 3834, section 5: keeps out-of-office robots from answering.
-		{"Auto-Submitted", "auto-generated"},
-		{"MIME-Version", "1.0"},
-		{"Content-Type", "text/plain; charset=utf-8"},
-		{"Content-Transfer-Encoding", "quoted-printable"},
-	} {
-		if err := writeHeader(&b, h[0], h[1]); err != nil {
-			return nil, err
-		}
-	}
-	b.WriteString("\r\n")
-	w := quotedprintable.NewWriter(&b)
-	// Writes to a buffer do not fail.
-	io.WriteString(w, plainText(a, now)+"\n")
-	w.Close()
-	return b.Bytes(), nil
-}
-
-// messageID is the Message-ID (RFC 5322, section 3.6.4).
-func (n *emailNotifier) messageID(a Alert, env envelope) string {
-	domain := env.from[strings.LastIndex(env.from, "@")+1 : len(env.from)-1]
-	if !isASCII(domain) {
-		domain = ehloName(n.hostname, nil)
-	}
-	return "<" + deliveryID(a, env.to) + "@" + domain + ">"
-}
-
-// subject is the status and, as far as they fit, the dead replicas' paths.
-func subject(a Alert) string {
-	const most = 150 // runes
-	s := strings.ToUpper(string(a.Status))
-	if a.Kind == Notice {
-		s = "NOTICE: " + s
-	}
-	if a.Test {
-		s = "TEST: " + s
-	}
-	for i, r := range a.Dead {
-		sep := ", "
-		if i == 0 {
-			sep = " | "
-		}
-		if i > 0 && utf8.RuneCountInString(s+sep+oneLine(r.Path)) > most {
-			return fmt.Sprintf("%s and %d more", s, len(a.Dead)-i)
-		}
-		s = clip(s+sep+oneLine(r.Path), most)
-	}
-	return s
-}
-
-// writeHeader writes one header field, folded at spaces to lines of 78
-// characters where that can be done (RFC 5322, section 2.1.1).
-func writeHeader(b *bytes.Buffer, name, value string) error {
-	if strings.ContainsAny(value, "\r\n\x00") {
-		return fmt.Errorf("header %s: a line end or NUL in %q", name, value)
-	}
-	b.WriteString(name + ":")
-	col := len(name) + 1
-	for i, word := range strings.Split(value, " ") {
-		if i > 0 && word != "" && col+1+len(word) > 78 {
-			b.WriteString("\r\n")
-			col = 0
-		}
-		b.WriteString(" " + word)
-		col += 1 + len(word)
-	}
-	b.WriteString("\r\n")
-	return nil
 }

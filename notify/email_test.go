@@ -2,11 +2,14 @@ package notify
 
 import (
 	"bytes"
+	"fmt"
+	"html"
 	"io"
 	"mime"
-	"mime/quotedprintable"
+	"mime/multipart"
 	"net/mail"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,61 +23,42 @@ func TestEmailMessage(t *testing.T) {
 	for i := range many {
 		many[i] = Replica{Path: "web:edge-" + string(rune('a'+i%26)) + ":https://edge.example.net/health", Reason: "HTTP 503"}
 	}
+	alerts := goldenAlerts()
 	for _, tt := range []struct {
 		name    string
 		title   string
 		alert   Alert
 		from    string // as read back
 		subject string
-	}{{
-		name:    "startup",
-		title:   "Acme Status",
-		alert:   Alert{ID: "1", Kind: Startup, Status: Healthy, Time: at},
-		from:    `"Acme Status" <vigil@example.com>`,
-		subject: "HEALTHY",
-	}, {
-		name:    "changed",
-		title:   "Acme Status",
-		alert:   Alert{ID: "2", Kind: Changed, Status: Dead, Time: at, Dead: many[:2], Recovered: []string{"db:main:0"}},
-		from:    `"Acme Status" <vigil@example.com>`,
-		subject: "DEAD | web:edge-a:https://edge.example.net/health, web:edge-b:https://edge.example.net/health",
-	}, {
-		name:    "reminder",
-		title:   "Zażółć gęślą jaźń, der Zustand aller unserer Dienste in allen unseren Ländern",
-		alert:   Alert{ID: "3", Kind: Reminder, Status: Dead, Time: at, Reminders: 1, Dead: []Replica{{Path: "größe:ß:☃ = .", Reason: "kein Anschluß\r\n.\r\nunter dieser Nummer"}}},
-		from:    `=?utf-8?b?WmHFvMOzxYLEhyBnxJnFm2zEhSBqYcW6xYQsIGRlciBadXN0YW5kIGFsbGVyIHVuc2VyZXIgRGllbnN0ZSBpbiBhbGxlbiB1bnNlcmVuIEzDpG5kZXJu?= <vigil@example.com>`,
-		subject: "DEAD | größe:ß:☃ = .",
-	}, {
-		name:    "many",
-		title:   `Acme, "the" Status`,
-		alert:   Alert{ID: "4", Kind: Changed, Status: Dead, Time: at, Dead: many},
-		from:    `"Acme, \"the\" Status" <vigil@example.com>`,
-		subject: "DEAD | web:edge-a:https://edge.example.net/health, web:edge-b:https://edge.example.net/health, web:edge-c:https://edge.example.net/health and 37 more",
-	}, {
-		name:    "injection",
-		title:   "Acme\r\nBcc: <all@example.com>\x00",
-		alert:   Alert{ID: "5\r\nBcc: x", Kind: Changed, Status: Dead, Time: at, Dead: []Replica{{Path: "a\r\nBcc: <all@example.com>\x00:b:" + strings.Repeat("c", 300)}}},
-		from:    `"Acme  Bcc: <all@example.com>" <vigil@example.com>`,
-		subject: "DEAD | a  Bcc: <all@example.com> :b:" + strings.Repeat("c", 111) + "...",
-	}, {
-		name:    "test",
-		alert:   Alert{ID: "6", Kind: Changed, Status: Healthy, Time: at, Test: true},
-		from:    `<vigil@example.com>`,
-		subject: "TEST: HEALTHY",
-	}, {
-		name:    "notice",
-		alert:   Alert{ID: "7", Kind: Notice, Status: Healthy, Time: at, Note: "note"},
-		from:    `<vigil@example.com>`,
-		subject: "NOTICE: HEALTHY",
-	}} {
+	}{
+		{"startup", "Acme Status", alerts["startup"], `"Acme Status" <vigil@example.com>`, "[Acme Status] STARTED, UP"},
+		{"changed", "Acme Status", alerts["changed"], `"Acme Status" <vigil@example.com>`, "[Acme Status] DOWN: Website > Shop (HTTP 503)"},
+		{"recovery", "Acme Status", alerts["recovery"], `"Acme Status" <vigil@example.com>`,
+			"[Acme Status] UP: Website > Shop (was down 1 min 29 s). Still down: API > Sign-in"},
+		{"all_clear", "Acme Status", alerts["all_clear"], `"Acme Status" <vigil@example.com>`, "[Acme Status] UP: Website > Shop (was down 1 min 29 s)"},
+		{"degraded", "Acme Status", alerts["degraded"], `"Acme Status" <vigil@example.com>`, "[Acme Status] DEGRADED: Website > Shop (slow: 6.2 s)"},
+		{"reminder", "Zażółć gęślą jaźń, der Zustand aller Dienste", alerts["reminder"],
+			`=?utf-8?b?WmHFvMOzxYLEhyBnxJnFm2zEhSBqYcW6xYQsIGRlciBadXN0YW5kIGFsbGVyIC4uLg==?= <vigil@example.com>`,
+			"[Zażółć gęślą jaźń, der Zustand aller ...] STILL DOWN for 30 min: Website > Shop (HTTP 503), reminder 3"},
+		{"repeat", "Acme Status", alerts["repeat"], `"Acme Status" <vigil@example.com>`, "[Acme Status] DOWN: Website > Shop (HTTP 503) (repeat)"},
+		{"many", `Acme, "the" Status`, Alert{ID: "4", Kind: Changed, Status: Dead, Time: at, Dead: many}, `"Acme, \"the\" Status" <vigil@example.com>`,
+			`[Acme, "the" Status] DOWN: web > edge-a (HTTP 503), web > edge-b (HTTP 503), web > edge-c (HTTP 503) and 23 more`},
+		{"injection", "Acme\r\nBcc: <all@example.com>\x00", alerts["hostile"].with(func(a *Alert) { a.ID = "5\r\nBcc: x" }),
+			`"Acme  Bcc: <all@example.com>" <vigil@example.com>`,
+			"[Acme  Bcc: <all@example.com>] DOWN: @everyone <!channel> > _*[]()~`>#+-=|{}.!\\ (HTTP 503 & <b>more</b>)"},
+		{"test", "", Alert{ID: "6", Kind: Changed, Status: Healthy, Time: at, Test: true}, `<vigil@example.com>`, "[Status page] TEST: UP"},
+		{"notice", "", alerts["notice"], `<vigil@example.com>`, "[Status page] NOTICE: Vigil's own connection was down for 5 min."},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newEmailNotifier(&Email{From: "vigil@example.com"}, "Ops <ops@example.com>", Page{Title: tt.title}).(*emailNotifier)
 			tt.alert.Page = Page{tt.title, "https://status.example.com/"}
+			n.page = tt.alert.Page
 			env, err := n.envelope()
 			if err != nil {
 				t.Fatal(err)
 			}
-			msg, err := n.message(tt.alert, env, at.Add(time.Second))
+			now := tt.alert.Time.Add(time.Second)
+			msg, err := n.message(tt.alert, env, now)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,15 +85,72 @@ func TestEmailMessage(t *testing.T) {
 			if err != nil || subject != tt.subject {
 				t.Errorf("subject %q, want %q (%v)", subject, tt.subject, err)
 			}
-			if len(parsed.Header) != 9 {
-				t.Errorf("%d headers, want 9", len(parsed.Header))
+			for header := range parsed.Header {
+				if !slices.Contains([]string{"From", "To", "Subject", "Date", "Message-Id", "References", "List-Id",
+					"Auto-Submitted", "Mime-Version", "Content-Type"}, header) {
+					t.Errorf("header %s", header)
+				}
 			}
-			body, err := io.ReadAll(quotedprintable.NewReader(parsed.Body))
-			want := plainText(tt.alert, at.Add(time.Second)) + "\n"
-			if got := strings.ReplaceAll(string(body), "\r\n", "\n"); err != nil || got != want {
-				t.Errorf("body %q, want %q (%v)", got, want, err)
+			if got := parsed.Header.Get("List-Id"); got != "<alerts.status.example.com>" {
+				t.Errorf("List-Id %s", got)
+			}
+			if got := len(strings.Fields(parsed.Header.Get("References"))); got != len(tt.alert.Outages) {
+				t.Errorf("%d references to %d outages", got, len(tt.alert.Outages))
+			}
+			_, params, err := mime.ParseMediaType(parsed.Header.Get("Content-Type"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			parts := multipart.NewReader(parsed.Body, params["boundary"])
+			for _, kind := range []string{"text/plain", "text/html"} {
+				part, err := parts.NextPart()
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(part) // the reader decodes quoted-printable
+				if err != nil || !strings.HasPrefix(part.Header.Get("Content-Type"), kind+";") {
+					t.Errorf("a part of %s, %v", part.Header.Get("Content-Type"), err)
+				}
+				text := string(body)
+				if kind == "text/html" {
+					if strings.Contains(text, "ZgotmplZ") || strings.Contains(text, "<img") || strings.Contains(text, "<b>more</b>") {
+						t.Errorf("HTML\n%s", text)
+					}
+					text = html.UnescapeString(text)
+				}
+				for _, l := range newText(tt.alert, now).lines {
+					if !strings.Contains(text, l.name) || !strings.Contains(text, l.mark) || !strings.Contains(text, l.when) {
+						t.Errorf("%s lacks %+v:\n%s", kind, l, text)
+					}
+				}
+			}
+			if _, err := parts.NextPart(); err != io.EOF {
+				t.Errorf("a third part, %v", err)
 			}
 		})
+	}
+}
+
+// TestEmailThreads: all messages about an outage name its thread, and no other.
+func TestEmailThreads(t *testing.T) {
+	n := newEmailNotifier(&Email{From: "vigil@example.com"}, "ops@example.com", Page{}).(*emailNotifier)
+	env, err := n.envelope()
+	if err != nil {
+		t.Fatal(err)
+	}
+	alerts := goldenAlerts()
+	thread := n.references(alerts["reminder"], env)
+	for _, name := range []string{"changed", "recovery", "all_clear"} {
+		if refs := n.references(alerts[name], env); thread == "" || !strings.Contains(refs, thread) {
+			t.Errorf("the %s message has references %s, want %s among them", name, refs, thread)
+		}
+	}
+	many := downAlert()
+	for i := range 100 {
+		many.Outages = append(many.Outages, outage(fmt.Sprint(i)))
+	}
+	if got := len(strings.Fields(n.references(many, env))); got != maxReferences {
+		t.Errorf("%d references", got)
 	}
 }
 

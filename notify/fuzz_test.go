@@ -76,6 +76,10 @@ func FuzzLabels(f *testing.F) {
 		for range min(max(n, 0), 500) {
 			a.Dead = append(a.Dead, Replica{Path: path, Reason: reason})
 			a.Recovered = append(a.Recovered, path)
+			if len(path)%2 == 0 { // as outages
+				a.Outages = append(a.Outages, Outage{ID: path, Service: reason, NodeLabel: path, New: n%3 > 0, Over: n%5 > 3, Depending: n,
+					Replicas: []Replica{{Path: path, Label: title, Reason: reason}, {Path: title}}})
+			}
 		}
 		for _, target := range targets {
 			req, err := target.Notifier.(httpNotifier).request(a, at.Add(time.Hour))
@@ -93,7 +97,7 @@ func FuzzLabels(f *testing.F) {
 			if err != nil {
 				t.Fatalf("%s: %v", target.Name, err)
 			}
-			for key, most := range map[string]int{"message": pushoverLimit, "title": pushoverTitleLimit, "Body": twilioLimit} {
+			for key, most := range map[string]int{"message": pushoverLimit, "title": maxSubject, "Body": maxSubject} {
 				if got := utf8.RuneCountInString(form.Get(key)); got > most {
 					t.Errorf("%s: %s has %d characters", target.Name, key, got)
 				}

@@ -48,9 +48,10 @@ func (g *Gotify) notifier() httpNotifier {
 }
 
 func (g *Gotify) request(a Alert, now time.Time) (*http.Request, error) {
+	t := newText(a, now)
 	m := gotifyMessage{
-		Title:    headline(a),
-		Message:  plainStyle(gotifyLimit, utf8.RuneCountInString).body(a, now),
+		Title:    t.subject,
+		Message:  plainStyle(gotifyLimit, utf8.RuneCountInString).body(t),
 		Priority: gotifyOrdinary,
 	}
 	if a.Urgent(0) {

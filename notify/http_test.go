@@ -212,9 +212,9 @@ func TestTelegramTriesAnotherForm(t *testing.T) {
 		name, refusal, want string
 	}{
 		{"plain text", `{"ok":false,"error_code":400,"description":"Bad Request: can't parse entities: unexpected end tag"}`,
-			`{"chat_id":-1001234567890,"message_thread_id":42,"text":"Crisp Status changed: dead\n\n`},
+			`{"chat_id":-1001234567890,"message_thread_id":42,"text":"[Crisp Status] DOWN: web > core (connection refused)\n\n`},
 		{"supergroup", `{"ok":false,"error_code":400,"description":"Bad Request: group chat was upgraded","parameters":{"migrate_to_chat_id":-1009}}`,
-			`{"chat_id":-1009,"message_thread_id":42,"text":"🔴 <b>Crisp Status changed: dead</b>\n\n`},
+			`{"chat_id":-1009,"message_thread_id":42,"text":"🔴 <b>[Crisp Status] DOWN: web &gt; core (connection refused)</b>\n\n`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var bodies []string

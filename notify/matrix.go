@@ -58,12 +58,13 @@ func (m *Matrix) notifier() httpNotifier {
 }
 
 func (m *Matrix) request(a Alert, now time.Time) (*http.Request, error) {
-	strong := func(s string) string { return a.Status.icon() + " " + s }
+	t := newText(a, now)
+	strong := func(s string) string { return t.mood.icon() + " " + s }
 	plain := plainStyle(matrixLimit, byteCount)
 	plain.strong = strong
 	rich := style{
 		text:   html.EscapeString,
-		path:   func(s string) string { return "<code>" + html.EscapeString(s) + "</code>" },
+		label:  html.EscapeString,
 		strong: func(s string) string { return strong("<strong>" + s + "</strong>") },
 		link: func(s string) string {
 			return `<a href="` + html.EscapeString(s) + `">` + html.EscapeString(s) + "</a>"
@@ -77,9 +78,9 @@ func (m *Matrix) request(a Alert, now time.Time) (*http.Request, error) {
 		"/send/m.room.message/" + url.PathEscape("vigil-"+a.ID)
 	req, err := jsonRequest(http.MethodPut, join(m.HomeserverURL, path), matrixMessage{
 		MsgType:       "m.text",
-		Body:          plain.message(a, now),
+		Body:          plain.message(t),
 		Format:        "org.matrix.custom.html",
-		FormattedBody: strings.ReplaceAll(rich.message(a, now), "\n", "<br>"),
+		FormattedBody: strings.ReplaceAll(rich.message(t), "\n", "<br>"),
 	})
 	if err != nil {
 		return nil, err

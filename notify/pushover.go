@@ -68,23 +68,24 @@ func (p *Pushover) notifier(rank int) httpNotifier {
 func (p *Pushover) request(rank int, a Alert, now time.Time) (*http.Request, error) {
 	write := style{
 		text:  html.EscapeString,
-		path:  func(s string) string { return "<b>" + html.EscapeString(s) + "</b>" },
+		label: html.EscapeString,
 		link:  html.EscapeString,
 		size:  utf8.RuneCountInString,
 		limit: pushoverLimit,
 	}
+	t := newText(a, now)
 	form := url.Values{
 		"token": {string(p.AppToken)},
 		"user":  {string(p.UserKeys[rank])},
-		"title": {clip(headline(a), pushoverTitleLimit)},
+		"title": {clip(t.subject, pushoverTitleLimit)},
 		"html":  {"1"},
 	}
-	if link := oneLine(a.Page.URL); link != "" && utf8.RuneCountInString(link) <= pushoverURLLimit {
-		form.Set("url", link)
+	if t.link != "" && utf8.RuneCountInString(t.link) <= pushoverURLLimit {
+		form.Set("url", t.link)
 		form.Set("url_title", clip(cmp.Or(oneLine(a.Page.Title), "Status page"), pushoverURLTitleLimit))
-		a.Page.URL = "" // it has its own place
+		t.link = "" // it has its own place
 	}
-	form.Set("message", write.body(a, now))
+	form.Set("message", write.body(t))
 	if a.Urgent(rank) {
 		form.Set("priority", "1")
 	}

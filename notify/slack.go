@@ -55,36 +55,34 @@ func (s *Slack) notifier() httpNotifier {
 
 func (s *Slack) request(a Alert, now time.Time) (*http.Request, error) {
 	write := plainStyle(slackFieldLimit, utf8.RuneCountInString)
-	write.text, write.path, write.link = slackEscape, slackEscape, slackEscape
+	write.text, write.label, write.link = slackEscape, slackEscape, slackEscape
+	t := newText(a, now)
 
 	var fields []slackField
 	add := func(title, value string, short bool) {
 		fields = append(fields, slackField{title, value, short})
 	}
-	if len(a.Dead) > 0 {
-		add("Nodes", write.dead(a, slackFieldLimit), false)
+	if len(t.lines) > 0 {
+		add("Nodes", write.list(t, slackFieldLimit), false)
 	}
-	if len(a.Recovered) > 0 {
-		add("Recovered", write.recovered(a, slackFieldLimit), false)
-	}
-	for _, note := range notes(a) {
+	for _, note := range t.notes {
 		add("Note", write.text(note), false)
 	}
 	add("Status", string(a.Status), true)
-	add("Time", clock(a, now), true)
-	if url := oneLine(a.Page.URL); url != "" {
-		add("Monitor Page", write.link(url), false)
+	add("Time", t.when, true)
+	if t.link != "" {
+		add("Monitor Page", write.link(t.link), false)
 	}
 
-	text := slackEscape(summary(a))
+	text := slackEscape(t.subject)
 	if s.MentionChannel {
 		text = "<!channel> " + text
 	}
 	return jsonRequest(http.MethodPost, string(s.HookURL), slackMessage{
 		Text: text,
 		Attachments: []slackAttachment{{
-			Fallback: slackEscape(summary(a)),
-			Color:    slackColor(a.Status),
+			Fallback: slackEscape(t.subject),
+			Color:    slackColor(t.mood),
 			Fields:   fields,
 		}},
 	})

@@ -29,33 +29,6 @@ const (
 		C: RCPT TO:<ops@example.com>
 		S: 250 2.1.5 ok`
 
-	messageLines = `
-		C: DATA
-		S: 354 go on
-		C: From: "Acme Status" <vigil@example.com>
-		C: To: <ops@example.com>
-		C: Subject: DEAD | web:core:tcp://edge-3.example.net:80
-		C: Date: Sat, 01 Jan 2000 00:00:00 +0000
-		C: Message-ID: <81bda69babd60ca1b9da41e5fd513c1c@example.com>
-		C: Auto-Submitted: auto-generated
-		C: MIME-Version: 1.0
-		C: Content-Type: text/plain; charset=utf-8
-		C: Content-Transfer-Encoding: quoted-printable
-		C: ` + `
-		C: Acme Status changed: dead
-		C: ` + `
-		C: 1 replica dead:
-		C: - web:core:tcp://edge-3.example.net:80 (connection refused)
-		C: ` + `
-		C: Time: 00:00:00 UTC+0000
-		C: Page: https://status.example.com/
-		C: .`
-
-	restLines = messageLines + `
-		S: 250 2.0.0 queued as 7
-		C: QUIT
-		S: 221 2.0.0 bye`
-
 	greetingLines = `
 		S: 220 mail.example.com ESMTP
 		C: EHLO box
@@ -76,6 +49,33 @@ const (
 		C: AUTH PLAIN AHZpZ2lsAHBhc3MtdmlnaWw=
 		S: 235 2.7.0 ok`
 )
+
+// messageLines is the message of mailAlert on its way; restLines is its end, too.
+var (
+	messageLines = sentMessage()
+	restLines    = messageLines + `
+		S: 250 2.0.0 queued as 7
+		C: QUIT
+		S: 221 2.0.0 bye`
+)
+
+// sentMessage is the script of a message; golden files show what is in it.
+func sentMessage() string {
+	n := testEmail()
+	env, err := n.envelope()
+	if err != nil {
+		panic(err)
+	}
+	msg, err := n.message(mailAlert(), env, bubbleTime)
+	if err != nil {
+		panic(err)
+	}
+	script := "\n\t\tC: DATA\n\t\tS: 354 go on"
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(msg), "\r\n"), "\r\n") {
+		script += "\n\t\tC: " + line
+	}
+	return script + "\n\t\tC: ."
+}
 
 // offering is plainLines' opening with other login mechanisms.
 func offering(auth string) string {

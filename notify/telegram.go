@@ -110,15 +110,17 @@ func (t *Telegram) request(a Alert, now time.Time) (*http.Request, error) {
 
 // message is the request for a chat in a parse mode, "" for plain text.
 func (t *Telegram) message(chat, mode string, a Alert, now time.Time) (*http.Request, error) {
+	say := newText(a, now)
 	write := plainStyle(telegramLimit, utf16Count)
+	write.text, write.label = noMention, noMention
 	if mode != "" {
-		write.text, write.link = html.EscapeString, html.EscapeString
-		write.path = func(s string) string { return "<code>" + html.EscapeString(s) + "</code>" }
-		write.strong = func(s string) string { return a.Status.icon() + " <b>" + s + "</b>" }
+		write.text = func(s string) string { return html.EscapeString(noMention(s)) }
+		write.label, write.link = write.text, html.EscapeString
+		write.strong = func(s string) string { return say.mood.icon() + " <b>" + s + "</b>" }
 	}
 	m := telegramMessage{
 		ChatID:    chat,
-		Text:      write.message(a, now),
+		Text:      write.message(say),
 		ParseMode: mode,
 		Preview:   telegramPreview{IsDisabled: true},
 	}

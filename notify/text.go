@@ -3,173 +3,350 @@ package notify
 import (
 	"cmp"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
-// Bounds of what one message holds, in characters and lines. Services have
-// narrower ones of their own.
+// Bounds of what one message holds, in characters and items.
 const (
-	maxTitle  = 100
-	maxPath   = 256
-	maxReason = 160
-	maxNote   = 300
-	maxListed = 100
+	maxSubject = 120
+	maxTitle   = 40
+	maxName    = 80
+	maxLabel   = 256
+	maxReason  = 160
+	maxNote    = 300
+	maxListed  = 100 // outages, and replicas over all of them
 )
 
 // lateAfter is the delay from which on a message says that it is late.
 const lateAfter = time.Minute
 
-// A style is how a channel writes a text: what it escapes, how it sets things
-// off and how much it takes. The words are the same for all.
-type style struct {
-	text   func(string) string // makes a piece of text harmless
-	path   func(string) string // the same for a replica's path
-	strong func(string) string // sets off what text returned
-	link   func(string) string // the page's address
-	size   func(string) int    // in the unit in which the service counts
-	limit  int                 // of the whole body in that unit; 0 is none
+// A text is what an alert says, before a channel gives it its form. All
+// channels say the same.
+type text struct {
+	subject string // the first line, at most 120 characters
+	mood    Status // what the message is about, for its colour
+	lines   []line // one for each outage, news first
+	down    int    // outages that the lines leave out: those that began or go on
+	back    int    // and those that ended
+	notes   []string
+	when    string // date, time and zone
+	late    string // how late it is sent; may be empty
+	link    string // to the node, or to the page; may be empty
 }
 
-// plainStyle is the style of channels that show text as it is.
-func plainStyle(limit int, size func(string) int) style {
-	same := func(s string) string { return s }
-	return style{text: same, path: same, strong: same, link: same, size: size, limit: limit}
+// A line is what a message says of one outage.
+type line struct {
+	over     bool
+	mark     string   // DOWN, DEGRADED, BACK, GONE or STILL
+	status   Status   // for its colour
+	name     string   // "Website > Shop"
+	id       string   // "web:shop", for commands
+	what     string   // "2 of 3: no answer in 3 s"; may be empty
+	when     string   // "since 13:20:40"
+	replicas []string // each of them, where what does not say it all
+	link     string
 }
 
-// plainText is the whole message as plain text, headline first. now is when it
-// is sent.
-func plainText(a Alert, now time.Time) string {
-	return plainStyle(0, utf8.RuneCountInString).message(a, now)
+// newText words an alert. now is when it is sent.
+func newText(a Alert, now time.Time) text {
+	outages := slices.Clone(a.outages())
+	slices.SortStableFunc(outages, func(x, y Outage) int { return cmp.Compare(rank(x), rank(y)) })
+	t := text{down: a.MoreDown, back: a.MoreOver, notes: notes(a), when: timestamp(a.Time), link: a.Page.link(outages)}
+	if late := lateness(a, now); late > 0 {
+		t.late = "sent " + span(late) + " late"
+		t.when += ", " + t.late
+	}
+	replicas := maxListed
+	for i, o := range outages {
+		if i >= maxListed {
+			t.leaveOut(o.Over)
+			continue
+		}
+		l := newLine(o, a)
+		l.replicas = l.replicas[:min(len(l.replicas), replicas)]
+		replicas -= len(l.replicas)
+		t.lines = append(t.lines, l)
+	}
+	t.subject, t.mood = subject(a, outages)
+	return t
 }
 
-// headline says in one line what happened to which page.
-func headline(a Alert) string {
-	title := clip(cmp.Or(oneLine(a.Page.Title), "Status page"), maxTitle)
-	var line string
-	switch a.Kind {
-	case Startup:
-		line = fmt.Sprintf("%s started up: %s", title, a.Status)
-	case Reminder:
-		line = fmt.Sprintf("%s is still %s", title, a.Status)
-	case Notice:
-		line = fmt.Sprintf("%s, a notice on the monitor itself: %s", title, a.Status)
+// leaveOut counts an outage that has no line.
+func (t *text) leaveOut(over bool) {
+	if over {
+		t.back++
+	} else {
+		t.down++
+	}
+}
+
+// sms is all that fits into a text message.
+func (t text) sms() string {
+	if t.late == "" {
+		return t.subject
+	}
+	end := ", " + t.late
+	return clip(t.subject, maxSubject-len(end)) + end
+}
+
+// rank orders outages: those that began, those that ended, those that go on.
+func rank(o Outage) int {
+	switch {
+	case o.Over:
+		return 2
+	case !o.New:
+		return 3
+	case o.Status == Sick:
+		return 1
+	}
+	return 0
+}
+
+// newLine words one outage.
+func newLine(o Outage, a Alert) line {
+	l := line{over: o.Over, status: o.Status, name: o.name(), id: oneLine(o.Service + ":" + o.Node), link: a.Page.link([]Outage{o})}
+	switch {
+	case o.Gone:
+		l.mark, l.what, l.status = "GONE", "no longer monitored", Sick
+	case o.Over && o.Status == Sick:
+		l.mark, l.what = "BACK", "degraded"
+	case o.Over:
+		l.mark, l.status = "BACK", Healthy
+	case o.New && o.Status == Sick:
+		l.mark = "DEGRADED"
+	case o.New:
+		l.mark = "DOWN"
 	default:
-		line = fmt.Sprintf("%s changed: %s", title, a.Status)
-	}
-	if a.Test {
-		return "TEST: " + line
-	}
-	return line
-}
-
-// summary is the headline with the first dead replica, for where people see
-// one line only.
-func summary(a Alert) string {
-	line := headline(a)
-	if len(a.Dead) == 0 {
-		return line
-	}
-	line += ", " + clip(oneLine(a.Dead[0].Path), maxPath)
-	if more := len(a.Dead) - 1; more > 0 {
-		line += fmt.Sprintf(" and %d more", more)
-	}
-	return line
-}
-
-// message is headline and body.
-func (s style) message(a Alert, now time.Time) string {
-	head := s.strong(s.text(headline(a))) + "\n\n"
-	if s.limit > 0 {
-		s.limit = max(1, s.limit-s.size(head))
-	}
-	return head + s.body(a, now)
-}
-
-// body is what follows the headline: what is dead first, then what came back,
-// then time and link. Lists are cut to the limit, the rest stays whole.
-func (s style) body(a Alert, now time.Time) string {
-	tail := s.tail(a, now)
-	room := s.limit - s.size(tail)
-	back := len(a.Recovered) > 0
-	if back { // at least its heading must find room
-		room -= s.size(s.recovered(a, 0) + "\n\n")
-	}
-	var b strings.Builder
-	if len(a.Dead) > 0 {
-		list := s.dead(a, room-s.size("\n\n")) + "\n\n"
-		room -= s.size(list)
-		b.WriteString(list)
-	}
-	if back {
-		b.WriteString(s.recovered(a, room+s.size(s.recovered(a, 0))) + "\n\n")
-	}
-	b.WriteString(tail)
-	return b.String()
-}
-
-// dead lists the dead replicas with their reasons, as far as there is room.
-func (s style) dead(a Alert, room int) string {
-	return s.list(len(a.Dead), "dead", room, func(i int) string {
-		line := s.path(clip(oneLine(a.Dead[i].Path), maxPath))
-		if reason := clip(oneLine(a.Dead[i].Reason), maxReason); reason != "" {
-			line += " (" + s.text(reason) + ")"
+		l.mark = "STILL"
+		if o.Status == Sick {
+			l.what = "degraded: "
 		}
-		return line
-	})
-}
-
-// recovered lists the replicas that came back, as far as there is room.
-func (s style) recovered(a Alert, room int) string {
-	return s.list(len(a.Recovered), "recovered", room, func(i int) string {
-		return s.path(clip(oneLine(a.Recovered[i]), maxPath))
-	})
-}
-
-// list is a heading that counts n replicas and as many lines under it as fit
-// into the room, with the number of those left out.
-func (s style) list(n int, what string, room int, line func(int) string) string {
-	heading := fmt.Sprintf("%d replicas %s", n, what)
-	if n == 1 {
-		heading = "1 replica " + what
 	}
-	var b strings.Builder
-	b.WriteString(heading + ":")
-	used := s.size(b.String())
-	for i := range n {
-		more := fmt.Sprintf("\n- and %d more", n-i)
-		item := "\n- " + line(i)
-		need := s.size(item)
-		if i < n-1 {
-			need += s.size(more)
+	if !o.Over {
+		what, replicas := o.reasons()
+		l.what, l.replicas = strings.TrimSuffix(l.what+what, ": "), replicas
+	}
+	switch {
+	case o.Since.IsZero():
+	case o.Over:
+		l.when = "was down " + span(o.Until.Sub(o.Since))
+	case o.New:
+		l.when = "since " + clockSince(o.Since, a.Time)
+	default:
+		l.when = "for " + span(a.Time.Sub(o.Since))
+	}
+	if o.Depending > 0 && !o.Over {
+		l.when = strings.TrimPrefix(l.when+", "+o.depending(), ", ")
+	}
+	return l
+}
+
+// name is what people call the node.
+func (o Outage) name() string {
+	service := clip(oneLine(cmp.Or(o.ServiceLabel, o.Service)), maxName)
+	node := clip(oneLine(cmp.Or(o.NodeLabel, o.Node)), maxName)
+	if service == node || node == "" {
+		return service
+	}
+	return service + " > " + node
+}
+
+func (o Outage) depending() string {
+	if o.Depending == 1 {
+		return "and 1 node that depends on it"
+	}
+	return fmt.Sprintf("and %d nodes that depend on it", o.Depending)
+}
+
+// reasons says what is wrong with an outage's replicas in one line and, where
+// there are several, lists them.
+func (o Outage) reasons() (what string, list []string) {
+	first := ""
+	same := true
+	for i, r := range o.Replicas {
+		reason := clip(oneLine(r.Reason), maxReason)
+		if i == 0 {
+			first = reason
 		}
-		if i == maxListed || s.limit > 0 && used+need > room {
-			if i == 0 {
-				return heading
+		same = same && reason == first
+		list = append(list, strings.TrimSuffix(o.replicaName(r)+": "+reason, ": "))
+	}
+	switch n := len(o.Replicas); {
+	case n == 0:
+		return "", nil
+	case n == 1 && o.Instances == 1 && o.Replicas[0].Label == "":
+		return first, nil
+	case n == 1:
+		return list[0], nil
+	case o.Instances == 0:
+		what = fmt.Sprintf("%d instances", n)
+	default:
+		what = fmt.Sprintf("%d of %d", n, o.Instances)
+	}
+	if same && first != "" {
+		what += ": " + first
+	} else if first != "" {
+		what += ": " + first + " and others"
+	}
+	return what, list
+}
+
+// replicaName is a replica's label, or its id.
+func (o Outage) replicaName(r Replica) string {
+	id := strings.TrimPrefix(r.Path, o.Service+":"+o.Node+":")
+	return clip(oneLine(cmp.Or(r.Label, id)), maxLabel)
+}
+
+// subject is the first line of a message, which a locked phone shows, and its
+// mood.
+func subject(a Alert, outages []Outage) (string, Status) {
+	var down, sick, over, still []Outage // those that go on are down, sick or still
+	gone := true                         // all that are over
+	var longest time.Time
+	for _, o := range outages {
+		switch {
+		case o.Over:
+			over = append(over, o)
+			gone = gone && o.Gone
+		case !o.New || a.Kind == Reminder:
+			still = append(still, o)
+			if longest.IsZero() || o.Since.Before(longest) && !o.Since.IsZero() {
+				longest = o.Since
 			}
-			b.WriteString(more)
-			break
+		case o.Status == Sick:
+			sick = append(sick, o)
+		default:
+			down = append(down, o)
 		}
-		b.WriteString(item)
-		used += s.size(item)
 	}
-	return b.String()
+	title := "[" + clip(cmp.Or(oneLine(a.Page.Title), "Status page"), maxTitle) + "] "
+	if a.Test {
+		title += "TEST: "
+	}
+	if a.Kind == Startup {
+		title += "STARTED, "
+	}
+	end := ""
+	if a.Kind == Reminder && a.Reminders > 0 {
+		end = fmt.Sprintf(", reminder %d", a.Reminders)
+	}
+	if a.Repeat {
+		end += " (repeat)"
+	}
+	put := func(word string, names []string, rest string) string {
+		room := maxSubject - utf8.RuneCountInString(title+word+": "+rest+end)
+		return title + word + ": " + fit(names, room) + rest + end
+	}
+	back := also(". Back: ", namesOf(over, a.MoreOver, Outage.name), 40)
+	switch {
+	case a.Kind == Notice:
+		return put("NOTICE", []string{clip(oneLine(a.Note), maxSubject)}, ""), a.Status
+	case len(down) > 0:
+		return put("DOWN", namesOf(down, a.MoreDown, Outage.nameAndReason), back), Dead
+	case len(sick) > 0:
+		return put("DEGRADED", namesOf(sick, a.MoreDown, Outage.nameAndReason), back), Sick
+	case len(over) > 0:
+		word, mood := "UP", a.Status
+		if gone {
+			word = "NO LONGER MONITORED"
+		}
+		if len(still) > 0 {
+			mood = Sick
+		}
+		rest := also(". Still down: ", namesOf(still, a.MoreDown, Outage.name), 45)
+		return put(word, namesOf(over, a.MoreOver, Outage.nameAndTime), rest), mood
+	case len(still) > 0:
+		word := "STILL DOWN"
+		if a.Status == Sick {
+			word = "STILL DEGRADED"
+		}
+		if !longest.IsZero() {
+			word += " for " + span(a.Time.Sub(longest))
+		}
+		return put(word, namesOf(still, a.MoreDown, Outage.nameAndReason), ""), a.Status
+	}
+	word := map[Status]string{Dead: "DOWN", Sick: "DEGRADED"}[a.Status]
+	return clip(title+cmp.Or(word, "UP")+end, maxSubject), a.Status
 }
 
-// tail is the last lines of a body: notes, time and link.
-func (s style) tail(a Alert, now time.Time) string {
-	var lines []string
-	for _, note := range notes(a) {
-		lines = append(lines, s.text(note), "")
+// namesOf says something of each outage, and has an empty place for those that
+// no subject has room for.
+func namesOf(list []Outage, more int, say func(Outage) string) []string {
+	const most = 60
+	names := make([]string, len(list)+more)
+	for i := range min(len(list), most) {
+		names[i] = say(list[i])
 	}
-	lines = append(lines, "Time: "+clock(a, now))
-	// A link is no use in part, and must not drive out the rest.
-	if url := oneLine(a.Page.URL); url != "" && (s.limit == 0 || s.size(s.link(url)) <= s.limit/2) {
-		lines = append(lines, "Page: "+s.link(url))
+	return names
+}
+
+func (o Outage) nameAndReason() string {
+	s := o.name()
+	if len(o.Replicas) > 0 && o.Replicas[0].Reason != "" {
+		s += " (" + clip(oneLine(o.Replicas[0].Reason), 60) + ")"
 	}
-	return strings.Join(lines, "\n")
+	if o.Depending > 0 {
+		s += " " + o.depending()
+	}
+	return s
+}
+
+func (o Outage) nameAndTime() string {
+	switch {
+	case o.Since.IsZero():
+		return o.name()
+	case o.Status == Sick && !o.Gone:
+		return o.name() + " (degraded, was down " + span(o.Until.Sub(o.Since)) + ")"
+	}
+	return o.name() + " (was down " + span(o.Until.Sub(o.Since)) + ")"
+}
+
+// also is a second clause of a subject, at most so long; "" without names.
+func also(word string, names []string, most int) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return word + fit(names, most-utf8.RuneCountInString(word))
+}
+
+// fit lists names in at most so many characters and counts the rest. The first
+// one is always there, cut where need be.
+func fit(names []string, room int) string {
+	s := ""
+	for i, name := range names {
+		rest := ""
+		if left := len(names) - i - 1; left > 0 {
+			rest = fmt.Sprintf(" and %d more", left)
+		}
+		next := s + ", " + name
+		if i == 0 {
+			next = clip(name, max(room-utf8.RuneCountInString(rest), 8))
+		}
+		if i > 0 && utf8.RuneCountInString(next+rest) > room {
+			return fmt.Sprintf("%s and %d more", s, len(names)-i)
+		}
+		s = next
+	}
+	return s
+}
+
+// link leads to the node on the page when all outages are of one service, else
+// to the page. A service's id may hold anything.
+func (p Page) link(outages []Outage) string {
+	base, _, _ := strings.Cut(oneLine(p.URL), "#")
+	if base == "" || len(outages) == 0 {
+		return base
+	}
+	for _, o := range outages {
+		if o.Service != outages[0].Service {
+			return base
+		}
+	}
+	return base + "#probe-" + url.PathEscape(outages[0].Service)
 }
 
 // notes are the further sentences of an alert.
@@ -182,85 +359,13 @@ func notes(a Alert) []string {
 		list = append(list, note)
 	}
 	if a.Repeat {
-		list = append(list, "This may be a repeat: the monitor was restarted before it knew whether this had arrived.")
+		list = append(list, "This may be a repeat: the first delivery was not confirmed.")
 	}
 	switch {
 	case a.Merged == 1:
-		list = append(list, "This stands for an earlier notification too, which was still waiting.")
+		list = append(list, "This also stands for an earlier message that could not be delivered.")
 	case a.Merged > 1:
-		list = append(list, fmt.Sprintf("This stands for %d earlier notifications too, which were still waiting.", a.Merged))
+		list = append(list, fmt.Sprintf("This also stands for %d earlier messages that could not be delivered.", a.Merged))
 	}
 	return list
 }
-
-// clock is the time of the alert as people read it, with a word on how late
-// the message is.
-func clock(a Alert, now time.Time) string {
-	at := a.Time.Format("15:04:05 UTC-0700")
-	if late := lateness(a, now); late > 0 {
-		return at + ", sent " + span(late) + " late"
-	}
-	return at
-}
-
-// lateness is how long after the event the message is sent; 0 when that is not
-// worth a word.
-func lateness(a Alert, now time.Time) time.Duration {
-	if late := now.Sub(a.Time); late >= lateAfter {
-		return late
-	}
-	return 0
-}
-
-// span is a duration of at least a minute in the two units that matter.
-func span(d time.Duration) string {
-	days, hours, minutes := int(d.Hours())/24, int(d.Hours())%24, int(d.Minutes())%60
-	switch {
-	case days > 0 && hours > 0:
-		return fmt.Sprintf("%d d %d h", days, hours)
-	case days > 0:
-		return fmt.Sprintf("%d d", days)
-	case hours > 0 && minutes > 0:
-		return fmt.Sprintf("%d h %d min", hours, minutes)
-	case hours > 0:
-		return fmt.Sprintf("%d h", hours)
-	}
-	return fmt.Sprintf("%d min", minutes)
-}
-
-// icon marks a status in plain text.
-func (s Status) icon() string {
-	switch s {
-	case Dead:
-		return "🔴"
-	case Sick:
-		return "🟠"
-	}
-	return "🟢"
-}
-
-// oneLine makes a label safe to stand in a line of text: no control
-// characters, no line ends, and nothing that turns the writing direction of
-// what follows.
-func oneLine(s string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsControl(r), unicode.In(r, unicode.Zl, unicode.Zp):
-			return ' '
-		case unicode.Is(unicode.Bidi_Control, r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD")))
-}
-
-// clip cuts s to at most n characters, of which the last three then are dots.
-func clip(s string, n int) string {
-	if len(s) <= n || utf8.RuneCountInString(s) <= n {
-		return s
-	}
-	return string([]rune(s)[:n-3]) + "..."
-}
-
-// size in bytes, for services that count these.
-func byteCount(s string) int { return len(s) }

@@ -7,10 +7,10 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
-// Twilio is one text message per number.
+// Twilio is one text message per number. It holds the subject only, because
+// each 160 characters, or 70 with any beyond GSM's, are billed as a message.
 type Twilio struct {
 	To         []string
 	ServiceSID string // of the messaging service that sends, or ""
@@ -20,13 +20,7 @@ type Twilio struct {
 	APIURL     string // default "https://api.twilio.com"
 }
 
-const (
-	twilioURL = "https://api.twilio.com"
-
-	// twilioLimit is how many characters a text message has. Twilio takes 1600
-	// and bills each 160. https://www.twilio.com/docs/errors/14103
-	twilioLimit = 1000
-)
+const twilioURL = "https://api.twilio.com"
 
 func readTwilio(k Keys) Service {
 	t := &Twilio{From: k.Text("from", "")}
@@ -98,7 +92,7 @@ func (t *Twilio) request(to string, a Alert, now time.Time) (*http.Request, erro
 	path := "2010-04-01/Accounts/" + url.PathEscape(t.AccountSID) + "/Messages.json"
 	form := url.Values{
 		"To":   {to},
-		"Body": {plainStyle(twilioLimit, utf8.RuneCountInString).message(a, now)},
+		"Body": {newText(a, now).sms()},
 	}
 	if t.ServiceSID != "" {
 		form.Set("MessagingServiceSid", t.ServiceSID)

@@ -47,8 +47,9 @@ func (w *Webex) notifier() httpNotifier {
 
 func (w *Webex) request(a Alert, now time.Time) (*http.Request, error) {
 	write := plainStyle(webexLimit, byteCount)
-	write.strong = func(s string) string { return a.Status.icon() + " " + s }
-	req, err := jsonRequest(http.MethodPost, w.EndpointURL, webexMessage{w.RoomID, write.message(a, now)})
+	t := newText(a, now)
+	write.strong = func(s string) string { return t.mood.icon() + " " + s }
+	req, err := jsonRequest(http.MethodPost, w.EndpointURL, webexMessage{w.RoomID, write.message(t)})
 	if err != nil {
 		return nil, err
 	}

@@ -86,7 +86,7 @@ func (n *xmppNotifier) Notify(ctx context.Context, a Alert) error {
 	if err != nil {
 		return err
 	}
-	body := plainStyle(maxXMPPBody, byteCount).message(a, time.Now())
+	body := plainStyle(maxXMPPBody, byteCount).message(newText(a, time.Now()))
 	id := deliveryID(a, to.String())
 	err = n.deliver(ctx, connecting, list, from, to, id, body)
 	// One move is enough for any honest server (RFC 6120, section 4.9.3.19).

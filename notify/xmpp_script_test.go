@@ -27,7 +27,7 @@ const (
 		S: <iq type='result' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>user@xmpp.test/x</jid></bind></iq>`
 
 	sentLines = bindLines + `
-		C: <message type='chat' id='010d8ba0a2c57c1610c3740cdadad654' to='admin@xmpp.test'><body>Acme Status changed: dead&#xA;&#xA;1 replica dead:&#xA;- web:core:tcp://edge-3.example.net:80 (connection refused)&#xA;&#xA;Time: 00:00:00 UTC+0000&#xA;Page: https://status.example.com/</body></message><iq type='get' id='p1' to='xmpp.test'><ping xmlns='urn:xmpp:ping'/></iq>`
+		C: <message type='chat' id='010d8ba0a2c57c1610c3740cdadad654' to='admin@xmpp.test'><body>[Acme Status] DOWN: web &gt; core (connection refused)&#xA;&#xA;DOWN  web &gt; core  tcp://edge-3.example.net:80: connection refused&#xA;&#xA;1 Jan 2000 00:00:00 UTC, https://status.example.com/#probe-web</body></message><iq type='get' id='p1' to='xmpp.test'><ping xmlns='urn:xmpp:ping'/></iq>`
 
 	pongLines = `
 		S: <iq type='result' id='p1' from='xmpp.test'/>`

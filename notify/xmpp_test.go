@@ -370,7 +370,7 @@ func TestXMPPBody(t *testing.T) {
 	for range 500 {
 		a.Dead = append(a.Dead, Replica{Path: "a</body>]]>&\x01\x1b:" + strings.Repeat("☃", 100), Reason: "\x00\xff"})
 	}
-	body := plainStyle(maxXMPPBody, byteCount).message(a, a.Time)
+	body := plainStyle(maxXMPPBody, byteCount).message(newText(a, a.Time))
 	if len(body) > maxXMPPBody || len(body) < maxXMPPBody*9/10 || !utf8.ValidString(body) {
 		t.Errorf("%d bytes, want at most %d and not many less", len(body), maxXMPPBody)
 	}

@@ -45,10 +45,11 @@ func (z *Zulip) notifier() httpNotifier {
 }
 
 func (z *Zulip) request(a Alert, now time.Time) (*http.Request, error) {
+	t := newText(a, now)
 	write := style{
 		text:   zulipText,
-		path:   codeSpan,
-		strong: func(s string) string { return a.Status.icon() + " **" + s + "**" },
+		label:  codeSpan,
+		strong: func(s string) string { return t.mood.icon() + " **" + s + "**" },
 		link:   func(s string) string { return s },
 		size:   utf8.RuneCountInString,
 		limit:  zulipLimit,
@@ -57,7 +58,7 @@ func (z *Zulip) request(a Alert, now time.Time) (*http.Request, error) {
 		"type":    {"stream"},
 		"to":      {z.Channel},
 		"topic":   {"Vigil status"},
-		"content": {write.message(a, now)},
+		"content": {write.message(t)},
 	})
 	if err != nil {
 		return nil, err
