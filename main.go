@@ -41,15 +41,16 @@ alerts people when something goes down and when it recovers.
 
 commands:
 
-  check     validate a config and print what it does
-  init      write a config to start from
-  probe     check one target now and print everything about the answer
-  health    check that Vigil runs on this machine
-  notify    send one test message through each configured channel
-  local     run an agent that reports to a Vigil elsewhere
-  report    report this host's load to a Vigil elsewhere
-  reload    have the running Vigil read its config again
-  version   print version, commit and Go version
+  check        validate a config and print what it does
+  init         write a config to start from
+  probe        check one target now and print everything about the answer
+  health       check that Vigil runs on this machine
+  notify       send one test message through each configured channel
+  local        run an agent that reports to a Vigil elsewhere
+  report       report this host's load to a Vigil elsewhere
+  reload       have the running Vigil read its config again
+  completion   print a script that completes commands in bash, zsh or fish
+  version      print version, commit and Go version
 
 See 'vigil COMMAND -h' for each. SIGHUP reloads the config; SIGTERM and SIGINT
 stop cleanly, a second one kills. A program named vigil-local behaves like
@@ -61,22 +62,23 @@ wrong usage.
 
 // A command is one of vigil's subcommands.
 type command struct {
-	name string
-	run  func(ctx context.Context, args []string, stdout, stderr io.Writer) int
+	name, usage string
+	run         func(ctx context.Context, args []string, stdout, stderr io.Writer) int
 }
 
 // commands returns the subcommands in the order of the usage text.
 func commands() []command {
 	return []command{
-		{"check", runCheck},
-		{"init", runInit},
-		{"probe", runProbe},
-		{"health", runHealth},
-		{"notify", runNotify},
-		{"local", runLocal},
-		{"report", runReport},
-		{"reload", runReload},
-		{"version", runVersion},
+		{"check", checkUsage, runCheck},
+		{"init", initUsage, runInit},
+		{"probe", probeUsage, runProbe},
+		{"health", healthUsage, runHealth},
+		{"notify", notifyUsage, runNotify},
+		{"local", localUsage, runLocal},
+		{"report", reportUsage, runReport},
+		{"reload", reloadUsage, runReload},
+		{"completion", completionUsage, runCompletion},
+		{"version", versionUsage, runVersion},
 	}
 }
 
