@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +32,7 @@ func (p pulse) apply(*state, time.Time) { p <- struct{}{} }
 var (
 	errInvalid  = errors.New("invalid")
 	errNotFound = errors.New("not found")
+	errConflict = errors.New("conflict")
 	errFull     = errors.New("full")
 	errUnsaved  = errors.New("not saved")
 )
@@ -204,9 +204,6 @@ func (a *aggregator) applyOne(ev event, now time.Time) {
 	ev.apply(a.state, now)
 }
 
-// maxAnnouncements is how many announcements the page shows at once.
-const maxAnnouncements = 100
-
 // A call is an event whose sender waits for the answer: it changes the state,
 // or reads what no snapshot shows. What it does ends with one error, or nil,
 // on done, at once or when what it changed is stored.
@@ -216,30 +213,6 @@ type call struct {
 }
 
 func (c *call) apply(st *state, now time.Time) { c.do(st, now, c.done) }
-
-// announce publishes an announcement.
-func (st *state) announce(a announcement, done chan<- error) {
-	if len(st.announcements) >= maxAnnouncements {
-		done <- full("%d announcements are published, which is the most: delete one first", maxAnnouncements)
-		return
-	}
-	st.announcements = append(st.announcements, a)
-	st.dirty = true
-	st.keep(announced(a), done)
-}
-
-// retract takes an announcement back.
-func (st *state) retract(id string, done chan<- error) {
-	i := slices.IndexFunc(st.announcements, func(a announcement) bool { return a.id == id })
-	if i < 0 {
-		done <- notFound("no announcement %q", id)
-		return
-	}
-	// Snapshots share the old list.
-	st.announcements = slices.Concat(st.announcements[:i], st.announcements[i+1:])
-	st.dirty = true
-	st.keep(retracted(id), done)
-}
 
 // mute keeps reminders back until then; the zero time lifts that.
 func (st *state) mute(until time.Time, done chan<- error) {

@@ -81,6 +81,7 @@ func (h *deadlineHeap) Pop() any {
 // at the clock and makes those replicas dead whose time is up.
 func (st *state) expire(now time.Time) {
 	st.history.tick(st, now)
+	st.endAnnouncements(now)
 	for {
 		at, ok := st.deadlines.next()
 		if !ok || now.Before(at) {

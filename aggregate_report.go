@@ -25,6 +25,7 @@ func (rep *loadReport) apply(st *state, now time.Time) {
 	if err == nil {
 		r.load = rep.load.with(r.node.queue)
 		r.grace = rep.interval + st.metrics(r.node).PushDelayDead
+		r.last = now.UnixMilli()
 		st.extend(r, now)
 		st.judge(r, now)
 	}
@@ -83,6 +84,7 @@ func (rep *healthReport) apply(st *state, now time.Time) {
 	r, err := st.reporting(rep.node, modeLocal, rep.replica)
 	if err == nil {
 		r.grace = rep.interval + st.metrics(r.node).LocalDelayDead
+		r.last = now.UnixMilli()
 		st.extend(r, now)
 		reason := ""
 		if rep.health != healthy {

@@ -19,9 +19,11 @@ type snapshot struct {
 	services       []*serviceView
 	crowded        bool // few more replicas that report are taken
 
-	announcements []announcement // oldest first
-	incidents     []incident     // newest first, the last 14 days
-	pastIncidents []incident     // newest first, the last 90 days with those above
+	announcements     []announcement // those that go on, oldest first
+	pastAnnouncements []announcement // those that ended in the last 90 days, newest first
+
+	incidents     []incident // newest first, the last 14 days
+	pastIncidents []incident // newest first, the last 90 days with those above
 }
 
 // A serviceView is one service of a snapshot.
@@ -92,6 +94,7 @@ type replicaView struct {
 	checked   bool          // false: not checked yet; counts as healthy
 	stale     bool          // known from before a restart, not checked since
 	uncertain bool          // known from before the monitor's own connection went down
+	last      int64         // when it was last checked or reported, in Unix milliseconds; 0: unknown
 	latency   time.Duration // of a poll or script replica; 0 when unknown
 	since     time.Time     // when it took this status
 	reason    string
@@ -104,14 +107,6 @@ type replicaLoad struct {
 	cpu, ram       float64
 	queue          bool // whether ready and unacked are known
 	ready, unacked int64
-}
-
-// An announcement is a public note by the operator.
-type announcement struct {
-	id    string // UUID v4
-	title string
-	text  string
-	at    time.Time
 }
 
 // A board shows the newest snapshot to any number of readers.

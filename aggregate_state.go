@@ -22,12 +22,13 @@ type state struct {
 	nodeTally tally           // of all nodes
 	waiting   int             // replicas of own that were not checked yet
 
-	deadlines     deadlineHeap
-	overdue       []*replicaState // the line is to be asked about them
-	overdueSince  time.Time       // since when one of them should have reported
-	alerter       alerter
-	announcements []announcement
-	history       history
+	deadlines        deadlineHeap
+	overdue          []*replicaState // the line is to be asked about them
+	overdueSince     time.Time       // since when one of them should have reported
+	alerter          alerter
+	announcements    []announcement // oldest first
+	announcementsDue time.Time      // when the next one ends by itself; zero: none does
+	history          history
 
 	dirty         bool            // there is something to publish
 	dirtyServices []*serviceState // those that changed since the last snapshot
@@ -71,9 +72,10 @@ type replicaState struct {
 	id        string
 	index     int // in node.replicas
 	status    status
-	checked   bool // a result or report has come
-	stale     bool // what is known is from before a restart
-	uncertain bool // nothing is known since the monitor's own connection went down
+	checked   bool  // a result or report has come
+	stale     bool  // what is known is from before a restart
+	uncertain bool  // nothing is known since the monitor's own connection went down
+	last      int64 // when the last result or report came, in Unix milliseconds; 0: none did
 	latency   time.Duration
 	reason    string
 	since     time.Time
@@ -388,7 +390,7 @@ func (st *state) applyResult(res result, now time.Time) {
 	if !r.checked || r.stale {
 		st.waiting--
 	}
-	r.latency = res.latency
+	r.last, r.latency = now.UnixMilli(), res.latency
 	r.node.track.checkedAt = now
 	st.set(r, res.status, res.reason, now)
 	if st.waiting == 0 {
@@ -402,6 +404,9 @@ func (st *state) wake(now time.Time) (time.Time, bool) {
 	at, ok := st.alerter.wake(st, now)
 	if d, has := st.deadlines.next(); has && (!ok || d.Before(at)) {
 		at, ok = d, true
+	}
+	if t := st.announcementsDue; !t.IsZero() && (!ok || t.Before(at)) {
+		at, ok = t, true
 	}
 	if t := st.history.wake(); !ok || t.Before(at) {
 		at = t
@@ -432,8 +437,8 @@ func (st *state) snapshot(now time.Time) *snapshot {
 		crowded:        st.reported() >= crowdedFrom,
 		connectionDown: st.alerter.connection.down,
 		services:       services,
-		announcements:  st.announcements[:len(st.announcements):len(st.announcements)],
 	}
+	snap.announcements, snap.pastAnnouncements = st.splitAnnouncements(now)
 	snap.incidents, snap.pastIncidents = st.history.list(now)
 	if st.last != nil {
 		snap.seq = st.last.seq + 1
@@ -493,6 +498,7 @@ func (r *replicaState) show() *replicaView {
 		checked:   r.checked,
 		stale:     r.stale,
 		uncertain: r.uncertain,
+		last:      r.last,
 		latency:   r.latency,
 		since:     r.since,
 		reason:    r.reason,

@@ -76,13 +76,6 @@ type loadRecord struct {
 	Unacked *int64  `json:"unacked,omitempty"`
 }
 
-type announcementRecord struct {
-	ID    string    `json:"id"`
-	Title string    `json:"title"`
-	Text  string    `json:"text"`
-	At    time.Time `json:"at"`
-}
-
 // A toldRecord is what everybody was told. Of version 1, when all channels were
 // told the same, are all fields but Line.
 type toldRecord struct {
@@ -154,11 +147,6 @@ type queuedRecord struct {
 type doneRecord struct {
 	Target string `json:"target"`
 	Alert  string `json:"alert"` // its id
-}
-
-// announced is the record of an announcement.
-func announced(a announcement) record {
-	return record{Announcement: &announcementRecord{a.id, a.title, a.text, utc(a.at)}}
 }
 
 // retracted is the record that an announcement was taken back.

@@ -107,8 +107,9 @@ func chain(all ...iter.Seq[record]) iter.Seq[record] {
 // it is checked again, and nobody is told of it before that.
 func (st *state) restore(im *restored, now time.Time) {
 	for _, a := range im.announcements {
-		st.announcements = append(st.announcements, announcement{a.ID, a.Title, a.Text, a.At.Local()})
+		st.announcements = append(st.announcements, a.restored())
 	}
+	st.announcementsDue, _ = st.announcementsEnd(now)
 	nodes := make(map[nodeKey]*nodeState)
 	for ns := range st.allNodes() {
 		nodes[ns.key()] = ns

@@ -78,6 +78,8 @@ func refusalOf(err error) *refusal {
 		code = http.StatusBadRequest
 	case errors.Is(err, errNotFound):
 		code = http.StatusNotFound
+	case errors.Is(err, errConflict):
+		code = http.StatusConflict
 	case errors.Is(err, errFull), errors.Is(err, errUnsaved):
 		code = http.StatusInsufficientStorage
 	}

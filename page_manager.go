@@ -2,27 +2,20 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
-// Limits of the Manager API.
-const (
-	maxTitle = 256             // characters of an announcement's title
-	maxText  = 16 << 10        // bytes of its text
-	maxMute  = 365 * 24 * 3600 // seconds without reminders
-)
+// maxMute is how many seconds reminders may be ignored.
+const maxMute = 365 * 24 * 3600
 
-// A manager serves the Manager API below /manager: operators publish
-// announcements, see what is wrong and silence reminders. PROTOCOL.md
-// describes it.
+// A managerAPI serves the Manager API below /manager: operators see what is
+// wrong, publish announcements and decide who is told. PROTOCOL.md describes
+// it.
 type managerAPI struct {
 	board    *board
 	events   chan<- event
@@ -35,54 +28,112 @@ func newManagerAPI(b *board, events chan<- event, reloads chan<- reloadRequest, 
 	return &managerAPI{b, events, reloads, t}
 }
 
+// A managerRoute is a method on a path. A star is an id.
+type managerRoute struct {
+	method string
+	path   []string
+	do     func(*managerAPI, *managerCall) (any, error)
+}
+
+var managerRoutes = []managerRoute{
+	{"GET", []string{"status"}, (*managerAPI).status},
+	{"GET", []string{"announcements"}, (*managerAPI).announcements},
+	{"POST", []string{"announcement"}, (*managerAPI).announce},
+	{"GET", []string{"announcement", "*"}, (*managerAPI).announcement},
+	{"PUT", []string{"announcement", "*"}, (*managerAPI).editAnnouncement},
+	{"DELETE", []string{"announcement", "*"}, (*managerAPI).retract},
+	{"POST", []string{"announcement", "*", "update"}, (*managerAPI).updateAnnouncement},
+	{"POST", []string{"reload"}, (*managerAPI).reload},
+	{"GET", []string{"prober", "alerts"}, (*managerAPI).alerts},
+	{"GET", []string{"prober", "alerts", "ignored"}, (*managerAPI).ignored},
+	{"PUT", []string{"prober", "alerts", "ignored"}, (*managerAPI).ignore},
+}
+
+// match reports whether the route's path is that one, and the id in it.
+func (route *managerRoute) match(path []string) (id string, ok bool) {
+	if len(path) != len(route.path) {
+		return "", false
+	}
+	for i, want := range route.path {
+		switch want {
+		case path[i]:
+		case "*":
+			id = path[i]
+		default:
+			return "", false
+		}
+	}
+	return id, true
+}
+
+// A managerCall is a request of the Manager API with the right token.
+type managerCall struct {
+	w    http.ResponseWriter
+	r    *http.Request
+	id   string // in the path, or ""
+	conf *Config
+}
+
+// An answerFunc is an answer that is written piece by piece.
+type answerFunc func(http.ResponseWriter)
+
 func (m *managerAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := m.serve(w, r)
+	if write, ok := body.(answerFunc); ok && err == nil {
+		h := w.Header()
+		h["Content-Type"] = jsonType
+		h["Cache-Control"] = noStore
+		h["X-Content-Type-Options"] = nosniff
+		write(w)
+		return
+	}
 	respond(w, body, m.throttle.judge(r, err))
 }
 
-// serve returns what is to be answered as JSON; nil is no body at all.
+// serve returns the answer: what becomes JSON, an answerFunc, or nil for no
+// body at all.
 func (m *managerAPI) serve(w http.ResponseWriter, r *http.Request) (any, error) {
-	path, err := segments(r.URL)
+	decoded, err := segments(r.URL)
 	if err != nil {
 		return nil, err
 	}
-	route := ""
-	for _, s := range path[1:] {
-		route += "/" + s.text
-	}
-	const read = "GET, HEAD"
-	var methods string
-	var do func(http.ResponseWriter, *http.Request) (any, error)
-	switch {
-	case route == "/announcements":
-		methods, do = read, m.announcements
-	case route == "/announcement":
-		methods, do = "POST", m.announce
-	case len(path) == 3 && path[1].text == "announcement":
-		methods, do = "DELETE", func(_ http.ResponseWriter, r *http.Request) (any, error) {
-			return nil, m.call(r, func(st *state, _ time.Time, done chan<- error) { st.retract(path[2].text, done) })
+	var path []string
+	for _, s := range decoded[1:] {
+		for part := range strings.SplitSeq(s.text, "/") {
+			path = append(path, part)
 		}
-	case route == "/prober/alerts":
-		methods, do = read, m.alerts
-	case route == "/prober/alerts/ignored":
-		methods, do = read+", PUT", m.ignored
-	case route == "/reload":
-		methods, do = "POST", m.reload
-	default:
+	}
+	var route *managerRoute
+	call := &managerCall{w: w, r: r, conf: m.board.load().conf}
+	var methods []string
+	for i := range managerRoutes {
+		candidate := &managerRoutes[i]
+		id, ok := candidate.match(path)
+		if !ok {
+			continue
+		}
+		methods = append(methods, candidate.method)
+		if candidate.method == "GET" {
+			methods = append(methods, "HEAD")
+		}
+		if candidate.method == r.Method || candidate.method == "GET" && r.Method == "HEAD" {
+			route, call.id = candidate, id
+		}
+	}
+	if methods == nil {
 		return nil, errNoRoute
 	}
-	if err := allow(r, methods); err != nil {
+	if err := allow(r, strings.Join(methods, ", ")); err != nil {
 		return nil, err
 	}
-	conf := m.board.load().conf
-	if err := sameSite(r, conf.Branding.PageURL); err != nil {
+	if err := sameSite(r, call.conf.Branding.PageURL); err != nil {
 		return nil, err
 	}
-	g := newTokenCheck("Manager", "server.manager_token", conf.Server.ManagerToken)
-	if err := g.authorize(r); err != nil {
+	token := newTokenCheck("Manager", "server.manager_token", call.conf.Server.ManagerToken)
+	if err := token.authorize(r); err != nil {
 		return nil, err
 	}
-	return do(w, r)
+	return route.do(m, call)
 }
 
 // call has the aggregator do something and waits until it is done and stored.
@@ -91,13 +142,35 @@ func (m *managerAPI) call(r *http.Request, do func(st *state, now time.Time, don
 	return ask(r.Context(), m.events, &call{do, done}, done)
 }
 
+// decode reads the body into the fields of v with a decoder: decodeJSON for the
+// calls of the first edition, decodeStrict for all others.
+func (c *managerCall) decode(v any, decoder func([]byte, any) error) error {
+	body, err := readBody(c.w, c.r, maxRequest)
+	if err != nil {
+		return err
+	}
+	return decoder(body, v)
+}
+
+// selectors returns those in the query, or one that selects everything.
+func (c *managerCall) selectors() (selectors, error) {
+	query, err := url.ParseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return nil, invalid("the query is not well percent-encoded")
+	}
+	if len(query["selector"]) == 0 {
+		return selectors{"*"}, nil
+	}
+	return checkSelectors(c.conf, query["selector"])
+}
+
 // reloadTime is how long a reload may take to begin and to end.
 const reloadTime = 20 * time.Second
 
 // reload has the program read its config again, and answers with what changed.
 // A config with faults is refused with all of them.
-func (m *managerAPI) reload(_ http.ResponseWriter, r *http.Request) (any, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), reloadTime)
+func (m *managerAPI) reload(c *managerCall) (any, error) {
+	ctx, cancel := context.WithTimeout(c.r.Context(), reloadTime)
 	defer cancel()
 	done := make(chan reloadAnswer, 1)
 	select {
@@ -117,85 +190,6 @@ func (m *managerAPI) reload(_ http.ResponseWriter, r *http.Request) (any, error)
 	}
 }
 
-type announcementTitle struct {
-	ID    string `json:"id"`
-	Title string `json:"title"`
-}
-
-// announcements lists what is published, oldest first.
-func (m *managerAPI) announcements(_ http.ResponseWriter, r *http.Request) (any, error) {
-	list := []announcementTitle{}
-	err := m.call(r, func(st *state, _ time.Time, done chan<- error) {
-		for _, a := range st.announcements {
-			list = append(list, announcementTitle{a.id, a.title})
-		}
-		done <- nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return list, nil
-}
-
-// announce publishes an announcement and answers its id.
-func (m *managerAPI) announce(w http.ResponseWriter, r *http.Request) (any, error) {
-	body, err := readBody(w, r, maxRequest)
-	if err != nil {
-		return nil, err
-	}
-	a, err := parseAnnouncement(body)
-	if err != nil {
-		return nil, err
-	}
-	a.id = newUUID()
-	err = m.call(r, func(st *state, now time.Time, done chan<- error) {
-		a.at = now
-		st.announce(a, done)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return map[string]string{"id": a.id}, nil
-}
-
-// parseAnnouncement reads and checks the body of an announcement.
-func parseAnnouncement(body []byte) (announcement, error) {
-	var b struct {
-		Title *string `json:"title"`
-		Text  *string `json:"text"`
-	}
-	if err := decodeJSON(body, &b); err != nil {
-		return announcement{}, err
-	}
-	bad := func(format string, args ...any) (announcement, error) {
-		return announcement{}, refuse(http.StatusBadRequest, format, args...)
-	}
-	switch {
-	case b.Title == nil || strings.TrimSpace(*b.Title) == "":
-		return bad("title is missing or empty")
-	case b.Text == nil || strings.TrimSpace(*b.Text) == "":
-		return bad("text is missing or empty")
-	case utf8.RuneCountInString(*b.Title) > maxTitle:
-		return bad("title is longer than %d characters", maxTitle)
-	case len(*b.Text) > maxText:
-		return bad("text is longer than %d bytes", maxText)
-	case strings.ContainsFunc(*b.Title, unicode.IsControl):
-		return bad("title contains control characters")
-	case strings.ContainsFunc(*b.Text, func(c rune) bool { return unicode.IsControl(c) && !strings.ContainsRune("\t\n\r", c) }):
-		return bad("text contains control characters other than tabs and line ends")
-	}
-	return announcement{title: *b.Title, text: *b.Text}, nil
-}
-
-// newUUID returns a random UUID, version 4: RFC 9562, section 5.4.
-func newUUID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
 type alertList struct {
 	Dead []alertEntry `json:"dead"`
 	Sick []alertEntry `json:"sick"`
@@ -210,7 +204,7 @@ type alertEntry struct {
 }
 
 // alerts lists the dead and the sick replicas in the order of the config.
-func (m *managerAPI) alerts(http.ResponseWriter, *http.Request) (any, error) {
+func (m *managerAPI) alerts(*managerCall) (any, error) {
 	list := alertList{[]alertEntry{}, []alertEntry{}}
 	for _, service := range m.board.load().services {
 		for _, node := range service.nodes {
@@ -238,13 +232,10 @@ type ignoreRules struct {
 	RemindersSeconds *int64 `json:"reminders_seconds"`
 }
 
-// ignored shows or sets for how long reminders are silenced.
-func (m *managerAPI) ignored(w http.ResponseWriter, r *http.Request) (any, error) {
-	if r.Method == http.MethodPut {
-		return nil, m.ignore(w, r)
-	}
+// ignored answers for how long reminders are still ignored.
+func (m *managerAPI) ignored(c *managerCall) (any, error) {
 	var rules ignoreRules
-	err := m.call(r, func(st *state, now time.Time, done chan<- error) {
+	err := m.call(c.r, func(st *state, now time.Time, done chan<- error) {
 		if left := st.alerter.muted.Sub(now); left > 0 {
 			seconds := int64(math.Ceil(left.Seconds()))
 			rules.RemindersSeconds = &seconds
@@ -257,16 +248,17 @@ func (m *managerAPI) ignored(w http.ResponseWriter, r *http.Request) (any, error
 	return rules, nil
 }
 
-func (m *managerAPI) ignore(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r, maxRequest)
+// ignore sets for how long reminders are ignored.
+func (m *managerAPI) ignore(c *managerCall) (any, error) {
+	body, err := readBody(c.w, c.r, maxRequest)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	left, err := parseIgnore(body)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return m.call(r, func(st *state, now time.Time, done chan<- error) {
+	return nil, m.call(c.r, func(st *state, now time.Time, done chan<- error) {
 		var until time.Time
 		if left > 0 {
 			until = now.Add(left)
@@ -290,7 +282,7 @@ func parseIgnore(body []byte) (time.Duration, error) {
 	var s float64
 	err := json.Unmarshal(b.Seconds, &s)
 	if err != nil || s < 0 || s > maxMute || s != math.Trunc(s) {
-		return 0, refuse(http.StatusBadRequest, "reminders_seconds is not a whole number from 0 to %d, or null", maxMute)
+		return 0, invalid("reminders_seconds is not a whole number from 0 to %d, or null", maxMute)
 	}
 	return time.Duration(s) * time.Second, nil
 }

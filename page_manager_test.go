@@ -73,7 +73,7 @@ func TestAnnouncements(t *testing.T) {
 		}
 		ids = append(ids, m[1])
 	}
-	if code, body := publish("One more"); code != 507 || body != fault("100 announcements are published, which is the most: delete one first") {
+	if code, body := publish("One more"); code != 507 || body != fault("100 announcements are published, the maximum: delete one first") {
 		t.Errorf("one more: %d %s", code, body)
 	}
 	before := rig.until(t, "all are shown", func(s *snapshot) bool { return len(s.announcements) == maxAnnouncements })
@@ -139,6 +139,137 @@ func TestIgnoredCountsDown(t *testing.T) {
 	if err := <-done; err != nil || !p.st.alerter.muted.Equal(until) {
 		t.Errorf("muted until %v (%v), want %v", p.st.alerter.muted, err, until)
 	}
+}
+
+// parseAnnouncement reads a body as the API does.
+func parseAnnouncement(body []byte) (announcement, error) {
+	var b announcementBody
+	if err := decodeJSON(body, &b); err != nil {
+		return announcement{}, err
+	}
+	return b.announcement(apiConfig(), time.Now())
+}
+
+// Announcements of the second edition: their fields, edits and updates.
+func TestAnnouncementEdits(t *testing.T) {
+	rig := newAPIRig(t, apiConfig())
+	const post, tok = "/manager/announcement/", manageToken
+	rig.table(t, []apiRow{
+		{"type", "POST", post, tok, `{"title":"a","text":"b","type":"party"}`, 400, fault(`type \"party\" is not one of: notice, incident`)},
+		{"state", "POST", post, tok, `{"title":"a","text":"b","state":"over"}`, 400, fault(`state \"over\" is not one of: investigating, identified, monitoring, resolved`)},
+		{"selector", "POST", post, tok, `{"title":"a","text":"b","selectors":["web:core","wob"]}`, 400,
+			fault(`selector \"wob\" selects no service and no node; allowed: \"*\", a service's id, or service:node; did you mean \"web\"?`)},
+		{"selectors", "POST", post, tok, `{"title":"a","text":"b","selectors":[` + strings.Repeat(`"*",`, 100) + `"*"]}`, 400, fault("more than 100 selectors")},
+		{"past", "POST", post, tok, `{"title":"a","text":"b","until":"2020-01-01T00:00:00Z"}`, 400, fault("until is not a time within the next 366 days")},
+		{"far", "POST", post, tok, `{"title":"a","text":"b","until":"2120-01-01T00:00:00Z"}`, 400, fault("until is not a time within the next 366 days")},
+		{"edit nothing", "PUT", post + "x/", tok, `{"title":"a","text":"b","revision":1}`, 404, fault(`no announcement \"x\"`)},
+		{"update nothing", "POST", post + "x/update/", tok, `{"text":"b"}`, 404, fault(`no announcement \"x\"`)},
+		{"read nothing", "GET", post + "x/", tok, "", 404, fault(`no announcement \"x\"`)},
+		{"no revision", "PUT", post + "x/", tok, `{"title":"a","text":"b"}`, 400, fault("revision is missing: that of the announcement as you have read it")},
+		{"typo", "PUT", post + "x/", tok, `{"title":"a","text":"b","revision":1,"untill":null}`, 400, fault(`unknown field \"untill\"`)},
+		{"typo in an update", "POST", post + "x/update/", tok, `{"text":"b","stat":"resolved"}`, 400, fault(`unknown field \"stat\"`)},
+		{"empty update", "POST", post + "x/update/", tok, `{"state":"resolved"}`, 400, fault("text is missing or empty")},
+		{"wrong method", "POST", post + "x/", tok, `{}`, 405, fault("method not allowed: GET, HEAD, PUT, DELETE only")},
+	})
+	_, body := rig.do(t, "POST", post, tok, `{"title":"Down","text":"We look.","type":"incident","selectors":["web:jobs"],"state":"investigating","more":1}`)
+	id := strings.Split(body, `"`)[3]
+	at := post + id + "/"
+	read := func(want string) {
+		t.Helper()
+		_, body := rig.do(t, "GET", at, tok, "")
+		if got := regexp.MustCompile(`"\d{4}-[^"]*"`).ReplaceAllString(body, "TIME"); got != want+"\n" {
+			t.Errorf("got  %swant %s", got, want)
+		}
+	}
+	read(`{"id":"` + id + `","title":"Down","text":"We look.","type":"incident","selectors":["web:jobs"],"state":"investigating","until":null,"published":TIME,"updates":[],"revision":1}`)
+	rig.table(t, []apiRow{
+		{"update", "POST", at + "update/", tok, `{"text":"Found.","state":"identified"}`, 200, ""},
+		{"the second editor", "PUT", at, tok, `{"title":"Up","text":"x","revision":1}`, 409, fault("somebody else has changed this announcement: read it again")},
+		{"edit", "PUT", at, tok, `{"title":"Up","text":"x","state":"monitoring","revision":2}`, 200, ""},
+	})
+	read(`{"id":"` + id + `","title":"Up","text":"x","type":"notice","selectors":[],"state":"monitoring","until":null,"published":TIME,"updates":[{"time":TIME,"state":"identified","text":"Found."}],"revision":3}`)
+	if resp, body := rig.do(t, "POST", at+"update/", tok, `{"text":"Over.","state":"resolved"}`); resp.StatusCode != 200 {
+		t.Fatal(body)
+	}
+	s := rig.until(t, "it is over", func(s *snapshot) bool { return len(s.announcements) == 0 && len(s.pastAnnouncements) == 1 })
+	if a := s.pastAnnouncements[0]; len(a.updates) != 2 || a.state != "resolved" || a.title != "Up" {
+		t.Errorf("%+v", a)
+	}
+	for range maxUpdates - 2 {
+		if resp, body := rig.do(t, "POST", at+"update/", tok, `{"text":"More."}`); resp.StatusCode != 200 {
+			t.Fatal(body)
+		}
+	}
+	rig.table(t, []apiRow{{"too many updates", "POST", at + "update/", tok, `{"text":"More."}`, 507, fault("an announcement has at most 100 updates with 65536 bytes of text")}})
+}
+
+// An announcement ends by itself, and the page is shown anew then. A restart
+// forgets nothing of it.
+func TestAnnouncementEnds(t *testing.T) {
+	p := newPlay(apiConfig())
+	done := make(chan error, 2)
+	a := announcement{id: "1", title: "a", text: "b", at: p.now, until: p.now.Add(90 * time.Second), match: []string{"web"}}
+	p.st.announce(a, done)
+	p.st.updateAnnouncement("1", announcementUpdate{at: p.now, text: "c"}, done)
+	if s := p.st.snapshot(p.now); len(s.announcements) != 1 || len(s.pastAnnouncements) != 0 {
+		t.Fatalf("%+v", s.announcements)
+	}
+	if at, _ := p.st.wake(p.now); at.After(a.until) {
+		t.Errorf("nothing is due before %v", at)
+	}
+	p.st.expire(a.until.Add(-time.Millisecond))
+	p.st.dirty = false
+	p.st.expire(a.until)
+	if s := p.st.snapshot(a.until); !p.st.last.at.Equal(a.until) || len(s.announcements) != 0 || len(s.pastAnnouncements) != 1 {
+		t.Errorf("%+v", s.announcements)
+	}
+	if s := p.st.snapshot(a.until.Add(keptAnnouncements)); len(s.pastAnnouncements) != 0 {
+		t.Error("it is kept for ever")
+	}
+	rec := announced(p.st.announcements[0])
+	back := rec.Announcement.restored()
+	if got, want := fmt.Sprint(announced(back).Announcement), fmt.Sprint(rec.Announcement); got != want {
+		t.Errorf("restored %s\nwant     %s", got, want)
+	}
+}
+
+func TestManagerStatus(t *testing.T) {
+	rig := newAPIRig(t, apiConfig())
+	for _, row := range []struct{ path, body string }{
+		{"/reporter/web/jobs/", `{"replica":"b","interval":60,"load":{"cpu":1.5,"ram":0}}`},
+		{"/reporter/web/far/", `{"replica":"tcp://<x>","interval":60,"health":"dead"}`},
+	} {
+		if resp, body := rig.do(t, "POST", row.path, "tok/en+secret", row.body); resp.StatusCode != 200 {
+			t.Fatal(body)
+		}
+	}
+	rig.until(t, "both are shown", func(s *snapshot) bool { return s.status == dead && s.services[0].nodes[1].status == sick })
+	times := regexp.MustCompile(`"\d{4}-[^"]*"`)
+	ask := func(query, want string) {
+		t.Helper()
+		_, body := rig.do(t, "GET", "/manager/status/"+query, manageToken, "")
+		if got := times.ReplaceAllString(body, "TIME"); got != want {
+			t.Errorf("%s\ngot  %swant %s", query, got, want)
+		}
+	}
+	const head = `{"status":"dead","at":TIME,"nodes":[`
+	const jobs = `{"service":"web","service_label":"Web","node":"jobs","label":"Jobs","mode":"push","status":"sick","checked":true,"since":TIME,"reason":"cpu 1.50 over 0.90",` +
+		`"replicas":[{"id":"b","label":"","status":"sick","checked":true,"since":TIME,"reason":"cpu 1.50 over 0.90","latency_ms":null,"load":{"cpu":1.5,"ram":0},"last":TIME,"next":TIME}]}` + "\n"
+	const core = `{"service":"web","service_label":"Web","node":"core","label":"Core","mode":"poll","status":"healthy","checked":false,"since":null,"reason":"",` +
+		`"replicas":[{"id":"tcp://192.0.2.1:80","label":"","status":"healthy","checked":false,"since":null,"reason":"","latency_ms":null,"last":null,"next":null}]}` + "\n"
+	ask("?selector=web:jobs", head+jobs+"]}\n")
+	ask("?selector=web%3Ajobs&selector=web:core", head+core+","+jobs+"]}\n")
+	_, body := rig.do(t, "GET", "/manager/status/", manageToken, "")
+	var all struct {
+		Nodes []struct{ Service, Node string }
+	}
+	if err := json.Unmarshal([]byte(body), &all); err != nil || len(all.Nodes) != 9 {
+		t.Errorf("%v, %d nodes", err, len(all.Nodes))
+	}
+	rig.table(t, []apiRow{
+		{"unknown", "GET", "/manager/status/?selector=web:corr", manageToken, "", 400, fault(`selector \"web:corr\" selects no service and no node; allowed: \"*\", a service's id, or service:node; did you mean \"web:core\"?`)},
+		{"bad query", "GET", "/manager/status/?selector=%zz", manageToken, "", 400, fault("the query is not well percent-encoded")},
+	})
 }
 
 func FuzzAnnouncement(f *testing.F) {

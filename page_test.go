@@ -171,10 +171,12 @@ func TestHostileLabels(t *testing.T) {
 			Content []struct{ Text string }
 		}
 	}
-	answer, err := json.Marshal(newMCP(newBoard(s), "1").answer([]byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_report"}}`), http.Header{}))
-	if err == nil {
-		err = json.Unmarshal(answer, &call)
+	result, fault := newMCP(newBoard(s), "1").callTool("get_report")
+	if fault != nil {
+		t.Fatal(fault.Message)
 	}
+	answer := fmt.Appendf(nil, `{"result":%s}`, result)
+	err := json.Unmarshal(answer, &call)
 	if err != nil || len(call.Result.Content) != 1 {
 		t.Fatal(err, string(answer))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"math"
@@ -118,6 +119,19 @@ func decodeJSON(body []byte, v any) error {
 	}
 	if err != nil {
 		return invalid("invalid JSON: %v", err)
+	}
+	return nil
+}
+
+// decodeStrict is decodeJSON that refuses unknown fields.
+func decodeStrict(body []byte, v any) error {
+	if err := decodeJSON(body, v); err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(v); err != nil {
+		return invalid("%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil
 }

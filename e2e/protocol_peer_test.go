@@ -26,7 +26,7 @@ func TestPeerProtocol(t *testing.T) {
 	}
 
 	uuid := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
-	since := regexp.MustCompile(`"since":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)"`)
+	moment := regexp.MustCompile(`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)"`)
 	documented := uuid.FindString(string(text))
 	actual := documented
 	run := 0
@@ -46,7 +46,7 @@ func TestPeerProtocol(t *testing.T) {
 				actual = id
 			}
 			got := strings.ReplaceAll(strings.TrimSuffix(string(out), "\n"), actual, documented)
-			if since.ReplaceAllString(got, "SINCE") != since.ReplaceAllString(want, "SINCE") {
+			if moment.ReplaceAllString(got, "TIME") != moment.ReplaceAllString(want, "TIME") {
 				t.Errorf("%s\nanswers %s\nnot     %s", command, got, want)
 			}
 			run++

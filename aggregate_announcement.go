@@ -1,0 +1,241 @@
+package main
+
+import (
+	"slices"
+	"time"
+)
+
+// An announcement is a public note by the operators. Snapshots share it, so it
+// is replaced and never changed.
+type announcement struct {
+	id       string // UUID v4
+	title    string
+	text     string
+	at       time.Time
+	incident bool      // an incident, else a notice
+	match    []string  // selectors of the services and nodes it is about; none: the whole page
+	state    string    // one of announcementStates, or ""
+	until    time.Time // when it ends by itself; zero: never
+	updates  []announcementUpdate
+	revision int // grows by one with each change
+}
+
+// An announcementUpdate is what became known later.
+type announcementUpdate struct {
+	at    time.Time
+	state string // "" when it did not change
+	text  string
+}
+
+// stateResolved ends an announcement.
+const stateResolved = "resolved"
+
+var announcementStates = []string{"investigating", "identified", "monitoring", stateResolved}
+
+// ended returns when the announcement ended, and whether it has.
+func (a *announcement) ended(now time.Time) (time.Time, bool) {
+	if a.state == stateResolved {
+		at := a.at
+		for _, u := range a.updates {
+			if u.state == stateResolved {
+				at = u.at
+			}
+		}
+		return at, true
+	}
+	return a.until, !a.until.IsZero() && !now.Before(a.until)
+}
+
+const (
+	// maxAnnouncements is how many announcements the page shows at once, and
+	// maxKeptAnnouncements how many there are with those that ended.
+	maxAnnouncements     = 100
+	maxKeptAnnouncements = 1000
+
+	// keptAnnouncements is how long an announcement is kept after its end.
+	keptAnnouncements = 90 * 24 * time.Hour
+
+	// maxUpdates and maxUpdateText bound the updates of one announcement:
+	// their number and the bytes of all their texts.
+	maxUpdates    = 100
+	maxUpdateText = 64 << 10
+)
+
+// splitAnnouncements returns the announcements that go on, oldest first, and
+// those that ended within keptAnnouncements, newest first.
+func (st *state) splitAnnouncements(now time.Time) (current, past []announcement) {
+	for _, a := range st.announcements {
+		at, over := a.ended(now)
+		switch {
+		case !over:
+			current = append(current, a)
+		case now.Sub(at) < keptAnnouncements:
+			past = append(past, a)
+		}
+	}
+	slices.Reverse(past)
+	return current, past
+}
+
+// announcementsEnd returns when the next announcement ends by itself.
+func (st *state) announcementsEnd(now time.Time) (next time.Time, ok bool) {
+	for i := range st.announcements {
+		if a := &st.announcements[i]; a.until.After(now) && (!ok || a.until.Before(next)) {
+			next, ok = a.until, true
+		}
+	}
+	return next, ok
+}
+
+// endAnnouncements has the page shown anew when an announcement has ended.
+func (st *state) endAnnouncements(now time.Time) {
+	if !st.announcementsDue.IsZero() && !now.Before(st.announcementsDue) {
+		st.dirty = true
+		st.announcementsDue, _ = st.announcementsEnd(now)
+	}
+}
+
+// announce publishes an announcement.
+func (st *state) announce(a announcement, done chan<- error) {
+	current, _ := st.splitAnnouncements(a.at)
+	if len(current) >= maxAnnouncements {
+		done <- full("%d announcements are published, the maximum: delete one first", maxAnnouncements)
+		return
+	}
+	if len(st.announcements) >= maxKeptAnnouncements {
+		st.announcements = slices.DeleteFunc(slices.Clone(st.announcements), func(old announcement) bool {
+			at, over := old.ended(a.at)
+			return over && a.at.Sub(at) >= keptAnnouncements
+		})
+	}
+	if len(st.announcements) >= maxKeptAnnouncements {
+		done <- full("%d announcements are kept, the maximum: delete some", maxKeptAnnouncements)
+		return
+	}
+	a.revision = 1
+	st.announcements = append(st.announcements, a)
+	st.keepAnnouncement(a, a.at, done)
+}
+
+// keepAnnouncement saves an announcement that is new or has changed.
+func (st *state) keepAnnouncement(a announcement, now time.Time, done chan<- error) {
+	st.dirty = true
+	st.announcementsDue, _ = st.announcementsEnd(now)
+	st.keep(announced(a), done)
+}
+
+// announcementAt returns the place of an announcement, or -1 and sends the
+// error.
+func (st *state) announcementAt(id string, done chan<- error) int {
+	i := slices.IndexFunc(st.announcements, func(a announcement) bool { return a.id == id })
+	if i < 0 {
+		done <- notFound("no announcement %q", id)
+	}
+	return i
+}
+
+// editAnnouncement replaces what an announcement says. The revision is the one
+// that the editor saw: when another change came in between, the edit fails.
+func (st *state) editAnnouncement(a announcement, now time.Time, done chan<- error) {
+	i := st.announcementAt(a.id, done)
+	if i < 0 {
+		return
+	}
+	old := st.announcements[i]
+	if a.revision != old.revision {
+		done <- &eventError{errConflict, "somebody else has changed this announcement: read it again"}
+		return
+	}
+	a.at, a.updates, a.revision = old.at, old.updates, old.revision+1
+	if a.state == stateResolved && old.state != stateResolved {
+		a.updates = append(slices.Clone(a.updates), announcementUpdate{at: now, state: a.state})
+	}
+	st.replaceAnnouncement(i, a, now, done)
+}
+
+// updateAnnouncement adds an update to an announcement.
+func (st *state) updateAnnouncement(id string, u announcementUpdate, done chan<- error) {
+	i := st.announcementAt(id, done)
+	if i < 0 {
+		return
+	}
+	a := st.announcements[i]
+	size := len(u.text)
+	for _, old := range a.updates {
+		size += len(old.text)
+	}
+	if len(a.updates) >= maxUpdates || size > maxUpdateText {
+		done <- full("an announcement has at most %d updates with %d bytes of text", maxUpdates, maxUpdateText)
+		return
+	}
+	if u.state != "" {
+		a.state = u.state
+	}
+	a.updates = append(slices.Clone(a.updates), u)
+	a.revision++
+	st.replaceAnnouncement(i, a, u.at, done)
+}
+
+func (st *state) replaceAnnouncement(i int, a announcement, now time.Time, done chan<- error) {
+	st.announcements = slices.Clone(st.announcements) // snapshots share the old list
+	st.announcements[i] = a
+	st.keepAnnouncement(a, now, done)
+}
+
+// retract removes an announcement.
+func (st *state) retract(id string, done chan<- error) {
+	i := st.announcementAt(id, done)
+	if i < 0 {
+		return
+	}
+	st.announcements = slices.Concat(st.announcements[:i], st.announcements[i+1:])
+	st.dirty = true
+	st.keep(retracted(id), done)
+}
+
+// An announcementRecord is an announcement as it is saved. Older programs left
+// out all that is omitted when empty.
+type announcementRecord struct {
+	ID       string         `json:"id"`
+	Title    string         `json:"title"`
+	Text     string         `json:"text"`
+	At       time.Time      `json:"at"`
+	Incident bool           `json:"incident,omitempty"`
+	Match    []string       `json:"selectors,omitempty"`
+	State    string         `json:"state,omitempty"`
+	Until    time.Time      `json:"until,omitzero"`
+	Updates  []updateRecord `json:"updates,omitempty"`
+	Revision int            `json:"revision,omitempty"` // none: 1
+}
+
+type updateRecord struct {
+	At    time.Time `json:"at"`
+	State string    `json:"state,omitempty"`
+	Text  string    `json:"text,omitempty"`
+}
+
+// announced is the record of an announcement.
+func announced(a announcement) record {
+	rec := announcementRecord{ID: a.id, Title: a.title, Text: a.text, At: utc(a.at), Incident: a.incident,
+		Match: a.match, State: a.state, Until: utc(a.until)}
+	if a.revision > 1 {
+		rec.Revision = a.revision
+	}
+	for _, u := range a.updates {
+		rec.Updates = append(rec.Updates, updateRecord{utc(u.at), u.state, u.text})
+	}
+	return record{Announcement: &rec}
+}
+
+// restored returns the announcement that was saved.
+func (rec *announcementRecord) restored() announcement {
+	a := announcement{id: rec.ID, title: rec.Title, text: rec.Text, at: rec.At.Local(), incident: rec.Incident,
+		match: rec.Match, state: rec.State, until: rec.Until, revision: max(rec.Revision, 1)}
+	if !a.until.IsZero() {
+		a.until = a.until.Local()
+	}
+	for _, u := range rec.Updates {
+		a.updates = append(a.updates, announcementUpdate{u.At.Local(), u.State, u.Text})
+	}
+	return a
+}

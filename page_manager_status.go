@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/http"
+	"time"
+)
+
+// A managerNode is a node as GET /manager/status/ writes it.
+type managerNode struct {
+	Service      string           `json:"service"`
+	ServiceLabel string           `json:"service_label"`
+	Node         string           `json:"node"`
+	Label        string           `json:"label"`
+	Mode         string           `json:"mode"`
+	Status       string           `json:"status"`
+	Checked      bool             `json:"checked"` // false: the status is a default or an old one
+	Since        *time.Time       `json:"since"`
+	Reason       string           `json:"reason"`
+	Replicas     []managerReplica `json:"replicas"`
+}
+
+type managerReplica struct {
+	ID      string     `json:"id"`
+	Label   string     `json:"label"`
+	Status  string     `json:"status"`
+	Checked bool       `json:"checked"`
+	Since   *time.Time `json:"since"`
+	Reason  string     `json:"reason"`
+	Latency *float64   `json:"latency_ms"` // of the last check
+	Load    *loadJSON  `json:"load,omitempty"`
+	Last    *time.Time `json:"last"` // check or report
+	Next    *time.Time `json:"next"` // when one is due
+}
+
+type loadJSON struct {
+	CPU     float64 `json:"cpu"`
+	RAM     float64 `json:"ram"`
+	Ready   *int64  `json:"ready,omitempty"`
+	Unacked *int64  `json:"unacked,omitempty"`
+}
+
+// status writes the state of all nodes, or of those that ?selector= selects.
+// It may be repeated.
+func (m *managerAPI) status(c *managerCall) (any, error) {
+	selected, err := c.selectors()
+	if err != nil {
+		return nil, err
+	}
+	snap := m.board.load()
+	return answerFunc(func(w http.ResponseWriter) {
+		// With 150,000 replicas this is long, so it is written node by node.
+		out := bufio.NewWriterSize(w, 16<<10)
+		defer out.Flush()
+		enc := json.NewEncoder(out)
+		head, _ := json.Marshal(struct { // cannot fail
+			Status string    `json:"status"`
+			At     time.Time `json:"at"`
+		}{snap.status.String(), inSecond(snap.at)})
+		out.Write(head[:len(head)-1])
+		out.WriteString(`,"nodes":[`)
+		first := true
+		for _, sv := range snap.services {
+			for _, nv := range sv.nodes {
+				if !selected.matches(sv.conf.ID, nv.conf.ID) {
+					continue
+				}
+				if !first {
+					out.WriteByte(',')
+				}
+				first = false
+				if enc.Encode(newManagerNode(sv, nv)) != nil {
+					return // the client has left
+				}
+			}
+		}
+		out.WriteString("]}\n")
+	}), nil
+}
+
+func newManagerNode(sv *serviceView, nv *nodeView) managerNode {
+	v := managerNode{
+		Service:      sv.conf.ID,
+		ServiceLabel: sv.conf.Label,
+		Node:         nv.conf.ID,
+		Label:        nv.conf.Label,
+		Mode:         nv.conf.Mode.String(),
+		Status:       nv.status.String(),
+		Checked:      true,
+		Replicas:     make([]managerReplica, 0, nv.replicas.len()),
+	}
+	var since time.Time
+	for _, r := range nv.replicas.all() {
+		v.Replicas = append(v.Replicas, newManagerReplica(nv.conf, r))
+		v.Checked = v.Checked && r.checked && !r.stale && !r.uncertain
+		// The node has its status since the first of its replicas had it.
+		if r.status == nv.status && !r.since.IsZero() && (since.IsZero() || r.since.Before(since)) {
+			since, v.Reason = r.since, r.reason
+		}
+	}
+	v.Since = timeOrNil(since)
+	return v
+}
+
+func newManagerReplica(conf *Node, r *replicaView) managerReplica {
+	v := managerReplica{
+		ID:      r.id,
+		Label:   conf.Labels[r.id],
+		Status:  r.status.String(),
+		Checked: r.checked && !r.stale && !r.uncertain,
+		Since:   timeOrNil(r.since),
+		Reason:  r.reason,
+	}
+	if r.latency > 0 {
+		ms := float64(r.latency.Microseconds()) / 1000
+		v.Latency = &ms
+	}
+	if l := r.load; l != nil {
+		v.Load = &loadJSON{CPU: l.cpu, RAM: l.ram}
+		if l.queue {
+			v.Load.Ready, v.Load.Unacked = &l.ready, &l.unacked
+		}
+	}
+	if r.last == 0 {
+		return v
+	}
+	last := time.UnixMilli(r.last)
+	v.Last = timeOrNil(last)
+	switch conf.Mode {
+	case modePoll:
+		v.Next = timeOrNil(last.Add(conf.Metrics.PollInterval))
+	case modeScript:
+		v.Next = timeOrNil(last.Add(conf.Metrics.ScriptInterval))
+	default:
+		v.Next = timeOrNil(last.Add(r.grace))
+	}
+	return v
+}
