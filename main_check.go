@@ -3,12 +3,18 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
+	"syscall"
+	"time"
 )
 
 const checkUsage = `usage: vigil check [-c config.cfg] [-strict] [-probe]
@@ -51,12 +57,25 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, err)
-		printProblems(stderr, "warning", warnings)
-		return 1
+		if len(warnings) > 0 {
+			fmt.Fprintln(stderr)
+			printProblems(stderr, "warning", warnings)
+		}
+		return exitError
+	}
+	if c.Path == "" {
+		fmt.Fprintf(stdout, "There is no %s here, so this is the sample that is built in.\n\n", defaultConfig)
+	}
+	for _, said := range []struct {
+		what string
+		list []problem
+	}{{"warning", warnings}, {"note", notes}} {
+		if len(said.list) > 0 {
+			printProblems(stdout, said.what, said.list)
+			fmt.Fprintln(stdout)
+		}
 	}
 	printPlan(stdout, c)
-	printProblems(stdout, "warning", warnings)
-	printProblems(stdout, "note", notes)
 	if *probe {
 		ctx, stop := notifyStop(ctx)
 		defer stop()
@@ -65,15 +84,17 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 			return exitError
 		}
 	}
+	verdict := "valid"
+	if n := len(warnings); n > 0 {
+		verdict += ", with " + plural(n, "warning")
+	}
+	fmt.Fprintf(stdout, "\n%s: %s\n", configName(c), verdict)
 	return exitOK
 }
 
-// printProblems prints what does not keep Vigil from starting.
+// printProblems prints problems that do not keep Vigil from starting.
 func printProblems(w io.Writer, what string, ps []problem) {
-	if len(ps) == 0 {
-		return
-	}
-	fmt.Fprintf(w, "\n%s:\n", plural(len(ps), what))
+	fmt.Fprintf(w, "%s:\n", plural(len(ps), what))
 	for _, p := range ps {
 		fmt.Fprintln(w, p)
 	}
@@ -98,11 +119,6 @@ func plural(n int, thing string) string {
 
 // printPlan says what Vigil would do with a config.
 func printPlan(w io.Writer, c *Config) {
-	if c.Path == "" {
-		fmt.Fprintf(w, "There is no %s here, so this is the sample that is built in.\n\n", defaultConfig)
-	} else {
-		fmt.Fprintf(w, "%s is good.\n\n", c.Path)
-	}
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(w, "%-11s %s\n", label, fmt.Sprintf(format, args...))
 	}
@@ -116,13 +132,14 @@ func printPlan(w io.Writer, c *Config) {
 	line("APIs", "Manager %s, Reporter %s, MCP %s",
 		onOff(c.Server.ManagerToken != ""), onOff(c.Server.ReporterToken != ""), onOff(c.Server.MCP))
 	line("logs", "from level %s on", c.Server.LogLevel)
-	line("storage", "%s", cmp.Or(c.Storage.Path, "none: everything is forgotten at the end"))
+	line("storage", "%s", c.Storage.describe())
 	if c.Assets != "" {
 		line("assets", "files in %s go before the built-in ones", c.Assets)
 	}
 	fmt.Fprintln(w)
 
 	printWatched(line, c)
+	printOwn(w, c)
 	fmt.Fprintln(w)
 
 	for i, channel := range c.Notify.Channels {
@@ -137,6 +154,141 @@ func printPlan(w io.Writer, c *Config) {
 		return
 	}
 	line("when", "%s", c.Alerting.describe())
+	printRoutes(w, c)
+}
+
+// describe says where the folder is, and whether it can be written.
+func (s *Storage) describe() string {
+	if s.Path == "" {
+		return "none: everything is forgotten at the end"
+	}
+	path, err := filepath.Abs(s.Path)
+	if err != nil {
+		path = s.Path
+	}
+	if err := canWrite(path); err != nil {
+		outcome := "everything is forgotten at the end"
+		if s.Set {
+			outcome = "Vigil would not start"
+		}
+		return fmt.Sprintf("%s, which cannot be written (%v): %s", path, withoutPath(err), outcome)
+	}
+	return path
+}
+
+// canWrite reports whether files can be created in a folder, or the folder can
+// be. It leaves nothing behind.
+func canWrite(path string) error {
+	_, err := within(context.Background(), func() (any, error) {
+		for {
+			info, err := os.Stat(path)
+			if parent := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) && parent != path {
+				path = parent
+				continue
+			}
+			if err == nil && !info.IsDir() {
+				err = syscall.ENOTDIR
+			}
+			if err != nil {
+				return nil, err
+			}
+			f, err := os.CreateTemp(path, ".vigil-check-*")
+			if err != nil {
+				return nil, err
+			}
+			return nil, errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	})
+	return err
+}
+
+// printOwn says for each node which of its values differ from [metrics].
+func printOwn(w io.Writer, c *Config) {
+	var rows [][]cell
+	for _, s := range c.Services {
+		for _, n := range s.Nodes {
+			if own := n.Metrics.differences(&c.Metrics); len(own) > 0 {
+				rows = append(rows, plain("  "+s.ID+":"+n.ID, strings.Join(own, ", ")))
+			}
+		}
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(w, "with values of their own")
+		newPrinter(w).columns(rows)
+	}
+}
+
+// differences lists the values of m that differ from those of all.
+func (m *Metrics) differences(all *Metrics) (own []string) {
+	add := func(key string, value, other any) {
+		if value == other {
+			return
+		}
+		if d, ok := value.(time.Duration); ok {
+			value = seconds(d)
+		}
+		own = append(own, fmt.Sprintf("%s %v", key, value))
+	}
+	add("poll_interval", m.PollInterval, all.PollInterval)
+	add("poll_delay_dead", m.PollDelayDead, all.PollDelayDead)
+	add("poll_delay_sick", m.PollDelaySick, all.PollDelaySick)
+	if m.RetryCount != all.RetryCount || m.RetryWait != all.RetryWait {
+		own = append(own, "checked again "+m.describeRetry())
+	}
+	add("poll_http_status_healthy_above", m.HTTPHealthyAbove, all.HTTPHealthyAbove)
+	add("poll_http_status_healthy_below", m.HTTPHealthyBelow, all.HTTPHealthyBelow)
+	add("push_delay_dead", m.PushDelayDead, all.PushDelayDead)
+	add("push_system_cpu_sick_above", m.CPUSickAbove, all.CPUSickAbove)
+	add("push_system_ram_sick_above", m.RAMSickAbove, all.RAMSickAbove)
+	add("script_interval", m.ScriptInterval, all.ScriptInterval)
+	add("local_delay_dead", m.LocalDelayDead, all.LocalDelayDead)
+	return own
+}
+
+// printRoutes says which channel is told of which nodes, where routes decide
+// it: a row for each node, or for each service whose nodes are alike.
+func printRoutes(w io.Writer, c *Config) {
+	if len(c.Routes) == 0 {
+		return
+	}
+	ids := c.Notify.IDs()
+	rows := [][]cell{plain(append([]string{""}, ids...)...)}
+	for _, s := range c.Services {
+		var of [][]string // the nodes' rows, without their names
+		alike := true
+		for _, n := range s.Nodes {
+			var row []string
+			for _, id := range ids {
+				row = append(row, c.describeRoutes(s.ID, n.ID, id))
+			}
+			of = append(of, row)
+			alike = alike && slices.Equal(row, of[0])
+		}
+		if alike && len(of) > 1 {
+			name := fmt.Sprintf("%s (%s)", s.ID, plural(len(of), "node"))
+			rows = append(rows, plain(append([]string{name}, of[0]...)...))
+			continue
+		}
+		for i, n := range s.Nodes {
+			rows = append(rows, plain(append([]string{s.ID + ":" + n.ID}, of[i]...)...))
+		}
+	}
+	fmt.Fprintln(w, "\nroutes")
+	newPrinter(w).columns(rows)
+}
+
+// describeRoutes says when a channel is told of a node.
+func (c *Config) describeRoutes(service, node, channel string) string {
+	var routes []string
+	for _, i := range c.routes(service, node, channel) {
+		r := &c.Routes[i]
+		text := r.MinStatus.String()
+		if r.After > 0 {
+			text += " after " + seconds(r.After)
+		}
+		routes = append(routes, text)
+	}
+	return cmp.Or(strings.Join(routes, ", "), "-")
 }
 
 func (c *Config) prefixNote() string {

@@ -80,10 +80,10 @@ func TestArguments(t *testing.T) {
 		code int
 		want string // in what is printed
 	}{
-		{"check -cmy.cfg", 0, "my.cfg is good"},
-		{"check --config my.cfg -strict", 0, "my.cfg is good"},
-		{"check -c=my.cfg", 0, "my.cfg is good"},
-		{"check -channel", 0, "hannel is good"},
+		{"check -cmy.cfg", 0, "my.cfg: valid"},
+		{"check --config my.cfg -strict", 0, "my.cfg: valid"},
+		{"check -c=my.cfg", 0, "my.cfg: valid"},
+		{"check -channel", 0, "hannel: valid"},
 		{"check -c none.cfg", 1, "none.cfg: cannot be read"},
 		{"check -strikt", 2, "vigil check: unknown flag -strikt; did you mean -strict? (see 'vigil check -h')\n"},
 		{"check -- -strict", 2, `vigil check: unexpected argument "-strict"`},

@@ -105,7 +105,7 @@ func TestShellOfDocuments(t *testing.T) {
 				case strings.Contains(text, "/etc/vigil.cfg"):
 					d.write(t, "vigil.cfg", f.channels(t))
 					out := d.do(t, block, strings.ReplaceAll(text, "/etc/vigil.cfg", "vigil.cfg"))
-					if !strings.HasPrefix(out, "vigil.cfg is good.\n") && !strings.HasPrefix(out, "email: accepted\n") {
+					if !strings.HasSuffix(out, "\nvigil.cfg: valid\n") && !strings.HasPrefix(out, "email: accepted\n") {
 						t.Errorf("%v answers\n%s", block, out)
 					}
 				default:

@@ -192,7 +192,7 @@ func TestMovingVigilLocal(t *testing.T) {
 // it: the change is in the first cell of the row, what is said in the second.
 func TestMovingSaysWhatToChange(t *testing.T) {
 	rows := movingTable(t, "What is a mistake here and was none there")
-	if len(rows) != 8 {
+	if len(rows) != 7 {
 		t.Errorf("%d rows", len(rows))
 	}
 	text := movingConfig(t, "server.cfg", movingVersions-1)
