@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"time"
 
+	"golang.org/x/net/dns/dnsmessage"
+
 	"vigil/notify"
 )
 
@@ -174,8 +176,11 @@ type Node struct {
 // A Target is a replica URL of a poll node, taken apart.
 type Target struct {
 	Raw    string // as configured, but for user and password: the replica's id
-	Scheme string // "http", "https", "tcp", "icmp" or "ssh"
+	Scheme string // a key of schemes
 	Host   string // name or address, without brackets
 	Port   string // decimal; "" for icmp; the scheme's own for http without one
 	URL    *url.URL
+
+	DNSName string // of a dns target: what is asked for, with its final dot
+	DNSType dnsmessage.Type
 }

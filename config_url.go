@@ -2,10 +2,13 @@ package main
 
 import (
 	"errors"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/net/idna"
 )
 
 // The mistakes in URLs. The messages do not hold the URL, which may be a
@@ -57,30 +60,49 @@ func splitURL(raw string, allowed func(scheme string) bool) (*url.URL, error) {
 	return u, nil
 }
 
-// targetForms are the URLs that a poll probe can check, for messages.
-const targetForms = "http://host, https://host, tcp://host:port, ssh://host:port or icmp://host"
-
-// targetSchemes check the parts of a target's URL beyond its scheme, and set
-// its port.
-var targetSchemes = map[string]func(t *Target) error{
-	"http":  func(t *Target) error { return t.web("80") },
-	"https": func(t *Target) error { return t.web("443") },
-	"tcp":   func(t *Target) error { return t.hostPort() },
-	"ssh":   func(t *Target) error { t.URL.User = nil; return t.hostPort() },
-	"icmp":  func(t *Target) error { return t.host() },
-}
+// targetForms lists the URLs that a poll probe can check, for messages.
+var targetForms = func() string {
+	var forms []string
+	for i := range schemes {
+		forms = append(forms, schemes[i].form)
+	}
+	last := len(forms) - 1
+	return strings.Join(forms[:last], ", ") + " or " + forms[last]
+}()
 
 // parseTarget takes a replica's URL apart.
 func parseTarget(raw string) (Target, error) {
-	u, err := splitURL(encodePath(raw), func(scheme string) bool { return targetSchemes[scheme] != nil })
+	u, err := splitURL(encodePath(raw), func(name string) bool { return schemeOf(name) != nil })
 	if err != nil {
 		return Target{}, err
 	}
-	t := Target{Raw: publicURL(raw, u), Scheme: u.Scheme, Host: u.Hostname(), Port: u.Port(), URL: u}
-	if err := targetSchemes[u.Scheme](&t); err != nil {
+	public := publicURL(raw, u)
+	if err := toASCII(u); err != nil {
+		return Target{}, err
+	}
+	t := Target{Raw: public, Scheme: u.Scheme, Host: u.Hostname(), Port: u.Port(), URL: u}
+	if err := schemeOf(u.Scheme).parse(&t); err != nil {
 		return Target{}, err
 	}
 	return t, nil
+}
+
+// toASCII puts the host of a URL into the form in which it is looked up, named in
+// a handshake and sent (RFC 5890): international names begin with xn-- then.
+func toASCII(u *url.URL) error {
+	host := u.Hostname()
+	if !strings.ContainsFunc(host, func(r rune) bool { return r > 0x7f }) {
+		return nil
+	}
+	name, err := idna.Lookup.ToASCII(host)
+	if err != nil {
+		return errors.New("has a host that is not a valid name")
+	}
+	port := u.Port()
+	if u.Host = name; port != "" {
+		u.Host = net.JoinHostPort(name, port)
+	}
+	return nil
 }
 
 // web checks an HTTP target.
@@ -104,8 +126,6 @@ func (t *Target) host() error {
 		return errURLMore
 	case t.Scheme == "icmp" && t.Port != "":
 		return errors.New("has a port, which ICMP does not use")
-	case strings.ContainsFunc(t.Host, func(r rune) bool { return r > 0x7f }):
-		return errors.New("has a host with letters outside of ASCII; its xn-- form is wanted here")
 	}
 	return nil
 }

@@ -24,8 +24,9 @@ It never overwrites a file.
   -url url       where visitors will find the page, like
                  https://status.example.com/ (default: http://localhost:8080/)
   -target url    something to monitor; may be given many times: an http://,
-                 https://, tcp://host:port, ssh://host:port or icmp://host URL;
-                 without any, the config monitors this machine
+                 https://, tcp://host:port, tls://host:port, ssh://host:port,
+                 icmp://host or dns://server/name URL; without any, the config
+                 monitors this machine
   -o file        the file to write (default: config.cfg); - is standard output
 
 examples:

@@ -61,6 +61,7 @@ type meters struct {
 	started            time.Time
 	poll, script       poolMeter
 	connectivityPanics atomic.Int64
+	inconclusive       inconclusiveMeter
 	deliveries         deliveryMeter
 	reloads            reloadMeter
 }

@@ -28,7 +28,8 @@ running Vigil.
   -json               print JSON
 
 The URL is one that a config may have in replicas: http://, https://,
-tcp://host:port, ssh://host:port or icmp://host.
+tcp://host:port, tls://host:port, ssh://host:port, icmp://host or
+dns://server/name?type=MX.
 
 examples:
 

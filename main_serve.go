@@ -112,6 +112,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	d.probes = newProbes(d.events, d.log)
 	d.probes.poll.meter, d.probes.script.meter = &d.meters.poll, &d.meters.script
 	d.probes.connectivity.panics = &d.meters.connectivityPanics
+	d.probes.connectivity.meter, d.probes.machine.meter = &d.meters.inconclusive, &d.meters.inconclusive
 	defer d.probes.close()
 	p, err := newPipeline(conf, d.probes, d.store, &d.meters, d.log)
 	if err != nil {

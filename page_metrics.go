@@ -140,6 +140,10 @@ func (s *scrape) checks(x *metricText) {
 	for _, p := range pools {
 		x.sample(float64(p.meter.overruns.Load()), "mode", p.mode)
 	}
+	x.family("vigil_probe_inconclusive_total", "counter", "Checks that say nothing of their target because of the monitor's own connection, a time in which it did not run, or what it ran out of.")
+	for i, name := range causeNames {
+		x.sample(float64(s.meters.inconclusive[i].Load()), "cause", name)
+	}
 	x.family("vigil_probe_parked", "gauge", "Checks that hang and go on without a slot.")
 	for _, p := range pools {
 		x.sample(float64(p.meter.parked.Load()), "mode", p.mode)

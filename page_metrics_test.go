@@ -211,7 +211,7 @@ func TestMetricsBounded(t *testing.T) {
 	if !slices.Equal(few, many) {
 		t.Errorf("%d samples with 10 replicas, %d with 1000", len(few), len(many))
 	}
-	want := []string{"channel", "code", "commit", "goversion", "le", "mode", "node", "part", "queue", "result", "route", "service", "status", "version"}
+	want := []string{"cause", "channel", "code", "commit", "goversion", "le", "mode", "node", "part", "queue", "result", "route", "service", "status", "version"}
 	if !slices.Equal(labels, want) {
 		t.Errorf("labels %q, want %q", labels, want)
 	}

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -57,7 +60,16 @@ func (r *replica) sameCheck(old *replica) bool {
 		r.node.Mode == modeScript && r.script() != old.script() {
 		return false
 	}
-	return reflect.DeepEqual(requestOf(r.node), requestOf(old.node))
+	return sameTLS(&r.node.TLS, &old.node.TLS) && reflect.DeepEqual(requestOf(r.node), requestOf(old.node))
+}
+
+// sameTLS compares how two nodes speak TLS; when a certificate ends too soon is
+// judged anew with each check.
+func sameTLS(a, b *TLS) bool {
+	return a.SkipVerify == b.SkipVerify && a.ServerName == b.ServerName && a.Roots.Equal(b.Roots) &&
+		slices.EqualFunc(a.Certificates, b.Certificates, func(a, b tls.Certificate) bool {
+			return slices.EqualFunc(a.Certificate, b.Certificate, bytes.Equal)
+		})
 }
 
 // requestOf returns the settings of a node that decide what its checks send
@@ -69,6 +81,15 @@ func requestOf(n *Node) Node {
 		HTTPMethod:  n.HTTPMethod,
 		HTTPBody:    n.HTTPBody,
 		HTTPMatch:   n.HTTPMatch,
+
+		FollowRedirects: n.FollowRedirects,
+		NoCacheBuster:   n.NoCacheBuster,
+		HeaderMatch:     n.HeaderMatch,
+		JSONMatch:       n.JSONMatch,
+		Proxy:           n.Proxy,
+		ProxySet:        n.ProxySet,
+		IPFamily:        n.IPFamily,
+		DNSMatch:        n.DNSMatch,
 	}
 }
 
@@ -109,7 +130,10 @@ type verdict struct {
 	latency time.Duration // until the answer, or until the check gave up
 	at      time.Time     // when the check ended; set by the pool
 
-	inconclusive bool // it says nothing of the replica
+	expires time.Time // when the target's certificate ends; zero: it showed none
+
+	short        *shortage // of this machine, which made the check fail; nil: none
+	inconclusive bool      // it says nothing of the replica; set by the pool
 }
 
 // A prober makes one check. It honours ctx, but takes its own time limit from

@@ -35,6 +35,7 @@ type connectivity struct {
 	events    chan<- event
 	log       *slog.Logger
 	panics    *atomic.Int64
+	meter     *inconclusiveMeter
 
 	// Of the goroutine in run:
 	open  []question // they wait for a check to end
@@ -52,7 +53,7 @@ type question struct {
 
 // newConnectivity returns a connectivity without targets.
 func newConnectivity(events chan<- event, log *slog.Logger) *connectivity {
-	return &connectivity{questions: make(chan question), events: events, log: log, panics: new(atomic.Int64)}
+	return &connectivity{questions: make(chan question), events: events, log: log, panics: new(atomic.Int64), meter: new(inconclusiveMeter)}
 }
 
 // adopt makes it ask other targets by reach. While they stay the same, what is
@@ -88,6 +89,9 @@ func (c *connectivity) confirms(ctx context.Context, began time.Time) bool {
 	}
 	select {
 	case yes := <-answer:
+		if !yes {
+			c.meter[causeConnection].Add(1)
+		}
 		return yes
 	case <-ctx.Done():
 		return false

@@ -116,7 +116,7 @@ func movingScripts(t *testing.T) {
 
 func movingPings(t *testing.T) {
 	p := testPoller(t, pollMetrics())
-	p.pinger.open.Do(func() { p.pinger.err4, p.pinger.err6 = os.ErrPermission, os.ErrPermission })
+	p.pinger.open = func(bool) (*echoer, error) { return nil, os.ErrPermission }
 	wantVerdict(t, p.check(t.Context(), pollReplica(t, "icmp://127.0.0.1", Node{})), dead, errNotPermitted.Error())
 	// TestPingLoopback sees what the log says where it is so.
 	if remedy := errNotPermitted.Error(); runtime.GOOS == "linux" && !strings.Contains(remedy, "ping_group_range") {

@@ -1,15 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/x509"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/net/http/httpproxy"
 )
 
 // A poller checks the targets of poll nodes under one config. It serves all
@@ -19,11 +19,12 @@ import (
 // and shakes hands as a new visitor would. Checks of one name at the same time
 // share one lookup, which package net sees to.
 type poller struct {
-	metrics   Metrics
-	agent     string // User-Agent of HTTP checks
-	dialer    *net.Dialer
-	transport *http.Transport
-	pinger    *pinger
+	metrics    Metrics
+	agent      string // User-Agent of HTTP checks
+	dialer     *dialer
+	pinger     *pinger
+	proxy      func(*url.URL) (*url.URL, error) // of the environment
+	transports sync.Map                         // transportKey -> *http.Transport
 }
 
 // newPoller returns a poller with the thresholds m that pings by pinger. HTTP
@@ -33,14 +34,12 @@ func newPoller(m Metrics, pageURL string, pinger *pinger) (*poller, error) {
 	if strings.ContainsFunc(pageURL, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return nil, fmt.Errorf("page url %q does not fit into a User-Agent header", pageURL)
 	}
-	// A connection that lives for one check needs no keep-alive probes.
-	dialer := &net.Dialer{Resolver: pinger.resolver, KeepAlive: -1}
 	p := &poller{
-		metrics:   m,
-		agent:     "vigil",
-		dialer:    dialer,
-		transport: newTransport(dialer),
-		pinger:    pinger,
+		metrics: m,
+		agent:   "vigil",
+		dialer:  newDialer(pinger.resolver),
+		pinger:  pinger,
+		proxy:   httpproxy.FromEnvironment().ProxyFunc(),
 	}
 	if pageURL != "" {
 		p.agent = "vigil (+" + pageURL + ")"
@@ -48,97 +47,122 @@ func newPoller(m Metrics, pageURL string, pinger *pinger) (*poller, error) {
 	return p, nil
 }
 
-// trust makes roots the authorities that certificates must come from, instead
-// of the system's. It must be called before the first check.
-func (p *poller) trust(roots *x509.CertPool) { p.transport.TLSClientConfig.RootCAs = roots }
+// A scheme is a kind of target. A new one takes an entry in schemes and its two
+// functions.
+type scheme struct {
+	name  string
+	form  string              // how its URLs look, for messages
+	parse func(*Target) error // checks the parts of the URL and completes the target
+	check func(*poller, context.Context, *inquiry) error
+}
+
+// schemes are the kinds of targets.
+var schemes = []scheme{
+	{"http", "http://host", func(t *Target) error { return t.web("80") }, (*poller).checkHTTP},
+	{"https", "https://host", func(t *Target) error { return t.web("443") }, (*poller).checkHTTP},
+	{"tcp", "tcp://host:port", (*Target).hostPort, (*poller).checkTCP},
+	{"tls", "tls://host:port", (*Target).hostPort, (*poller).checkTLS},
+	{"ssh", "ssh://host:port", func(t *Target) error { t.URL.User = nil; return t.hostPort() }, (*poller).checkSSH},
+	{"icmp", "icmp://host", (*Target).host, (*poller).checkICMP},
+	{"dns", "dns://server/name?type=A", parseDNSTarget, (*poller).checkDNS},
+}
+
+// schemeOf returns the scheme of that name, or nil.
+func schemeOf(name string) *scheme {
+	for i := range schemes {
+		if schemes[i].name == name {
+			return &schemes[i]
+		}
+	}
+	return nil
+}
+
+// An inquiry is one check of a target under way.
+type inquiry struct {
+	target *Target
+	node   *Node
+	limit  time.Duration // for an answer
+	most   time.Duration // for what comes before a ping, too
+
+	latency     time.Duration // of the answer, if it is another than the time of the check
+	certificate certificate   // which the target's trust depends on; zero: none was seen
+}
 
 // check makes one check of r's target: a good answer in less than
-// PollDelaySick is healthy, a slower one sick, and anything else dead.
+// PollDelaySick is healthy, a slower one sick, and anything else dead. A
+// certificate that ends soon makes it sick or dead, too.
 func (p *poller) check(ctx context.Context, r *replica) verdict {
-	limit := r.target().limit(p.metrics.PollDelayDead)
-	start := time.Now()
-	latency, err := p.ask(ctx, r.target(), r.node, limit)
-	end := time.Now()
-	if latency == 0 {
-		latency = end.Sub(start)
+	m := r.node.Metrics
+	if m == nil {
+		m = &p.metrics
 	}
-	v := verdict{latency: latency}
+	q := newInquiry(r.target(), r.node, m.PollDelayDead)
+	start := time.Now()
+	err := p.ask(ctx, &q)
+	end := time.Now()
+	v := verdict{latency: q.latency, expires: q.certificate.ends}
+	if v.latency == 0 {
+		v.latency = end.Sub(start)
+	}
 	switch {
 	case err != nil:
-		v.status, v.reason = dead, reasonFor(err, limit, end)
-	case latency >= p.metrics.PollDelayDead:
-		v.status, v.reason = dead, "no answer in "+seconds(p.metrics.PollDelayDead)
-	case latency >= p.metrics.PollDelaySick:
-		v.status, v.reason = sick, "slow: "+seconds(latency)
+		v.status, v.reason = dead, reasonFor(err, q.limit, end)
+		v.short = shortageOf(err, false)
+		return v
+	case v.latency >= m.PollDelayDead:
+		v.status, v.reason = dead, "no answer in "+seconds(m.PollDelayDead)
+	case v.latency >= m.PollDelaySick:
+		v.status, v.reason = sick, "slow: "+seconds(v.latency)
+	}
+	if s, reason := q.certificate.judge(&r.node.TLS, end); s > v.status {
+		v.status, v.reason = s, reason
 	}
 	return v
 }
 
 // reach returns nil when t answers as a healthy replica does, however slowly.
 func (p *poller) reach(ctx context.Context, t *Target) error {
-	limit := t.limit(min(connectionLimit, p.metrics.PollDelayDead))
-	if _, err := p.ask(ctx, t, new(Node), limit); err != nil {
-		return fmt.Errorf("%s: %s", t.Raw, reasonFor(err, limit, time.Now()))
+	q := newInquiry(t, &Node{Metrics: &p.metrics}, min(connectionLimit, p.metrics.PollDelayDead))
+	if err := p.ask(ctx, &q); err != nil {
+		return fmt.Errorf("%s: %s", t.Raw, reasonFor(err, q.limit, time.Now()))
 	}
 	return nil
 }
 
-// limit is how long t has to answer where others have most.
-func (t *Target) limit(most time.Duration) time.Duration {
+// newInquiry returns an inquiry for a target that has most of this time to
+// answer; to a ping, pingLimit at most.
+func newInquiry(t *Target, n *Node, most time.Duration) inquiry {
+	q := inquiry{target: t, node: n, limit: most, most: most}
 	if t.Scheme == "icmp" {
-		return min(most, pingLimit)
+		q.limit = min(most, pingLimit)
 	}
-	return most
+	return q
 }
 
-// ask gets an answer of t, a target of n, and returns the latency if that is
-// another than the time it took.
-func (p *poller) ask(ctx context.Context, t *Target, n *Node, limit time.Duration) (time.Duration, error) {
-	host, err := asciiHost(t.Host)
-	if err != nil {
-		return 0, err
+// ask gets an answer of a target.
+func (p *poller) ask(ctx context.Context, q *inquiry) error {
+	s := schemeOf(q.target.Scheme)
+	if s == nil {
+		return fmt.Errorf("unknown scheme %q", q.target.Scheme)
 	}
-	if t.Scheme == "icmp" {
-		return p.pinger.check(ctx, host, limit)
+	if q.target.Scheme != "icmp" { // which takes care of its time itself
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, q.limit)
+		defer cancel()
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	addr := net.JoinHostPort(host, t.Port)
-	switch t.Scheme {
-	case "http", "https":
-		return 0, p.checkHTTP(ctx, t.URL, addr, n)
-	case "tcp":
-		return 0, p.checkTCP(ctx, addr)
-	case "ssh":
-		return 0, p.checkSSH(ctx, addr)
-	}
-	return 0, fmt.Errorf("unknown scheme %q", t.Scheme)
+	return s.check(p, ctx, q)
 }
 
-// asciiHost returns host as it is looked up and named in a handshake:
-// international names in their xn-- form (RFC 5890).
-func asciiHost(host string) (string, error) {
-	if !strings.ContainsFunc(host, func(r rune) bool { return r > 0x7f }) {
-		return host, nil
-	}
-	// The standard library has the tables but no function for them. A written
-	// request carries the converted name.
-	var b bytes.Buffer
-	req := http.Request{Method: http.MethodHead, URL: &url.URL{Path: "/"}, Host: strings.ToLower(host)}
-	if err := req.Write(&b); err != nil {
-		return "", fmt.Errorf("host name %q is not valid", host)
-	}
-	_, rest, _ := strings.Cut(b.String(), "\r\nHost: ")
-	name, _, _ := strings.Cut(rest, "\r\n")
-	return name, nil
-}
-
-// checkTCP connects to addr, of the form host:port, and closes. The dialer
-// tries several addresses of one name as RFC 8305 has it (happy eyeballs).
-func (p *poller) checkTCP(ctx context.Context, addr string) error {
-	conn, err := p.dialer.DialContext(ctx, "tcp", addr)
+// checkTCP connects and closes.
+func (p *poller) checkTCP(ctx context.Context, q *inquiry) error {
+	conn, err := p.connect(ctx, q)
 	if err != nil {
 		return err
 	}
 	return conn.Close()
+}
+
+// connect opens a connection to the target.
+func (p *poller) connect(ctx context.Context, q *inquiry) (net.Conn, error) {
+	return p.dialer.dial(ctx, q.target.Host, q.target.Port, q.node.IPFamily)
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,99 +13,272 @@ import (
 )
 
 const (
-	maxBody   = 1 << 20  // of an answer's body, what is matched
-	maxHeader = 64 << 10 // of an answer's header, what is accepted
+	maxBody      = 1 << 20  // of an answer's body, what is matched
+	maxHeader    = 64 << 10 // of an answer's header, what is accepted
+	maxRedirects = 10
 )
 
-// newTransport returns what opens the connections of HTTP checks. It asks no
-// proxy and keeps neither connections nor TLS sessions.
-func newTransport(d *net.Dialer) *http.Transport {
+// A transportKey says for which checks a transport opens connections.
+type transportKey struct {
+	node     *Node // with its own TLS or address family; nil for all others
+	protocol int   // 1: HTTP/1 only
+}
+
+// proxyContext is the key of the proxy in a context.
+type proxyContext struct{}
+
+// transport returns what opens the connections of the node's checks. It keeps
+// neither connections nor TLS sessions.
+func (p *poller) transport(n *Node, onlyHTTP1 bool) *http.Transport {
+	var key transportKey
+	if n.IPFamily != "" || !sameTLS(&n.TLS, new(TLS)) {
+		key.node = n
+	}
+	if onlyHTTP1 {
+		key.protocol = 1
+	}
+	if t, ok := p.transports.Load(key); ok {
+		return t.(*http.Transport)
+	}
+	family := n.IPFamily
 	t := &http.Transport{
-		DialContext:            d.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			host, port, err := net.SplitHostPort(addr)
+			if err != nil {
+				return nil, err
+			}
+			return p.dialer.dial(ctx, host, port, family)
+		},
+		Proxy: func(r *http.Request) (*url.URL, error) {
+			proxy, _ := r.Context().Value(proxyContext{}).(*url.URL)
+			return proxy, nil
+		},
+		TLSClientConfig:        tlsConfig(&n.TLS, ""),
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxHeader,
 		Protocols:              new(http.Protocols),
 	}
 	t.Protocols.SetHTTP1(true)
-	t.Protocols.SetHTTP2(true) // over TLS, where the server prefers it
-	return t
+	t.Protocols.SetHTTP2(!onlyHTTP1) // over TLS, where the server prefers it
+	kept, _ := p.transports.LoadOrStore(key, t)
+	return kept.(*http.Transport)
 }
 
-// checkHTTP sends one request to u over a connection of its own to addr and
-// judges the answer's status and body by what n asks for.
-func (p *poller) checkHTTP(ctx context.Context, u *url.URL, addr string, n *Node) error {
-	// A connection taken by hand, because HTTP/2 connections of a Transport
-	// may serve two checks even with keep-alives off.
-	conn, err := p.transport.NewClientConn(ctx, u.Scheme, addr)
-	if err != nil {
-		return err
+// checkHTTP sends one request over a connection of its own, follows redirects
+// where the node wants that, and judges the last answer by what the node asks
+// for.
+func (p *poller) checkHTTP(ctx context.Context, q *inquiry) error {
+	u, method := q.target.URL, methodOf(q.node)
+	seen := make(map[string]bool)
+	for hop := 0; ; hop++ {
+		to, err := p.visit(ctx, q, u, method, hop)
+		if to == nil || err != nil {
+			return err
+		}
+		if seen[u.String()] = true; seen[to.url.String()] {
+			return badAnswer("redirects lead in a circle")
+		}
+		if hop == maxRedirects {
+			return badAnswer(fmt.Sprintf("more than %d redirects", maxRedirects))
+		}
+		u, method = to.url, to.method
 	}
-	defer conn.Close()
-	resp, err := conn.RoundTrip(p.request(ctx, u, n, time.Now()))
-	if err != nil {
-		return err
+}
+
+// methodOf returns the method of a node's requests.
+func methodOf(n *Node) string {
+	switch {
+	case n.HTTPMethod != "":
+		return n.HTTPMethod
+	case n.HTTPMatch != nil || n.JSONMatch != nil:
+		return http.MethodGet
 	}
-	defer resp.Body.Close()
+	return http.MethodHead
+}
+
+// A redirect is where an answer leads to.
+type redirect struct {
+	url    *url.URL
+	method string
+}
+
+// visit makes the request of one hop and judges the answer, or returns the
+// redirect to follow.
+func (p *poller) visit(ctx context.Context, q *inquiry, u *url.URL, method string, hop int) (*redirect, error) {
+	n := q.node
+	// With an Upgrade field, a browser would ask by HTTP/1, which alone has it.
+	_, upgrade := header(n.HTTPHeaders, "Upgrade")
+	resp, done, err := p.roundTrip(ctx, q, u, method, hop, upgrade)
+	if err != nil && !upgrade && strings.Contains(err.Error(), "HTTP_1_1_REQUIRED") {
+		// Agreed on HTTP/2, and then wants none of it for this request.
+		resp, done, err = p.roundTrip(ctx, q, u, method, hop, true)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	seen := traceOf(ctx)
 	seen.answer(resp)
-	if resp.StatusCode < p.metrics.HTTPHealthyAbove || resp.StatusCode >= p.metrics.HTTPHealthyBelow {
-		return fmt.Errorf("HTTP %d", resp.StatusCode)
+	if hop == 0 && resp.TLS != nil {
+		q.certificate = firstToEnd(*resp.TLS)
 	}
-	if n.HTTPMatch == nil {
+	if n.FollowRedirects {
+		if to, err := redirectOf(resp, u, method); to != nil || err != nil {
+			return to, err
+		}
+	}
+	return nil, judgeHTTP(resp, n, p.metricsOf(n), seen)
+}
+
+// metricsOf returns the thresholds for a node.
+func (p *poller) metricsOf(n *Node) *Metrics {
+	if n.Metrics != nil {
+		return n.Metrics
+	}
+	return &p.metrics
+}
+
+// roundTrip sends a request over a new connection. The answer's body can be read
+// until done is called.
+func (p *poller) roundTrip(ctx context.Context, q *inquiry, u *url.URL, method string, hop int, onlyHTTP1 bool) (resp *http.Response, done func(), err error) {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	proxy := q.node.Proxy
+	if !q.node.ProxySet {
+		if proxy, err = p.proxy(u); err != nil {
+			return nil, nil, fmt.Errorf("proxy: %w", err)
+		}
+	}
+	if proxy != nil {
+		ctx = context.WithValue(ctx, proxyContext{}, proxy)
+	}
+	// A connection taken by hand, because HTTP/2 connections of a Transport
+	// may serve two checks even with keep-alives off.
+	conn, err := p.transport(q.node, onlyHTTP1).NewClientConn(ctx, u.Scheme, net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return nil, nil, err
+	}
+	resp, err = conn.RoundTrip(p.request(ctx, q, u, method, hop, time.Now()))
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return resp, func() {
+		resp.Body.Close()
+		conn.Close()
+	}, nil
+}
+
+// redirectOf returns where an answer leads to, or nil. A request that is not
+// repeated as it was becomes a GET (RFC 9110, section 15.4).
+func redirectOf(resp *http.Response, from *url.URL, method string) (*redirect, error) {
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther:
+		if method != http.MethodHead {
+			method = http.MethodGet
+		}
+	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return nil, nil
+	}
+	location := resp.Header.Get("Location")
+	if location == "" {
+		return nil, badAnswerf("HTTP %d without a Location", resp.StatusCode)
+	}
+	to, err := from.Parse(location)
+	if err != nil {
+		return nil, badAnswerf("HTTP %d with a broken Location", resp.StatusCode)
+	}
+	if to.Scheme != "http" && to.Scheme != "https" || to.Hostname() == "" {
+		return nil, badAnswerf("HTTP %d to something other than a web server", resp.StatusCode)
+	}
+	if err := toASCII(to); err != nil {
+		return nil, badAnswerf("HTTP %d to a host that is not valid", resp.StatusCode)
+	}
+	return &redirect{to, method}, nil
+}
+
+// judgeHTTP holds an answer against what a node asks for.
+func judgeHTTP(resp *http.Response, n *Node, m *Metrics, seen *trace) error {
+	if resp.StatusCode < m.HTTPHealthyAbove || resp.StatusCode >= m.HTTPHealthyBelow {
+		return badAnswerf("HTTP %d", resp.StatusCode)
+	}
+	for name, want := range n.HeaderMatch {
+		values, ok := resp.Header[http.CanonicalHeaderKey(name)]
+		matched := ok && want.MatchString(strings.Join(values, ", "))
+		seen.match("http_header_healthy_match."+name, want.String(), matched)
+		switch {
+		case !ok:
+			return badAnswerf("header %s is missing", name)
+		case !matched:
+			return badAnswerf("header %s did not match", name)
+		}
+	}
+	if n.HTTPMatch == nil && n.JSONMatch == nil {
 		return nil
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
 		return fmt.Errorf("reading the body: %w", err)
 	}
-	matched := n.HTTPMatch.Match(body)
-	seen.match("http_body_healthy_match", n.HTTPMatch.String(), matched)
-	if !matched {
-		return errors.New("body did not match")
+	if n.HTTPMatch != nil {
+		matched := n.HTTPMatch.Match(body[:min(len(body), maxBody)])
+		seen.match("http_body_healthy_match", n.HTTPMatch.String(), matched)
+		if !matched {
+			return badAnswer("body did not match")
+		}
+	}
+	if n.JSONMatch != nil {
+		if len(body) > maxBody {
+			return badAnswer("JSON body of over 1 MiB")
+		}
+		return matchJSON(body, n.JSONMatch, seen)
 	}
 	return nil
 }
 
-// request builds the request of a check made at now.
-func (p *poller) request(ctx context.Context, u *url.URL, n *Node, now time.Time) *http.Request {
-	// The seconds keep caches out. They follow the configured query, which is
-	// sent byte for byte: servers may sign or compare it.
-	busted := *u
-	if busted.RawQuery != "" {
-		busted.RawQuery += "&"
+// request builds the request of a hop of a check made at now. Only the
+// configured host is told the node's credentials and headers.
+func (p *poller) request(ctx context.Context, q *inquiry, u *url.URL, method string, hop int, now time.Time) *http.Request {
+	n, sent := q.node, *u
+	sent.User = nil
+	sent.RawQuery = encodeQuery(sent.RawQuery)
+	if hop == 0 && !n.NoCacheBuster {
+		// The seconds keep caches out. They follow the configured query, which is
+		// sent byte for byte: servers may sign or compare it.
+		if sent.RawQuery != "" {
+			sent.RawQuery += "&"
+		}
+		sent.RawQuery += strconv.FormatInt(now.Unix(), 10)
 	}
-	busted.RawQuery += strconv.FormatInt(now.Unix(), 10)
-	busted.User = nil
-
 	req := &http.Request{
-		Method:     n.HTTPMethod,
-		URL:        &busted,
+		Method:     method,
+		URL:        &sent,
 		Host:       u.Host,
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,
 		ProtoMinor: 1,
-		Header:     make(http.Header, len(n.HTTPHeaders)+2),
+		Header:     make(http.Header, len(n.HTTPHeaders)+3),
 	}
-	switch {
-	case req.Method != "":
-	case n.HTTPMatch != nil:
-		req.Method = http.MethodGet
-	default:
-		req.Method = http.MethodHead
-	}
-	switch req.Method {
+	req.Header.Set("User-Agent", p.agent)
+	req.Header.Set("Accept", "*/*")
+	switch method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
 		if n.HTTPBody != "" {
 			req.Body = io.NopCloser(strings.NewReader(n.HTTPBody))
 			req.ContentLength = int64(len(n.HTTPBody))
 		}
 	}
-	req.Header.Set("User-Agent", p.agent)
-	if u.User != nil {
-		password, _ := u.User.Password()
-		req.SetBasicAuth(u.User.Username(), password)
+	home := q.target.URL
+	if !strings.EqualFold(u.Hostname(), home.Hostname()) || home.Scheme == "https" && u.Scheme == "http" {
+		return req.WithContext(ctx)
+	}
+	if home.User != nil {
+		password, _ := home.User.Password()
+		req.SetBasicAuth(home.User.Username(), password)
 	}
 	for key, value := range n.HTTPHeaders {
 		if strings.EqualFold(key, "Host") {
@@ -117,4 +288,28 @@ func (p *poller) request(ctx context.Context, u *url.URL, n *Node, now time.Time
 		req.Header.Set(key, value)
 	}
 	return req.WithContext(ctx)
+}
+
+// header returns the value of a field of configured headers, in any letter case.
+func header(headers map[string]string, name string) (string, bool) {
+	for key, value := range headers {
+		if strings.EqualFold(key, name) {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// encodeQuery encodes what a query may not hold (RFC 3986, section 3.4), and
+// leaves the rest byte for byte as it is.
+func encodeQuery(query string) string {
+	var b strings.Builder
+	for i := range len(query) {
+		if c := query[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '<' || c == '>' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }

@@ -31,35 +31,35 @@ func TestHTTPRequest(t *testing.T) {
 		want      string
 	}{
 		{"plain", "http://a.example", Node{},
-			"HEAD /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\n\n"},
+			"HEAD /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nAccept: */*\n\n"},
 		{"match", "http://a.example:81/up", Node{HTTPMatch: regexp.MustCompile("x")},
-			"GET /up?1700000000 HTTP/1.1\nHost: a.example:81\nUser-Agent: vigil (+https://status.example/)\n\n"},
+			"GET /up?1700000000 HTTP/1.1\nHost: a.example:81\nUser-Agent: vigil (+https://status.example/)\nAccept: */*\n\n"},
 		{"query kept byte for byte", "http://a.example/%41/b%2fc?z=%7e&a=1+2&a=%20;&b#part", Node{},
-			"HEAD /%41/b%2fc?z=%7e&a=1+2&a=%20;&b&1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\n\n"},
+			"HEAD /%41/b%2fc?z=%7e&a=1+2&a=%20;&b&1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nAccept: */*\n\n"},
 		{"empty query", "http://a.example/?", Node{},
-			"HEAD /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\n\n"},
+			"HEAD /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nAccept: */*\n\n"},
 		{"method over match", "http://a.example/", Node{HTTPMethod: "POST", HTTPBody: "a=b", HTTPMatch: regexp.MustCompile("x")},
-			"POST /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nContent-Length: 3\n\na=b"},
+			"POST /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nContent-Length: 3\nAccept: */*\n\na=b"},
 		{"put", "http://a.example/", Node{HTTPMethod: "PUT", HTTPBody: "x"},
-			"PUT /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nContent-Length: 1\n\nx"},
+			"PUT /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nContent-Length: 1\nAccept: */*\n\nx"},
 		{"patch without a body", "http://a.example/", Node{HTTPMethod: "PATCH"},
-			"PATCH /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nContent-Length: 0\n\n"},
+			"PATCH /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nContent-Length: 0\nAccept: */*\n\n"},
 		{"no body with get", "http://a.example/", Node{HTTPMethod: "GET", HTTPBody: "x"},
-			"GET /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\n\n"},
+			"GET /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nAccept: */*\n\n"},
 		{"headers", "http://a.example/", Node{HTTPHeaders: map[string]string{"host": "b.example", "user-agent": "probe/1", "X-Key": "k"}},
-			"HEAD /?1700000000 HTTP/1.1\nHost: b.example\nUser-Agent: probe/1\nX-Key: k\n\n"},
+			"HEAD /?1700000000 HTTP/1.1\nHost: b.example\nUser-Agent: probe/1\nAccept: */*\nX-Key: k\n\n"},
 		{"user and password", "http://me:p%40ss@a.example/", Node{},
-			"HEAD /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nAuthorization: Basic bWU6cEBzcw==\n\n"},
+			"HEAD /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nAccept: */*\nAuthorization: Basic bWU6cEBzcw==\n\n"},
 		{"header over user", "http://me:p@a.example/", Node{HTTPHeaders: map[string]string{"authorization": "Bearer t"}},
-			"HEAD /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nAuthorization: Bearer t\n\n"},
+			"HEAD /?1700000000 HTTP/1.1\nHost: a.example\nUser-Agent: vigil (+https://status.example/)\nAccept: */*\nAuthorization: Bearer t\n\n"},
 		{"IPv6", "http://[::1]:81/", Node{},
-			"HEAD /?1700000000 HTTP/1.1\nHost: [::1]:81\nUser-Agent: vigil (+https://status.example/)\n\n"},
+			"HEAD /?1700000000 HTTP/1.1\nHost: [::1]:81\nUser-Agent: vigil (+https://status.example/)\nAccept: */*\n\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := pollReplica(t, tt.url, tt.node)
 			var b strings.Builder
-			if err := testPoller(t, pollMetrics()).request(t.Context(), r.target().URL, r.node, now).Write(&b); err != nil {
+			if err := testPoller(t, pollMetrics()).request(t.Context(), &inquiry{target: r.target(), node: r.node}, r.target().URL, methodOf(r.node), 0, now).Write(&b); err != nil {
 				t.Fatal(err)
 			}
 			if got := strings.ReplaceAll(b.String(), "\r\n", "\n"); got != tt.want {
@@ -84,7 +84,7 @@ func TestHTTPOnTheWire(t *testing.T) {
 	defer srv.Close()
 	r := pollReplica(t, srv.URL+"/a?b=c", Node{HTTPHeaders: map[string]string{"Host": "b.example"}})
 	wantVerdict(t, testPoller(t, pollMetrics()).check(t.Context(), r), healthy, "")
-	want := "HEAD /a?b=c&N HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\nGot-Host: b.example\r\n" +
+	want := "HEAD /a?b=c&N HTTP/1.1\r\nHost: b.example\r\nAccept: */*\r\nConnection: close\r\nGot-Host: b.example\r\n" +
 		"User-Agent: vigil (+https://status.example/)\r\n\r\n"
 	if string(dump) != want {
 		t.Errorf("got\n%s\nwant\n%s", dump, want)
@@ -204,8 +204,8 @@ func TestHTTPFreshConnections(t *testing.T) {
 			defer srv.Close()
 
 			p := testPoller(t, pollMetrics())
-			p.trust(srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs)
-			r := pollReplica(t, srv.URL, Node{HTTPMatch: regexp.MustCompile("^well$")})
+			roots := srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+			r := pollReplica(t, srv.URL, Node{HTTPMatch: regexp.MustCompile("^well$"), TLS: TLS{Roots: roots}})
 			results := make(chan verdict)
 			for range checks {
 				go func() { results <- p.check(t.Context(), r) }()
@@ -218,13 +218,6 @@ func TestHTTPFreshConnections(t *testing.T) {
 				t.Errorf("%d connections for %d checks", n, checks+1)
 			}
 		})
-	}
-}
-
-func TestHTTPIgnoresProxy(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
-	if proxy := testPoller(t, pollMetrics()).transport.Proxy; proxy != nil {
-		t.Error("checks go through a proxy")
 	}
 }
 
@@ -320,8 +313,7 @@ func TestHTTPCertificate(t *testing.T) {
 			srv.StartTLS()
 			defer srv.Close()
 			p := testPoller(t, pollMetrics())
-			p.trust(trusted)
-			wantVerdict(t, p.check(t.Context(), pollReplica(t, srv.URL, Node{})), tt.status, tt.reason)
+			wantVerdict(t, p.check(t.Context(), pollReplica(t, srv.URL, Node{TLS: TLS{Roots: trusted}})), tt.status, tt.reason)
 		})
 	}
 }
@@ -352,8 +344,7 @@ func TestHTTPTLSRefused(t *testing.T) {
 			p := testPoller(t, pollMetrics())
 			roots := x509.NewCertPool()
 			roots.AddCert(ca.cert)
-			p.trust(roots)
-			wantVerdict(t, p.check(t.Context(), pollReplica(t, srv.URL, Node{})), dead, tt.reason)
+			wantVerdict(t, p.check(t.Context(), pollReplica(t, srv.URL, Node{TLS: TLS{Roots: roots}})), dead, tt.reason)
 		})
 	}
 }

@@ -19,38 +19,70 @@ const pingLimit = time.Second
 
 // A pinger checks hosts by ICMP echo. All its pings share one socket per
 // address family: with one raw socket per ping, every socket would get a copy
-// of every answer. The sockets are opened for the first ping.
+// of every answer. A socket is opened for the first ping, and again when that
+// failed or when it has failed since.
 type pinger struct {
 	resolver *net.Resolver
 	log      *slog.Logger
-	open     sync.Once
-	v4       *echoer
-	v6       *echoer
-	err4     error // why there is no v4
-	err6     error
+	open     func(v6 bool) (*echoer, error)
+
+	mu      sync.Mutex
+	v4      *echoer
+	v6      *echoer
+	closed  bool
+	refused bool // the log says that pings are not permitted
 }
 
-func newPinger(log *slog.Logger) *pinger { return &pinger{resolver: new(net.Resolver), log: log} }
+func newPinger(log *slog.Logger) *pinger {
+	return &pinger{resolver: new(net.Resolver), log: log, open: openEchoer}
+}
 
-// start opens the sockets. When that is not permitted, it says so to the log,
-// this once; each result carries the reason too.
-func (p *pinger) start() {
-	p.v4, p.err4 = openEchoer(false)
-	p.v6, p.err6 = openEchoer(true)
-	if errors.Is(p.err4, fs.ErrPermission) || errors.Is(p.err6, fs.ErrPermission) {
-		p.log.Error("cannot ping", "err", errNotPermitted)
+// echoer returns the echoer for a family. When none is permitted, it says so to
+// the log, once; each result carries the reason too.
+func (p *pinger) echoer(v6 bool) (*echoer, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := &p.v4
+	if v6 {
+		e = &p.v6
 	}
+	if p.closed {
+		return nil, net.ErrClosed
+	}
+	if *e != nil && (*e).failed.Load() {
+		(*e).close()
+		*e = nil
+	}
+	if *e != nil {
+		return *e, nil
+	}
+	opened, err := p.open(v6)
+	if errors.Is(err, fs.ErrPermission) {
+		err = errNotPermitted
+		if !p.refused {
+			p.refused = true
+			p.log.Error("cannot ping", "err", err)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	*e = opened
+	return opened, nil
 }
 
 // close closes the sockets, and keeps them from being opened.
 func (p *pinger) close() error {
-	p.open.Do(func() { p.err4, p.err6 = net.ErrClosed, net.ErrClosed })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
 	var errs []error
 	for _, e := range []*echoer{p.v4, p.v6} {
 		if e != nil {
 			errs = append(errs, e.close())
 		}
 	}
+	p.v4, p.v6 = nil, nil
 	return errors.Join(errs...)
 }
 
@@ -91,19 +123,22 @@ type addrError struct {
 func (e *addrError) Error() string { return fmt.Sprintf("%s: %v", e.addr, e.err) }
 func (e *addrError) Unwrap() error { return e.err }
 
-// check pings every address of host and returns the slowest answer's time. It
-// fails as soon as one of them does, and after limit.
-func (p *pinger) check(ctx context.Context, host string, limit time.Duration) (time.Duration, error) {
-	addrs, err := p.lookup(ctx, host, limit)
+// checkICMP pings every address of a host and takes the slowest answer's time.
+// It fails as soon as one of them does, and q.limit after the name is known.
+func (p *poller) checkICMP(ctx context.Context, q *inquiry) error {
+	lookup, cancel := context.WithTimeout(ctx, q.most)
+	addrs, err := p.dialer.lookup(lookup, q.target.Host, q.node.IPFamily)
+	cancel()
 	if err != nil {
-		return 0, err
+		q.limit = q.most // for the reason
+		return err
 	}
-	p.open.Do(p.start)
-	worst, addr, err := p.ping(ctx, addrs, limit)
+	worst, addr, err := p.pinger.ping(ctx, addrs, q.limit)
 	if err != nil && len(addrs) > 1 {
 		err = &addrError{addr, err}
 	}
-	return worst, err
+	q.latency = worst
+	return err
 }
 
 // ping pings addrs and returns the time of the slowest answer, or the first
@@ -112,13 +147,7 @@ func (p *pinger) ping(ctx context.Context, addrs []netip.Addr, limit time.Durati
 	pongs := make(chan pong, len(addrs)) // each ping has one at most
 	waiting := make(map[netip.Addr]bool, len(addrs))
 	for _, addr := range addrs {
-		e, err := p.v4, p.err4
-		if addr.Is6() {
-			e, err = p.v6, p.err6
-		}
-		if errors.Is(err, fs.ErrPermission) {
-			err = errNotPermitted
-		}
+		e, err := p.echoer(addr.Is6())
 		if err != nil {
 			return 0, addr, err
 		}
@@ -158,22 +187,4 @@ func (p *pinger) ping(ctx context.Context, addrs []netip.Addr, limit time.Durati
 		worst = max(worst, p.rtt)
 	}
 	return worst, netip.Addr{}, nil
-}
-
-// lookup returns all addresses of host, once each.
-func (p *pinger) lookup(ctx context.Context, host string, limit time.Duration) ([]netip.Addr, error) {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{addr.Unmap()}, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	addrs, err := p.resolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil, err
-	}
-	for i := range addrs {
-		addrs[i] = addrs[i].Unmap()
-	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	return slices.Compact(addrs), nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/icmp"
@@ -47,6 +48,8 @@ type echoer struct {
 	raw  bool
 	id   uint16 // of our requests on a raw socket; the kernel sets a datagram socket's
 	done chan struct{}
+
+	failed atomic.Bool // the socket cannot be used any more
 
 	mu      sync.Mutex
 	seq     uint16
@@ -189,11 +192,14 @@ func (e *echoer) settle(key echoKey, token []byte, at time.Time, err error) {
 	}
 }
 
-// read takes in packets until the socket is closed.
+// readFailures is how many failures to read in a row make a socket unusable.
+const readFailures = 10
+
+// read takes in packets until the socket is closed or fails for good.
 func (e *echoer) read() {
 	defer close(e.done)
 	b := make([]byte, 1500)
-	for {
+	for failures := 0; failures < readFailures; {
 		n, from, err := e.conn.ReadFrom(b)
 		// Now, as the packets behind this one will not have to wait.
 		at := time.Now()
@@ -201,13 +207,16 @@ func (e *echoer) read() {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
-			// An error of the system, say a network that went down. What stays
-			// wrong shows in the pings; here it must not spin.
+			// An error of the system, say a network that went down. It must not
+			// spin.
+			failures++
 			time.Sleep(10 * time.Millisecond)
 		default:
+			failures = 0
 			e.receive(b[:n], sourceOf(from), at)
 		}
 	}
+	e.failed.Store(true)
 }
 
 // sourceOf returns the address a packet came from, without zone.

@@ -78,10 +78,8 @@ func fakePinger(t *testing.T, raw bool, answer func(to netip.Addr, n int, reques
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.pinger.open.Do(func() {
-		p.pinger.v4 = newEchoer(newFakeNet(false, answer), false, raw)
-		p.pinger.v6 = newEchoer(newFakeNet(true, answer), true, raw)
-	})
+	p.pinger.v4 = newEchoer(newFakeNet(false, answer), false, raw)
+	p.pinger.v6 = newEchoer(newFakeNet(true, answer), true, raw)
 	return p
 }
 

@@ -185,7 +185,7 @@ func TestPingCannotSend(t *testing.T) {
 		{&net.OpError{Op: "write", Err: errors.New("network is unreachable")}, "write: network is unreachable"},
 	} {
 		p := testPoller(t, pollMetrics())
-		p.pinger.open.Do(func() { p.pinger.v4 = newEchoer(brokenNet{newFakeNet(false, nil), tt.err}, false, true) })
+		p.pinger.v4 = newEchoer(brokenNet{newFakeNet(false, nil), tt.err}, false, true)
 		wantVerdict(t, p.check(t.Context(), pollReplica(t, "icmp://192.0.2.1", Node{})), dead, tt.reason)
 		if n := len(p.pinger.v4.waiting); n != 0 {
 			t.Errorf("still waiting for %d", n)
@@ -204,7 +204,7 @@ func TestPingLoopback(t *testing.T) {
 	}
 	defer p.pinger.close()
 	got := p.check(t.Context(), pollReplica(t, "icmp://127.0.0.1", Node{}))
-	if errors.Is(p.pinger.err4, fs.ErrPermission) {
+	if p.pinger.refused {
 		p.check(t.Context(), pollReplica(t, "icmp://127.0.0.2", Node{}))
 		wantVerdict(t, got, dead, errNotPermitted.Error())
 		if strings.Count(log.String(), "cannot ping") != 1 {
@@ -213,7 +213,7 @@ func TestPingLoopback(t *testing.T) {
 		return
 	}
 	wantVerdict(t, got, healthy, "")
-	if p.pinger.err6 == nil {
+	if _, err := p.pinger.echoer(true); err == nil {
 		wantVerdict(t, p.check(t.Context(), pollReplica(t, "icmp://[::1]", Node{})), healthy, "")
 	}
 	// A machine that is busy with something else may not send them all within
@@ -256,7 +256,7 @@ func pingBurst(t *testing.T, p *poller, n int) string {
 func TestPingNotPermitted(t *testing.T) {
 	t.Parallel()
 	p := testPoller(t, pollMetrics())
-	p.pinger.open.Do(func() { p.pinger.err4, p.pinger.err6 = fs.ErrPermission, fs.ErrPermission })
+	p.pinger.open = func(bool) (*echoer, error) { return nil, fs.ErrPermission }
 	for _, target := range []string{"icmp://127.0.0.1", "icmp://[::1]"} {
 		wantVerdict(t, p.check(t.Context(), pollReplica(t, target, Node{})), dead, errNotPermitted.Error())
 	}
@@ -271,12 +271,12 @@ func TestPingLookup(t *testing.T) {
 	for host, want := range map[string]string{
 		"127.0.0.1": "[127.0.0.1]", "::ffff:192.0.2.1": "[192.0.2.1]", "fe80::1%eth0": "[fe80::1%eth0]",
 	} {
-		addrs, err := p.pinger.lookup(t.Context(), host, time.Second)
+		addrs, err := p.dialer.lookup(t.Context(), host, "")
 		if got := fmt.Sprint(addrs); got != want || err != nil {
 			t.Errorf("lookup(%q) = %v, %v, want %v", host, got, err, want)
 		}
 	}
-	addrs, err := p.pinger.lookup(t.Context(), "localhost", time.Second)
+	addrs, err := p.dialer.lookup(t.Context(), "localhost", "")
 	if err != nil || len(addrs) == 0 || !addrs[0].IsLoopback() {
 		t.Errorf("lookup of localhost: %v, %v", addrs, err)
 	}

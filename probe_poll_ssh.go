@@ -28,11 +28,11 @@ const (
 	sshKexInit    = 20
 )
 
-// checkSSH connects to addr and follows the protocol up to the server's first
+// checkSSH connects and follows the protocol up to the server's first
 // key-exchange packet, which shows that a process serves the connection and
 // has its host keys. It stops there: nothing is negotiated.
-func (p *poller) checkSSH(ctx context.Context, addr string) error {
-	conn, err := p.dialer.DialContext(ctx, "tcp", addr)
+func (p *poller) checkSSH(ctx context.Context, q *inquiry) error {
+	conn, err := p.connect(ctx, q)
 	if err != nil {
 		return err
 	}

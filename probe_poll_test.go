@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -36,15 +35,11 @@ func testPoller(t testing.TB, m Metrics) *poller {
 // pollReplica returns the replica of a node that is n but for its target.
 func pollReplica(t testing.TB, raw string, n Node) *replica {
 	t.Helper()
-	u, err := url.Parse(raw)
+	target, err := parseTarget(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	n.Targets = []Target{{Raw: raw, Scheme: u.Scheme, Host: u.Hostname(), Port: port, URL: u}}
+	n.Targets = []Target{target}
 	return &replica{service: &Service{ID: "web"}, node: &n, id: raw}
 }
 
@@ -208,17 +203,27 @@ func TestPollerRefusesPageURL(t *testing.T) {
 	}
 }
 
-func TestASCIIHost(t *testing.T) {
+func TestTargetHosts(t *testing.T) {
 	t.Parallel()
-	for host, want := range map[string]string{
-		"example.net":     "example.net",
-		"Bücher.example":  "xn--bcher-kva.example",
-		"例え.テスト":          "xn--r8jz45g.xn--zckzah",
-		"fe80::1%eth0":    "fe80::1%eth0",
-		"under_score.lan": "under_score.lan",
+	for raw, want := range map[string]string{
+		"tcp://example.net:80":        "example.net example.net:80",
+		"http://Bücher.example":       "xn--bcher-kva.example xn--bcher-kva.example",
+		"https://ÜBER.test:8443/":     "xn--ber-goa.test xn--ber-goa.test:8443",
+		"tcp://例え.テスト:80":             "xn--r8jz45g.xn--zckzah xn--r8jz45g.xn--zckzah:80",
+		"icmp://fe80::1%25eth0":       "",
+		"icmp://[fe80::1%25eth0]":     "fe80::1%eth0 [fe80::1%eth0]",
+		"ssh://under_score.lan:22":    "under_score.lan under_score.lan:22",
+		"http://a\u2028b.example/":    "",
+		"https://a.example/x y?a=b c": "a.example a.example",
 	} {
-		if got, err := asciiHost(host); got != want || err != nil {
-			t.Errorf("asciiHost(%q) = %q, %v, want %q", host, got, err, want)
+		target, err := parseTarget(raw)
+		switch {
+		case err != nil && want != "":
+			t.Errorf("%s: %v", raw, err)
+		case err == nil && target.Host+" "+target.URL.Host != want:
+			t.Errorf("%s: %q and %q, want %q", raw, target.Host, target.URL.Host, want)
+		case err == nil && target.Raw != raw:
+			t.Errorf("%s: its id is %q", raw, target.Raw)
 		}
 	}
 }

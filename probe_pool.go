@@ -18,6 +18,7 @@ type pool struct {
 	schedule     schedule
 	probe        prober        // of the config in force
 	connectivity *connectivity // what dead verdicts depend on; nil: they always count
+	machine      *machine      // what failed checks depend on; nil: they always count
 	events       chan<- event
 	log          *slog.Logger
 	meter        *poolMeter
@@ -73,10 +74,14 @@ func newPool(name string, events chan<- event, log *slog.Logger) *pool {
 // adoptPoll makes p check poll replicas as m has it.
 func (p *pool) adoptPoll(m Metrics, all []*replica, probe prober, now time.Time) {
 	p.probe = probe
-	p.schedule.width = m.PollParallelism
-	p.schedule.parkMost = max(pollParkMost, 16*m.PollParallelism)
+	files := openFileLimit()
+	p.schedule.width, p.schedule.parkMost = pollLimits(m.PollParallelism, files)
+	if p.schedule.width < m.PollParallelism {
+		p.log.Warn("poll_parallelism is more than the limit of open files allows: raise that limit",
+			"poll_parallelism", m.PollParallelism, "used", p.schedule.width, "files", files)
+	}
 	p.adopt(all, func(*Node) cadence { return cadence{m.PollInterval, m.RetryCount, m.RetryWait} }, now)
-	p.schedule.parkAfter = pollParkAfter(m.PollParallelism, p.schedule.rate())
+	p.schedule.parkAfter = pollParkAfter(p.schedule.width, p.schedule.rate())
 }
 
 // adoptScript makes p run scripts as m has it. A script is not retried: it
@@ -107,7 +112,7 @@ func (p *pool) adopt(all []*replica, of func(*Node) cadence, now time.Time) {
 func (p *pool) run(ctx context.Context, pause <-chan struct{}) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
+	for ctx.Err() == nil {
 		now := time.Now()
 		p.start(ctx, now)
 		p.meter.parked.Store(int64(p.schedule.parked))
@@ -126,17 +131,10 @@ func (p *pool) run(ctx context.Context, pause <-chan struct{}) error {
 		}
 		select {
 		case <-ctx.Done():
-			if !p.ended { // by the run before, if ctx ended just as that was paused
-				p.ended = true
-				close(p.tasks)
-			}
-			p.workers.Wait()
-			return nil
 		case <-pause:
 			if ctx.Err() == nil {
 				return nil
 			}
-			pause = nil
 		case <-due:
 		case events <- next:
 			p.unsent = p.unsent[1:]
@@ -149,6 +147,12 @@ func (p *pool) run(ctx context.Context, pause <-chan struct{}) error {
 			p.flush()
 		}
 	}
+	if !p.ended { // by the run before, if ctx ended just as that was paused
+		p.ended = true
+		close(p.tasks)
+	}
+	p.workers.Wait()
+	return nil
 }
 
 // start hands what is due to workers and ends those that are idle for good.
@@ -254,9 +258,14 @@ func (p *pool) work(ctx context.Context) {
 			return
 		}
 		p.meter.took.observe(v.latency)
-		e.again = v.status == dead && !t.last
 		v.at = time.Now()
-		if v.status == dead && t.last {
+		switch {
+		case v.status == healthy:
+		case p.machine.excuses(t.began, v.at, v.short):
+			v.inconclusive = true
+		case v.status == dead && !t.last:
+			e.again = true
+		case v.status == dead:
 			v.inconclusive = !p.connectivity.confirms(ctx, t.began)
 		}
 		e.verdict = v
@@ -287,6 +296,7 @@ type probes struct {
 	poll         *pool
 	script       *pool
 	connectivity *connectivity
+	machine      *machine
 	pinger       *pinger
 }
 
@@ -296,9 +306,11 @@ func newProbes(events chan<- event, log *slog.Logger) *probes {
 		poll:         newPool("poll", events, log),
 		script:       newPool("script", events, log),
 		connectivity: newConnectivity(events, log),
+		machine:      newMachine(log),
 		pinger:       newPinger(log),
 	}
 	p.poll.connectivity = p.connectivity
+	p.poll.machine, p.script.machine = p.machine, p.machine
 	return p
 }
 
@@ -321,6 +333,7 @@ func (p *probes) run(ctx context.Context, pause <-chan struct{}) error {
 	g.Go(func() error { return p.poll.run(ctx, pause) })
 	g.Go(func() error { return p.script.run(ctx, pause) })
 	g.Go(func() error { return p.connectivity.run(asking) })
+	g.Go(func() error { return p.machine.run(asking) })
 	g.Go(func() error {
 		select {
 		case <-pause:

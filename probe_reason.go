@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -23,11 +24,17 @@ const maxReason = 200
 // err at now.
 func reasonFor(err error, limit time.Duration, now time.Time) string {
 	noAnswer := "no answer in " + seconds(limit)
+	if e, ok := errors.AsType[badAnswer](err); ok {
+		return oneLine(string(e))
+	}
 	if e, ok := errors.AsType[*addrError](err); ok {
 		return oneLine(e.addr.String() + ": " + reasonFor(e.err, limit, now))
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return oneLine("lookup " + dns.Name + ": " + lookupReason(dns, noAnswer))
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "proxyconnect" {
+		return oneLine("proxy: " + reasonFor(e.Err, limit, now))
 	}
 	switch errno, ok := errors.AsType[syscall.Errno](err); {
 	case ok && errno == syscall.ETIMEDOUT:
@@ -65,6 +72,13 @@ func reasonFor(err error, limit time.Duration, now time.Time) string {
 	}
 	return oneLine(text)
 }
+
+// An badAnswer says in operators' words what is wrong with an answer.
+type badAnswer string
+
+func (e badAnswer) Error() string { return string(e) }
+
+func badAnswerf(format string, args ...any) error { return badAnswer(fmt.Sprintf(format, args...)) }
 
 // lookupReason says what became of a lookup.
 func lookupReason(err *net.DNSError, noAnswer string) string {

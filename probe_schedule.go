@@ -30,6 +30,7 @@ type entry struct {
 	again   bool          // the last one was dead and there is a retry left
 	verdict verdict       // of the last one
 	slow    bool          // the last turn took longer than the interval
+	hangs   bool          // the last check was parked
 	gone    bool          // it is no longer in the config
 
 	started      time.Time          // when its check began
@@ -48,7 +49,9 @@ type entry struct {
 //
 // A check holds one of width slots. One that has held its slot for parkAfter
 // while others wait is parked: it goes on without a slot, so that targets
-// that hang do not starve the rest. At most parkMost checks are parked.
+// that hang do not starve the rest. At most parkMost checks are parked, and of
+// those at most three quarters were parked the time before: where even that
+// many hang, the others still keep their turn.
 //
 // It has no clock and no goroutine: it belongs to its pool.
 type schedule struct {
@@ -59,8 +62,7 @@ type schedule struct {
 	begin   time.Time // the grid of each interval starts here
 	entries []*entry
 	byKey   map[replicaKey]*entry
-	waiting entryHeap // for their turn
-	retries entryHeap
+	queues  [queueCount]entryHeap
 	slots   int    // checks that hold a slot
 	parked  int    // checks that do not
 	oldest  *entry // of those that hold a slot; they form a list by age
@@ -71,13 +73,37 @@ type schedule struct {
 	outlasting []string // replicas whose checks have begun to outlast their interval
 }
 
-// The limits on parked checks: enough for a farm of dead targets, few enough
-// for the memory and the descriptors of a small box.
+// Entries wait in one of these queues, of which the earlier goes first.
 const (
-	pollParkMost    = 1024
+	queueRetry        = iota
+	queueHangingRetry // the check before was parked
+	queueTurn
+	queueHangingTurn
+	queueCount
+)
+
+// The limits on parked checks: enough for a farm of dead targets, few enough
+// for the memory of a small box.
+const (
+	pollParkMost    = 4096
 	scriptParkAfter = 10 * time.Second
 	scriptParkMost  = 64
 )
+
+// pollLimits returns how many poll checks may hold a slot and how many may be
+// parked beside them, of those that the config wants in parallel, when this
+// process may have so many files open; 0 is not known. A quarter of the files is
+// left to visitors, channels and the disk, and a check can take two: it asks two
+// questions of a name server, or tries two addresses.
+func pollLimits(wanted int, files uint64) (width, parkMost int) {
+	if files == 0 {
+		files = 1024
+	}
+	files -= min(files, max(files/4, 64))
+	most := int(min(max(files/2, 2), 1<<20))
+	width = min(wanted, max(most/2, 1))
+	return width, min(pollParkMost, most-width)
+}
 
 // pollParkAfter returns how long a poll check holds its slot while others wait:
 // not longer than to make a full round of checks that all hang take a quarter
@@ -135,18 +161,12 @@ func (s *schedule) adopt(all []*replica, of func(*Node) cadence, now time.Time) 
 			s.place(entries[i], phase, now)
 		}
 	}
-	s.waiting, s.retries = nil, nil
+	s.queues = [queueCount]entryHeap{}
 	for _, e := range s.entries {
-		switch {
-		case e.running:
-		case e.tries > 0:
-			s.retries = append(s.retries, e)
-		default:
-			s.waiting = append(s.waiting, e)
+		if !e.running {
+			s.push(e)
 		}
 	}
-	heap.Init(&s.waiting)
-	heap.Init(&s.retries)
 	return gone
 }
 
@@ -224,11 +244,8 @@ func (h *gapHeap) Pop() any     { panic("gaps are only divided") }
 // take returns the next entry to check and gives it a slot; nil when none is
 // due or no slot is free.
 func (s *schedule) take(now time.Time) *entry {
-	due := &s.retries
-	if !due.has(now) {
-		due = &s.waiting
-	}
-	if !due.has(now) || !s.makeRoom(now) {
+	due := s.nextDue(now)
+	if due == nil || !s.makeRoom(now) {
 		return nil
 	}
 	e := heap.Pop(due).(*entry)
@@ -243,6 +260,35 @@ func (s *schedule) take(now time.Time) *entry {
 	}
 	s.newest = e
 	return e
+}
+
+// nextDue returns the queue of which the top is to be checked next; nil when
+// nothing is due.
+func (s *schedule) nextDue(now time.Time) *entryHeap {
+	for i := range s.queues {
+		if q := &s.queues[i]; s.open(i) && len(*q) > 0 && !(*q)[0].due.After(now) {
+			return q
+		}
+	}
+	return nil
+}
+
+// open reports whether entries of a queue may be checked: while many checks are
+// parked, no more of those that hung before begin.
+func (s *schedule) open(queue int) bool {
+	return queue == queueRetry || queue == queueTurn || s.parked < max(s.parkMost*3/4, 1)
+}
+
+// push puts an entry into its queue.
+func (s *schedule) push(e *entry) {
+	queue := queueTurn
+	if e.tries > 0 {
+		queue = queueRetry
+	}
+	if e.hangs {
+		queue++
+	}
+	heap.Push(&s.queues[queue], e)
 }
 
 // makeRoom reports whether a slot is free, parking the oldest check if it must
@@ -280,6 +326,7 @@ func (s *schedule) leaveSlot(e *entry) {
 // counts.
 func (s *schedule) put(e *entry, now time.Time) bool {
 	e.running = false
+	e.hangs = e.parked
 	if e.parked {
 		e.parked = false
 		s.parked--
@@ -293,11 +340,11 @@ func (s *schedule) put(e *entry, now time.Time) bool {
 		e.again = false
 		e.tries++
 		e.due = now.Add(e.retryWait)
-		heap.Push(&s.retries, e)
+		s.push(e)
 		return false
 	}
 	s.nextTurn(e, now)
-	heap.Push(&s.waiting, e)
+	s.push(e)
 	return true
 }
 
@@ -360,9 +407,9 @@ func (s *schedule) slowest() (names []string) {
 // wake returns when take may next have something, given that it has nothing
 // now; false when only the end of a check can tell.
 func (s *schedule) wake() (at time.Time, ok bool) {
-	for _, h := range []entryHeap{s.retries, s.waiting} {
-		if len(h) > 0 && (!ok || h[0].due.Before(at)) {
-			at, ok = h[0].due, true
+	for i, q := range s.queues {
+		if len(q) > 0 && s.open(i) && (!ok || q[0].due.Before(at)) {
+			at, ok = q[0].due, true
 		}
 	}
 	if !ok || s.slots < s.width {
@@ -379,9 +426,6 @@ func (s *schedule) wake() (at time.Time, ok bool) {
 
 // entryHeap is a heap of entries, the one due first on top.
 type entryHeap []*entry
-
-// has reports whether one is due.
-func (h entryHeap) has(now time.Time) bool { return len(h) > 0 && !h[0].due.After(now) }
 
 func (h entryHeap) Len() int { return len(h) }
 func (h entryHeap) Less(i, j int) bool {

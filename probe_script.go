@@ -61,6 +61,7 @@ func (s *scripter) check(ctx context.Context, r *replica) verdict {
 		v.status, v.reason = dead, "ended by "+exit.String()
 	default:
 		v.status, v.reason = dead, oneLine("cannot run: "+err.Error())
+		v.short = shortageOf(err, true)
 	}
 	s.log.Debug("ran script", "service", r.service.ID, "node", r.node.ID, "replica", r.id,
 		"status", v.status.String(), "took", v.latency, "output", string(out.head))

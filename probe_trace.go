@@ -113,7 +113,9 @@ func millis(begin time.Time) float64 {
 func (t *trace) lookupStart(info httptrace.DNSStartInfo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.Lookup = &traceLookup{Name: info.Host, Addresses: []string{}}
+	if t.Lookup == nil { // there is one lookup for each address family
+		t.Lookup = &traceLookup{Name: info.Host, Addresses: []string{}}
+	}
 }
 
 func (t *trace) lookupDone(info httptrace.DNSDoneInfo) {
@@ -126,7 +128,10 @@ func (t *trace) lookupDone(info httptrace.DNSDoneInfo) {
 	for _, a := range info.Addrs {
 		t.Lookup.Addresses = append(t.Lookup.Addresses, a.String())
 	}
-	if info.Err != nil {
+	switch {
+	case len(t.Lookup.Addresses) > 0:
+		t.Lookup.Error = "" // of the other family
+	case info.Err != nil:
 		t.Lookup.Error = reasonFor(info.Err, 0, time.Now())
 	}
 }

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// cipherSuites are those that browsers take, RSA key exchange included, which
+// package crypto/tls leaves out by itself.
+var cipherSuites = func() (ids []uint16) {
+	for _, s := range tls.CipherSuites() {
+		ids = append(ids, s.ID)
+	}
+	return append(ids, tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_256_CBC_SHA)
+}()
+
+// tlsConfig returns how checks with these settings speak TLS to a host. A server
+// may ask for one renegotiation, as IIS does to see a client certificate.
+func tlsConfig(t *TLS, host string) *tls.Config {
+	c := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		CipherSuites:       cipherSuites,
+		Renegotiation:      tls.RenegotiateOnceAsClient,
+		InsecureSkipVerify: t.SkipVerify,
+		RootCAs:            t.Roots,
+		Certificates:       t.Certificates,
+		ServerName:         host,
+	}
+	if t.ServerName != "" {
+		c.ServerName = t.ServerName
+	}
+	return c
+}
+
+// checkTLS makes a handshake and closes the connection.
+func (p *poller) checkTLS(ctx context.Context, q *inquiry) error {
+	conn, err := p.connect(ctx, q)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	secure := tls.Client(conn, tlsConfig(&q.node.TLS, q.target.Host))
+	seen := traceOf(ctx)
+	seen.handshakeStart()
+	err = secure.HandshakeContext(ctx)
+	seen.handshakeDone(secure.ConnectionState(), err)
+	if err != nil {
+		return err
+	}
+	q.certificate = firstToEnd(secure.ConnectionState())
+	return nil
+}
+
+// A certificate is one that a target sent: the one that ends first of those that
+// matter.
+type certificate struct {
+	name string // its first DNS name, or else its common name
+	ends time.Time
+}
+
+// firstToEnd returns the certificate of the connection that ends first. Where
+// there are several ways to an authority, the one that holds longest counts;
+// authorities that this machine knows by itself do not.
+func firstToEnd(state tls.ConnectionState) (best certificate) {
+	if len(state.PeerCertificates) == 0 {
+		return certificate{}
+	}
+	chains := state.VerifiedChains
+	if len(chains) == 0 {
+		chains = [][]*x509.Certificate{chainOf(state.PeerCertificates)}
+	}
+	for _, chain := range chains {
+		if last := len(chain) - 1; last > 0 && (len(state.VerifiedChains) > 0 || systemRoot(chain[last])) {
+			chain = chain[:last]
+		}
+		first := chain[0]
+		for _, c := range chain {
+			if c.NotAfter.Before(first.NotAfter) {
+				first = c
+			}
+		}
+		if first.NotAfter.After(best.ends) {
+			best = certificate{certificateName(first), first.NotAfter}
+		}
+	}
+	return best
+}
+
+// chainOf returns the way from the first of the certificates that a server sent
+// towards its authority, when that was not verified.
+func chainOf(sent []*x509.Certificate) []*x509.Certificate {
+	chain := sent[:1:1]
+	for range sent[1:] {
+		last := chain[len(chain)-1]
+		var issuer *x509.Certificate
+		for _, c := range sent[1:] {
+			if c != last && last.CheckSignatureFrom(c) == nil && (issuer == nil || c.NotAfter.After(issuer.NotAfter)) {
+				issuer = c
+			}
+		}
+		if issuer == nil || issuer.Equal(last) {
+			break
+		}
+		chain = append(chain, issuer)
+	}
+	return chain
+}
+
+// systemRoots are the authorities that this machine trusts, read when they are
+// first asked for.
+var systemRoots = sync.OnceValue(func() *x509.CertPool {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return x509.NewCertPool()
+	}
+	return roots
+})
+
+// systemRoot reports whether c is an authority that this machine trusts.
+func systemRoot(c *x509.Certificate) bool {
+	_, err := c.Verify(x509.VerifyOptions{Roots: systemRoots(), CurrentTime: c.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	return err == nil && c.IsCA && c.CheckSignatureFrom(c) == nil
+}
+
+// judge returns what the time left makes of a check that went well.
+func (c certificate) judge(t *TLS, now time.Time) (status, string) {
+	left := c.ends.Sub(now)
+	s := healthy
+	switch {
+	case c.ends.IsZero():
+	case t.ExpiryDeadBelow > 0 && left < t.ExpiryDeadBelow:
+		s = dead
+	case t.ExpirySickBelow > 0 && left < t.ExpirySickBelow:
+		s = sick
+	}
+	if s == healthy {
+		return healthy, ""
+	}
+	what := strings.TrimSpace("certificate of " + c.name)
+	if left < 0 {
+		return s, oneLine(what + " ended " + wholeDays(-left) + " ago")
+	}
+	return s, oneLine(what + " ends in " + wholeDays(left))
+}
+
+// wholeDays returns d in whole days; less than one in hours and minutes.
+func wholeDays(d time.Duration) string {
+	if d >= 24*time.Hour {
+		return strconv.Itoa(int(d/(24*time.Hour))) + " d"
+	}
+	return length(d)
+}
