@@ -175,7 +175,7 @@ func (fw *feedWriter) incident(in *incident) atomEntry {
 	e.Content = lang.say("since", "time", moment(in.start))
 	if !in.end.IsZero() {
 		e.updated = in.end
-		state = lang.say("row_down_for", "length", lang.length(in.end.Sub(in.start)))
+		state = lang.say("row_was_down", "length", lang.length(in.end.Sub(in.start)))
 		e.Content = lang.say("from_to", "from", moment(in.start), "to", moment(in.end))
 	}
 	e.Title = lang.say("service_state", "service", isolate(in.node.Label), "state", state)

@@ -220,9 +220,9 @@ func (l *language) month(d date) string {
 
 // days names a run of days of one month: "18 November", "19 to 21 November".
 func (l *language) days(first, last date) string {
-	name := l.date(last.noon(), "date_long", "months")
 	if first == last {
-		return name
+		return l.date(last.noon(), "date_long", "months")
 	}
-	return l.say("date_span", "from", l.say("day_alone", "day", strconv.Itoa(first.noon().Day())), "to", name)
+	return l.say("date_span", "first", strconv.Itoa(first.noon().Day()), "last", strconv.Itoa(last.noon().Day()),
+		"month", l.name("months", int(last.noon().Month())-1))
 }
