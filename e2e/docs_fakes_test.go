@@ -83,10 +83,10 @@ type webService struct {
 
 var webServices = map[string]webService{
 	"twilio": {"POST https://api.twilio.com/2010-04-01/Accounts/AC00000000000000000000000000000000/Messages.json", []string{
-		"login=AC00000000000000000000000000000000:twilio-word", "To=+33600000000", "MessagingServiceSid=MG00000000000000000000000000000000", "Body=[Acme Status] TEST: DOWN: ",
+		"login=AC00000000000000000000000000000000:twilio-word", "To=+33600000000", "MessagingServiceSid=MG00000000000000000000000000000000", "Body=[Acme Status] TEST: ",
 	}, 201, `{"sid":"SM1","status":"accepted"}`},
 	"slack": {"POST https://hooks.slack.com/services/T00000000/B00000000/slack-word", []string{
-		`{"text":"<!channel> [Acme Status] TEST: DOWN: `,
+		`{"text":"<!channel> [Acme Status] TEST: `,
 	}, 200, "ok"},
 	"zulip": {"POST https://acme.zulipchat.com/api/v1/messages", []string{
 		"login=vigil-bot@acme.zulipchat.com:zulip-word", "type=stream", "to=outages", "topic=", "content=",
@@ -98,7 +98,7 @@ var webServices = map[string]webService{
 		"token=pushover-word", "user=pushover-user", "message=",
 	}, 200, `{"status":1,"request":"647d2300-702c-4b38-8b2f-d56326ae460b"}`},
 	"gotify": {"POST https://push.example.com/message", []string{
-		"X-Gotify-Key=gotify-word", `"title":"[Acme Status] TEST: DOWN: `,
+		"X-Gotify-Key=gotify-word", `"title":"[Acme Status] TEST: `,
 	}, 200, `{"id":25,"appid":5,"message":"..."}`},
 	"matrix": {"PUT https://matrix.org/_matrix/client/v3/rooms/%21abc123:matrix.org/send/m.room.message/vigil-", []string{
 		"Authorization=Bearer matrix-word", `"msgtype":"m.text"`,

@@ -105,6 +105,9 @@ func TestShellOfDocuments(t *testing.T) {
 				case strings.Contains(text, "/etc/vigil.cfg"):
 					d.write(t, "vigil.cfg", f.channels(t))
 					out := d.do(t, block, strings.ReplaceAll(text, "/etc/vigil.cfg", "vigil.cfg"))
+					if t.Failed() {
+						t.Logf("nobody accepts\n%s", f.told["nobody"])
+					}
 					if !strings.HasSuffix(out, "\nvigil.cfg: valid\n") && !strings.HasPrefix(out, "email: accepted\n") {
 						t.Errorf("%v answers\n%s", block, out)
 					}
@@ -202,7 +205,7 @@ mode = "local"
 	awaitReport(`{"name":"Website","status":"healthy","replicas":["healthy","healthy"]}`)
 
 	ctx, stop := context.WithCancel(t.Context())
-	out, wait := d.start(ctx, t, block.text)
+	_, wait := d.start(ctx, t, block.text)
 	awaitReport(`{"name":"Workers","status":"`)
 	r.waitFor("status/report", "told of workers", func(report string) bool {
 		return !strings.Contains(report, `{"name":"Workers","status":"healthy","replicas":[]}`)
@@ -214,7 +217,7 @@ mode = "local"
 	d.write(t, "local.cfg", strings.NewReplacer("icmp://192.168.1.1", "tcp://"+address, "192.168.1.2:22", address).Replace(fenceWith(t, "docs/reporting.md", "[report]").text))
 	d.env = append(d.env, "VIGIL_TOKEN="+token)
 	ctx, stop = context.WithCancel(t.Context())
-	out, wait = d.start(ctx, t, "vigil local -c local.cfg")
+	out, wait := d.start(ctx, t, "vigil local -c local.cfg")
 	awaitReport(`{"name":"Gateway","status":"healthy","replicas":["healthy"`)
 	stop()
 	wait()
