@@ -48,6 +48,8 @@ commands:
   notify       send one test message through each configured channel
   local        run an agent that reports to a Vigil elsewhere
   report       report this host's load to a Vigil elsewhere
+  status       print what is down or degraded, why and since when
+  announce     publish an announcement, or an update to one
   reload       have the running Vigil read its config again
   completion   print a script that completes commands in bash, zsh or fish
   version      print version, commit and Go version
@@ -76,6 +78,8 @@ func commands() []command {
 		{"notify", notifyUsage, runNotify},
 		{"local", localUsage, runLocal},
 		{"report", reportUsage, runReport},
+		{"status", statusUsage, runStatus},
+		{"announce", announceUsage, runAnnounce},
 		{"reload", reloadUsage, runReload},
 		{"completion", completionUsage, runCompletion},
 		{"version", versionUsage, runVersion},

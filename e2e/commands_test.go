@@ -88,3 +88,108 @@ func TestReloadCommand(t *testing.T) {
 	r.want(0, []string{"nothing has changed"}, "reload")
 	r.stop(syscall.SIGTERM)
 }
+
+const commandsConfig = `
+[server]
+log_level = "info"
+inet = "ADDRESS"
+manager_token = "manage"
+reporter_token = "report"
+[branding]
+page_url = "https://status.example.com/"
+[metrics]
+poll_interval = 1
+poll_retry_wait = 10
+script_interval = 1
+[[probe.service]]
+id = "web"
+label = "Web"
+[[probe.service.node]]
+id = "shop"
+label = "Shop"
+mode = "poll"
+replicas = ["tcp://127.0.0.1:1", "tcp://ADDRESS"]
+[[probe.service.node]]
+id = "jobs"
+label = "Jobs"
+mode = "push"
+[[probe.service]]
+id = "box"
+label = "Box"
+[[probe.service.node]]
+id = "disk"
+label = "Disk"
+mode = "script"
+scripts = ["echo 91 % full; exit 1"]
+`
+
+// startCommands starts a Vigil with a dead node, a sick one and one that waits.
+func startCommands(t *testing.T) *running {
+	t.Helper()
+	r := startVigil(t, strings.ReplaceAll(commandsConfig, "ADDRESS", freeAddress(t)))
+	r.waitFor("status/report", "all is checked", func(s string) bool {
+		return strings.Contains(s, `["dead","healthy"]`) && strings.Contains(s, `["sick"]`)
+	})
+	return r
+}
+
+func TestStatusCommand(t *testing.T) {
+	t.Parallel()
+	r := startCommands(t)
+	r.want(3, []string{"3 nodes, 1 dead, 1 sick.\n\nSTATUS  NODE", "dead    web:shop", "  tcp://127.0.0.1:1  dead  ", "connection refused\n",
+		"sick    box:disk", "91 % full\n"}, "status")
+	if out := r.want(3, []string{"web:jobs"}, "status", "-all", "web"); strings.Contains(out, "box:disk") {
+		t.Errorf("the selector web selects box:disk:\n%s", out)
+	}
+	r.want(0, []string{"1 node, none is dead or sick.\n"}, "status", "web:jobs")
+	out := r.want(3, nil, "status", "-json", "-all")
+	var s struct {
+		Status string
+		Nodes  []struct {
+			Service, Node, Status, Reason string
+			Replicas                      []struct{ ID, Status string }
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &s); err != nil || s.Status != "dead" || len(s.Nodes) != 3 || len(s.Nodes[0].Replicas) != 2 {
+		t.Errorf("%v: %s", err, out)
+	}
+	if strings.Contains(out, "\x1b") {
+		t.Error("colour where there is no terminal")
+	}
+	r.want(1, []string{"vigil status: ", `"wbe"`, `"web"`}, "status", "wbe")
+	r.stop(syscall.SIGTERM)
+	r.want(1, []string{"is Vigil running there?"}, "status")
+}
+
+func TestAnnounceCommand(t *testing.T) {
+	t.Parallel()
+	r := startCommands(t)
+	r.want(0, []string{"No announcements.\n"}, "announce", "-list")
+	r.want(0, []string{"Published as "}, "announce", "Slow uploads", "We look into it.", "-service", "web", "-state", "investigating", "-until", "2h30m")
+	r.waitFor("", "the announcement", func(s string) bool { return strings.Contains(s, "Slow uploads") })
+	out := r.want(0, []string{"Slow uploads", "investigating"}, "announce", "-list", "-json")
+	var all []struct{ ID string }
+	if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 1 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	id := all[0].ID
+	r.want(0, []string{"Updated.\n"}, "announce", "-update", id, "-state", "monitoring", "Better now.")
+	r.want(0, []string{"ID", id + "  ", "  monitoring  web    Slow uploads\n"}, "announce", "-list")
+	r.want(0, []string{"Removed.\n"}, "announce", "-remove", id)
+	r.want(1, []string{"vigil announce: ", id}, "announce", "-remove", id)
+	r.want(1, []string{"state"}, "announce", "Title", "-state", "broken")
+	r.want(1, []string{`"wbe"`, `"web"`}, "announce", "Title", "-service", "wbe")
+	for args, want := range map[string]string{
+		"":                              "want a title and a text, got 0 arguments: are they in quotes?",
+		"a b c":                         "want a title and a text, got 3 arguments: are they in quotes?",
+		"-list -remove x":               "-list, -update and -remove exclude each other",
+		"-list x":                       `unexpected argument "x"`,
+		"-update x":                     "want one text, got 0 arguments: is it in quotes?",
+		"-update x -service y z":        "an update takes -state and a text only",
+		"a -until soon":                 `-until "soon": want a duration like 2h30m, or a time like 22:00 or 2026-11-26T22:00:00Z`,
+		"a -until 2020-01-01T00:00:00Z": `-until "2020-01-01T00:00:00Z" is in the past`,
+	} {
+		r.want(2, []string{"vigil announce: " + want + " (see 'vigil announce -h')\n"}, append([]string{"announce"}, strings.Fields(args)...)...)
+	}
+	r.stop(syscall.SIGTERM)
+}
