@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"net"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -270,10 +271,16 @@ func (c *Config) readRabbitMQ(t *table) {
 	r := &RabbitMQ{}
 	if api := t.endpoint("api_url", "http://127.0.0.1:15672"); api != "" {
 		r.APIURL, _ = parseURL(api, "http", "https") // endpoint noted what is wrong
+		if path, ok := strings.CutSuffix(strings.TrimSuffix(r.APIURL.Path, "/"), "/api"); ok {
+			r.APIURL.Path, r.APIURL.RawPath = path, "" // each query adds it
+		}
 	}
 	r.Username = t.required("auth_username", anyText)
 	r.Password = t.secret("auth_password", anyText)
 	r.VirtualHost = t.required("virtualhost", `the name of a virtual host, like "/"`)
+	if name, err := url.PathUnescape(r.VirtualHost); err == nil {
+		r.VirtualHost = name // the Rust Vigil needs "%2F"
+	}
 	r.ReadyHealthyBelow = t.threshold("queue_ready_healthy_below")
 	r.NackHealthyBelow = t.threshold("queue_nack_healthy_below")
 	r.ReadyDeadAbove = t.threshold("queue_ready_dead_above")

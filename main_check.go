@@ -26,8 +26,8 @@ Nothing is started but by -probe, and no secret is shown.
   -c, --config file   the config; default: ./config.cfg or, if there is none,
                       the built-in sample
   -strict             treat warnings as errors, e.g. before a roll-out
-  -probe              also check every poll and script replica once, and print
-                      what came of it
+  -probe              also check every poll and script replica once, ask
+                      RabbitMQ for every queue, and print what came of it
 
 examples:
 
@@ -36,7 +36,7 @@ examples:
   vigil check -probe
 
 Exit status: 0 if the config is valid, 1 if it is not or -probe found a dead
-replica, 2 for wrong usage.
+replica or a queue that cannot be watched, 2 for wrong usage.
 `
 
 // runCheck is "vigil check".
@@ -80,7 +80,12 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		ctx, stop := notifyStop(ctx)
 		defer stop()
 		fmt.Fprintln(stdout)
-		if !checkAll(ctx, c, stdout, stderr) {
+		alive := checkAll(ctx, c, stdout, stderr)
+		faults := queueFaults(ctx, c)
+		for _, fault := range faults {
+			fmt.Fprintln(stdout, fault)
+		}
+		if !alive || len(faults) > 0 {
 			return exitError
 		}
 	}

@@ -38,11 +38,7 @@ func newNodeIndex(conf *Config) *nodeIndex {
 	}
 	for _, service := range conf.Services {
 		for _, node := range service.Nodes {
-			at := &reportedNode{service: service, node: node}
-			if node.Mode == modePush && node.RabbitMQQueue != "" {
-				at.rabbit = conf.RabbitMQ
-			}
-			ix.nodes[[2]string{service.ID, node.ID}] = at
+			ix.nodes[[2]string{service.ID, node.ID}] = newReportedNode(conf, service, node)
 		}
 	}
 	return ix

@@ -21,6 +21,14 @@ type reportedNode struct {
 	fault   string      // of the last check; belongs to the goroutine that checks
 }
 
+func newReportedNode(conf *Config, service *Service, node *Node) *reportedNode {
+	at := &reportedNode{service: service, node: node}
+	if node.Mode == modePush && node.RabbitMQQueue != "" {
+		at.rabbit = conf.RabbitMQ
+	}
+	return at
+}
+
 // Limits of a report, far above what anybody reports.
 const (
 	maxReplicaID = 256             // bytes

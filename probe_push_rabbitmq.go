@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,7 +99,11 @@ func (q *rabbit) look(ctx context.Context, at *reportedNode) {
 	log := q.log.With("service", at.service.ID, "node", at.node.ID, "queue", at.node.RabbitMQQueue)
 	switch {
 	case err != nil && err.Error() != at.fault:
-		log.Warn("rabbitmq queue not known", "err", err)
+		level := slog.LevelError
+		if errors.Is(err, errNoCounts) {
+			level = slog.LevelWarn
+		}
+		log.Log(ctx, level, "rabbitmq queue not known", "err", err)
 		at.fault = err.Error()
 	case err == nil && at.fault != "":
 		log.Info("rabbitmq queue known again")
@@ -167,11 +172,41 @@ func (q *rabbit) query(ctx context.Context, at *reportedNode) (depth queueDepth,
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxQueueBody)).Decode(&counts); err != nil {
 		return depth, fmt.Errorf("answer: %w", err)
 	}
-	// RabbitMQ leaves the counts out for a queue's first seconds.
 	if counts.Ready == nil || counts.Unacked == nil {
-		return depth, errors.New("answer without counts")
+		return depth, errNoCounts
 	}
 	return weigh(at, *counts.Ready, *counts.Unacked), nil
+}
+
+// errNoCounts is an answer of RabbitMQ in a queue's first seconds.
+var errNoCounts = errors.New("answer without counts")
+
+// queueFaults asks RabbitMQ once for the queue of each node and returns a line
+// for each that it cannot watch.
+func queueFaults(ctx context.Context, conf *Config) []string {
+	ctx, cancel := context.WithTimeout(ctx, 2*queueTimeout)
+	defer cancel()
+	q := newRabbit(nil, nil, slog.New(slog.DiscardHandler))
+	defer q.client.CloseIdleConnections()
+	var nodes []*reportedNode
+	for _, service := range conf.Services {
+		for _, node := range service.Nodes {
+			if at := newReportedNode(conf, service, node); at.rabbit != nil {
+				nodes = append(nodes, at)
+			}
+		}
+	}
+	faults := make([]string, len(nodes))
+	var looks sync.WaitGroup
+	for i, at := range nodes {
+		looks.Go(func() {
+			if _, err := q.query(ctx, at); err != nil && !errors.Is(err, errNoCounts) {
+				faults[i] = fmt.Sprintf("queue %q of %s:%s cannot be watched: %v", at.node.RabbitMQQueue, at.service.ID, at.node.ID, err)
+			}
+		})
+	}
+	looks.Wait()
+	return slices.DeleteFunc(faults, func(s string) bool { return s == "" })
 }
 
 // A queueDepth is how much waits in a node's queue and what that means. The

@@ -141,12 +141,12 @@ func TestQueueAnswers(t *testing.T) {
 		{`200 {"messages_ready":7}`, "healthy {cpu:0.5 ram:0.5 queue:false ready:0 unacked:0} ", ""},
 		{`200 {"messages_ready":7,"messages_unacknowledged":1,"messages":8}`, "healthy {cpu:0.5 ram:0.5 queue:true ready:7 unacked:1} ", `level=INFO msg="rabbitmq queue known again" ` + prefix + "\n"},
 		{`200 {"messages_ready":12,"messages_unacknowledged":1}`, "sick {cpu:0.5 ram:0.5 queue:true ready:12 unacked:1} queue loaded: 12 ready", ""},
-		{`404 {"error":"Object Not Found"}`, "sick {cpu:0.5 ram:0.5 queue:true ready:12 unacked:1} queue loaded: 12 ready", `level=WARN msg="rabbitmq queue not known" ` + prefix + ` err="HTTP 404"` + "\n"},
+		{`404 {"error":"Object Not Found"}`, "sick {cpu:0.5 ram:0.5 queue:true ready:12 unacked:1} queue loaded: 12 ready", `level=ERROR msg="rabbitmq queue not known" ` + prefix + ` err="HTTP 404"` + "\n"},
 		{`404 {"error":"Object Not Found"}`, "sick {cpu:0.5 ram:0.5 queue:true ready:12 unacked:1} queue loaded: 12 ready", ""},
-		{`401 {"error":"not_authorized"}`, "sick {cpu:0.5 ram:0.5 queue:true ready:12 unacked:1} queue loaded: 12 ready", `level=WARN msg="rabbitmq queue not known" ` + prefix + ` err="HTTP 401"` + "\n"},
-		{`302 `, "sick {cpu:0.5 ram:0.5 queue:true ready:12 unacked:1} queue loaded: 12 ready", `level=WARN msg="rabbitmq queue not known" ` + prefix + ` err="HTTP 302"` + "\n"},
-		{`200 <html>`, "sick {cpu:0.5 ram:0.5 queue:true ready:12 unacked:1} queue loaded: 12 ready", `level=WARN msg="rabbitmq queue not known" ` + prefix + ` err="answer: invalid character '<' looking for beginning of value"` + "\n"},
-		{`200 ` + strings.Repeat(" ", maxQueueBody+1) + `{"messages_ready":0,"messages_unacknowledged":0}`, "sick {cpu:0.5 ram:0.5 queue:true ready:12 unacked:1} queue loaded: 12 ready", `level=WARN msg="rabbitmq queue not known" ` + prefix + ` err="answer: EOF"` + "\n"},
+		{`401 {"error":"not_authorized"}`, "sick {cpu:0.5 ram:0.5 queue:true ready:12 unacked:1} queue loaded: 12 ready", `level=ERROR msg="rabbitmq queue not known" ` + prefix + ` err="HTTP 401"` + "\n"},
+		{`302 `, "sick {cpu:0.5 ram:0.5 queue:true ready:12 unacked:1} queue loaded: 12 ready", `level=ERROR msg="rabbitmq queue not known" ` + prefix + ` err="HTTP 302"` + "\n"},
+		{`200 <html>`, "sick {cpu:0.5 ram:0.5 queue:true ready:12 unacked:1} queue loaded: 12 ready", `level=ERROR msg="rabbitmq queue not known" ` + prefix + ` err="answer: invalid character '<' looking for beginning of value"` + "\n"},
+		{`200 ` + strings.Repeat(" ", maxQueueBody+1) + `{"messages_ready":0,"messages_unacknowledged":0}`, "sick {cpu:0.5 ram:0.5 queue:true ready:12 unacked:1} queue loaded: 12 ready", `level=ERROR msg="rabbitmq queue not known" ` + prefix + ` err="answer: EOF"` + "\n"},
 		{`200 {"messages_ready":0,"messages_unacknowledged":5}`, "dead {cpu:0.5 ram:0.5 queue:true ready:0 unacked:5} queue stalled: 5 unacked", `level=INFO msg="rabbitmq queue known again" ` + prefix + "\n"},
 		{`200 {"messages_ready":0,"messages_unacknowledged":0}`, "healthy {cpu:0.5 ram:0.5 queue:true ready:0 unacked:0} ", ""},
 	} {
@@ -297,5 +297,55 @@ func TestQueuePanic(t *testing.T) {
 	const want = `level=ERROR msg="look at a queue panicked" service=web node=jobs panic="runtime error: invalid memory address or nil pointer dereference"`
 	if got := log.take(); q.panics.Load() != 2 || broken.asking.Load() || !strings.Contains(got, want) {
 		t.Errorf("%d panics counted, still asking: %v, log:\n%s", q.panics.Load(), broken.asking.Load(), got)
+	}
+}
+
+// Hosts and virtual hosts as the Rust Vigil needs them, and as people write
+// them, lead to the same queue. A check of the config names those that cannot
+// be watched.
+func TestQueueAddresses(t *testing.T) {
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.RequestURI {
+		case "/api/queues/%2F/plain", "/base/api/queues/a%2Fb%25/plain":
+			fmt.Fprint(w, `{"messages_ready":0,"messages_unacknowledged":0}`)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	defer api.Close()
+	for _, tc := range []struct{ url, vhost, fault string }{
+		{"", "/", ""},
+		{"/", "%2F", ""},
+		{"/api", "%2f", ""},
+		{"/api/", "/", ""},
+		{"/base/api", "a/b%", ""},
+		{"/base", "a%2Fb%25", ""},
+		{"/other", "/", `queue "plain" of web:jobs cannot be watched: HTTP 404`},
+	} {
+		conf, _, err := parseConfig(strings.NewReader(fmt.Sprintf(`[server]
+[branding]
+page_title = "a"
+page_url = "http://a/"
+company_name = "a"
+[plugins.rabbitmq]
+api_url = %q
+auth_username = "a"
+auth_password = "b"
+virtualhost = %q
+[[probe.service]]
+id = "web"
+label = "Web"
+[[probe.service.node]]
+id = "jobs"
+label = "Jobs"
+mode = "push"
+rabbitmq_queue = "plain"
+`, api.URL+tc.url, tc.vhost)), "", func(string) (string, bool) { return "", false })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(queueFaults(t.Context(), conf), "\n"); got != tc.fault {
+			t.Errorf("%q and %q: %s", tc.url, tc.vhost, got)
+		}
 	}
 }
