@@ -1,7 +1,8 @@
 package main
 
 import (
-	"container/heap"
+	"reflect"
+	"slices"
 	"time"
 
 	"vigil/notify"
@@ -35,7 +36,8 @@ type alerter struct {
 // was told of a beginning is told of the end, and of nothing twice.
 type channel struct {
 	id     string
-	routes []route
+	routes []Route   // those that lead to it
+	all    bool      // it is told of every node, as there are no routes
 	since  time.Time // when it or its routes came into force during a run; zero: at the start
 
 	told   map[nodeKey]*told
@@ -46,17 +48,7 @@ type channel struct {
 
 	reminders int       // sent since something told is down
 	reminder  time.Time // when the next one is due; zero: none is
-	rule      Alerting  // for the next reminder
-}
-
-// A route says of which nodes a channel is told, and when.
-type route struct {
-	all          bool // every channel is told of every node
-	match        func(service, node string) bool
-	min          status // sick or dead
-	after        time.Duration
-	recoverAfter time.Duration
-	reminders    Alerting
+	rule      Reminders // for the next reminder
 }
 
 // A told is what a channel knows of a node.
@@ -95,12 +87,13 @@ func (a *alerter) configure(st *state, now time.Time) {
 	for _, id := range conf.Notify.IDs() {
 		c := old[id]
 		if c == nil {
-			c = &channel{id: id, told: make(map[nodeKey]*told), ready: make(map[nodeKey]bool), rule: conf.Alerting}
+			c = &channel{id: id, told: make(map[nodeKey]*told), ready: make(map[nodeKey]bool)}
 		}
-		c.routes = routesOf(conf, id)
-		if !first {
+		routes := routesOf(conf, id)
+		if !first && !reflect.DeepEqual(routes, c.routes) {
 			c.since = now
 		}
+		c.routes, c.all = routes, len(conf.Routes) == 0
 		a.channels = append(a.channels, c)
 	}
 	a.looks, a.timers = nil, nil
@@ -124,13 +117,16 @@ func (a *alerter) configure(st *state, now time.Time) {
 
 // routesOf returns the routes that name a channel. A config without routes
 // tells every channel of every node.
-func routesOf(conf *Config, id string) []route {
-	return []route{{
-		all:       true,
-		match:     func(string, string) bool { return true },
-		min:       dead,
-		reminders: conf.Alerting,
-	}}
+func routesOf(conf *Config, id string) (routes []Route) {
+	if len(conf.Routes) == 0 {
+		return []Route{{Match: selectors{"*"}, MinStatus: dead, Reminders: conf.Alerting.reminders()}}
+	}
+	for _, r := range conf.Routes {
+		if slices.Contains(r.To, id) {
+			routes = append(routes, r)
+		}
+	}
+	return routes
 }
 
 // begin starts the alerter of a fresh state.
@@ -159,112 +155,6 @@ func (a *alerter) roundDone(st *state, now time.Time) {
 	a.started = true
 }
 
-// A nodeLevel is a node's status as far as alerts are concerned: what is not
-// known leaves it as it was.
-type nodeLevel struct {
-	known  bool
-	status status
-	id     string       // of the time in which it is not healthy
-	used   bool         // an outage has that id
-	since  [3]time.Time // of sick and dead: since when it is at least that; zero: it is not
-	below  [3]time.Time // since when it is not; zero: it is, or never was known
-	looked bool         // it is in alerter.looks
-	timer  time.Time    // the earliest one in alerter.timers; zero: none
-}
-
-// relevel finds out the node's level and has the alerter look at it when that
-// changed.
-func (st *state) relevel(ns *nodeState, now time.Time) {
-	s, known := ns.status(ns.track.fresh)
-	if !known && ns.byID != nil && !st.alerter.restored {
-		// No check will find out about replicas that reported to an earlier
-		// program, and the next report may be long in coming.
-		s, known = ns.status(ns.checked())
-	}
-	l := &ns.alert
-	l.known = known
-	st.alerter.look(ns)
-	if !known {
-		return
-	}
-	l.status = s
-	if s == healthy {
-		l.id, l.used = "", false
-	} else if l.id == "" {
-		l.id = newUUID()
-	}
-	for _, min := range []status{sick, dead} {
-		switch {
-		case s >= min && l.since[min].IsZero():
-			l.since[min], l.below[min] = now, time.Time{}
-		case s < min && l.below[min].IsZero():
-			l.since[min], l.below[min] = time.Time{}, now
-		}
-	}
-}
-
-// heldBack reports whether nobody is to be told of the node's beginnings now,
-// and until when; the zero time is until something changes.
-func (st *state) heldBack(ns *nodeState, now time.Time) (held bool, until time.Time) {
-	return false, time.Time{}
-}
-
-// noReminders returns until when nobody is to be reminded of the node; the
-// zero time is no such time.
-func (st *state) noReminders(ns *nodeState, now time.Time) time.Time {
-	return time.Time{}
-}
-
-// look has the alerter look at a node before the next alert.
-func (a *alerter) look(ns *nodeState) {
-	if !ns.alert.looked {
-		ns.alert.looked = true
-		a.looks = append(a.looks, ns)
-	}
-}
-
-// lookAt has it look at a node at some time.
-func (a *alerter) lookAt(ns *nodeState, at time.Time) {
-	if t := ns.alert.timer; t.IsZero() || at.Before(t) {
-		ns.alert.timer = at
-		heap.Push(&a.timers, timer{at, ns})
-	}
-}
-
-// review looks at all nodes that it is time to look at.
-func (a *alerter) review(st *state, now time.Time) {
-	for len(a.timers) > 0 && !now.Before(a.timers[0].at) {
-		t := heap.Pop(&a.timers).(timer)
-		if !now.Before(t.ns.alert.timer) {
-			t.ns.alert.timer = time.Time{}
-		}
-		a.look(t.ns)
-	}
-	for len(a.looks) > 0 { // a look may cause another
-		looks := a.looks
-		a.looks = nil
-		for _, ns := range looks {
-			ns.alert.looked = false
-			key := ns.key()
-			held, until := st.heldBack(ns, now)
-			if held && !until.IsZero() {
-				a.lookAt(ns, until)
-			}
-			for _, c := range a.channels {
-				switch at, ok := c.due(ns, key, held); {
-				case !ok:
-					c.noNews(key)
-				case now.Before(at):
-					c.noNews(key)
-					a.lookAt(ns, at)
-				default:
-					c.news(key, now)
-				}
-			}
-		}
-	}
-}
-
 // due returns from when on there is something to tell the channel of the node,
 // if there is. Beginnings are held back during a maintenance, for example.
 func (c *channel) due(ns *nodeState, key nodeKey, held bool) (at time.Time, ok bool) {
@@ -275,9 +165,9 @@ func (c *channel) due(ns *nodeState, key nodeKey, held bool) (at time.Time, ok b
 	// begins finds out since when some route tells of that status.
 	begins := func(s status) (at time.Time, ok bool) {
 		for _, r := range c.routes {
-			since := l.since[max(s, r.min)]
-			if !since.IsZero() && r.match(key.service, key.node) {
-				if t := since.Add(r.after); !ok || t.Before(at) {
+			since := l.since[max(s, r.MinStatus)]
+			if !since.IsZero() && r.Match.matches(key.service, key.node) {
+				if t := since.Add(r.After); !ok || t.Before(at) {
 					at, ok = t, true
 				}
 			}
@@ -310,8 +200,8 @@ func (c *channel) due(ns *nodeState, key nodeKey, held bool) (at time.Time, ok b
 func (c *channel) least(key nodeKey) (least status, recoverAfter time.Duration) {
 	least, matched := dead, false
 	for _, r := range c.routes {
-		if r.match(key.service, key.node) {
-			least, recoverAfter, matched = min(least, r.min), max(recoverAfter, r.recoverAfter), true
+		if r.Match.matches(key.service, key.node) {
+			least, recoverAfter, matched = min(least, r.MinStatus), max(recoverAfter, r.RecoverAfter), true
 		}
 	}
 	if known := c.told[key]; known != nil && !matched {
@@ -482,11 +372,11 @@ func (c *channel) reminderWait() time.Duration {
 // something is down and end when nothing is. The route with the shortest
 // interval decides.
 func (c *channel) remind(now time.Time) {
-	c.rule = Alerting{}
+	c.rule = Reminders{}
 	for _, r := range c.routes {
-		every := r.reminders.ReminderInterval
-		if every > 0 && (c.rule.ReminderInterval == 0 || every < c.rule.ReminderInterval) && c.isDown(r.match) {
-			c.rule = r.reminders
+		every := r.ReminderInterval
+		if every > 0 && (c.rule.ReminderInterval == 0 || every < c.rule.ReminderInterval) && c.isDown(r.Match) {
+			c.rule = r.Reminders
 		}
 	}
 	switch {
@@ -499,31 +389,11 @@ func (c *channel) remind(now time.Time) {
 }
 
 // isDown reports whether the channel takes some such node for dead.
-func (c *channel) isDown(match func(service, node string) bool) bool {
+func (c *channel) isDown(match selectors) bool {
 	for key, known := range c.told {
-		if known.status == dead && match(key.service, key.node) {
+		if known.status == dead && match.matches(key.service, key.node) {
 			return true
 		}
 	}
 	return false
-}
-
-// A timer says when to look at a node.
-type timer struct {
-	at time.Time
-	ns *nodeState
-}
-
-type timerHeap []timer
-
-func (h timerHeap) Len() int           { return len(h) }
-func (h timerHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h timerHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *timerHeap) Push(x any)        { *h = append(*h, x.(timer)) }
-func (h *timerHeap) Pop() any {
-	old := *h
-	t := old[len(old)-1]
-	old[len(old)-1] = timer{}
-	*h = old[:len(old)-1]
-	return t
 }

@@ -50,17 +50,7 @@ func (c *channel) tell(a *alerter, st *state, kind notify.Kind, now time.Time) n
 	if kind == notify.Reminder {
 		alert.Reminders = c.reminders
 	}
-	alert = alert.Trim()
-	for _, o := range alert.Outages { // for channels that list replicas
-		for _, r := range o.Replicas {
-			if o.Over {
-				alert.Recovered = append(alert.Recovered, r.Path)
-			} else {
-				alert.Dead = append(alert.Dead, r)
-			}
-		}
-	}
-	return alert
+	return alert.Trim()
 }
 
 // status is the worst of what the channel was told of and, where it is told
@@ -70,7 +60,7 @@ func (c *channel) status(st *state) notify.Status {
 	for _, known := range c.told {
 		worst = max(worst, known.status)
 	}
-	if len(c.routes) > 0 && c.routes[0].all {
+	if c.all {
 		worst = max(worst, st.nodeTally.worst())
 	}
 	return notify.Status(worst.String())

@@ -37,6 +37,7 @@ type serviceView struct {
 type nodeView struct {
 	conf     *Node
 	status   status
+	checked  bool // what is known of its replicas decides its status
 	replicas viewList
 	history  *nodeHistory // never nil in what the state publishes
 }
@@ -139,3 +140,98 @@ func (b *board) load() *snapshot { return b.current.Load() }
 
 // public returns the newest snapshot without what is hidden from visitors.
 func (b *board) public() *snapshot { return b.shown.Load() }
+
+// snapshot returns what readers shall see, sharing with the last one whatever
+// did not change since.
+func (st *state) snapshot(now time.Time) *snapshot {
+	for _, ns := range st.dirtyNodes {
+		ns.view = ns.show()
+		ns.dirty = false
+	}
+	st.dirtyNodes = st.dirtyNodes[:0]
+	services := make([]*serviceView, len(st.services))
+	copy(services, st.views)
+	for _, ss := range st.dirtyServices {
+		services[ss.index] = ss.show()
+		ss.dirty = false
+	}
+	st.dirtyServices, st.views = st.dirtyServices[:0], services
+	snap := &snapshot{
+		conf:           st.conf,
+		at:             now,
+		status:         st.nodeTally.worst(),
+		checked:        st.waiting == 0,
+		crowded:        st.reported() >= crowdedFrom,
+		connectionDown: st.alerter.connection.down,
+		services:       services,
+	}
+	snap.announcements, snap.pastAnnouncements = st.splitAnnouncements(now)
+	snap.incidents, snap.pastIncidents = st.history.list(now)
+	if st.last != nil {
+		snap.seq = st.last.seq + 1
+	}
+	st.last, st.dirty = snap, false
+	return snap
+}
+
+func (ss *serviceState) show() *serviceView {
+	v := &serviceView{conf: ss.conf, status: ss.nodeTally.worst(), nodes: make([]*nodeView, len(ss.nodes))}
+	for i, ns := range ss.nodes {
+		v.nodes[i] = ns.view
+	}
+	return v
+}
+
+// show returns the node as it is now. Replicas that did not change are shared
+// with the last view, so that one among very many costs little more than it
+// does among few.
+func (ns *nodeState) show() *nodeView {
+	count := len(ns.replicas)
+	if len(ns.changed) > 0 || count != ns.views.len() {
+		views := make(viewList, (count+viewPage-1)/viewPage)
+		copy(views, ns.views)
+		if last := len(views) - 1; last >= 0 && len(views[last]) > count-last*viewPage {
+			views[last] = views[last][:count-last*viewPage] // fewer than before
+		}
+		fresh := make([]bool, len(views)) // pages that nobody else has
+		for _, r := range ns.changed {
+			if !r.changed {
+				continue // dropped since
+			}
+			k := r.index / viewPage
+			if !fresh[k] {
+				page := make([]*replicaView, min(viewPage, count-k*viewPage))
+				copy(page, views[k])
+				views[k], fresh[k] = page, true
+			}
+			views[k][r.index%viewPage] = r.show()
+			r.changed = false
+		}
+		clear(ns.changed)
+		ns.views, ns.changed = views, ns.changed[:0]
+	}
+	_, checked := ns.status(ns.checked())
+	return &nodeView{
+		conf:     ns.conf,
+		status:   ns.worst,
+		checked:  checked,
+		replicas: ns.views,
+		history:  ns.track.past,
+	}
+}
+
+func (r *replicaState) show() *replicaView {
+	return &replicaView{
+		id:        r.id,
+		status:    r.status,
+		checked:   r.checked,
+		stale:     r.stale,
+		uncertain: r.uncertain,
+		last:      r.last,
+		latency:   r.latency,
+		since:     r.since,
+		reason:    r.reason,
+		grace:     r.grace,
+		load:      r.load,
+	}
+}

@@ -76,69 +76,6 @@ type loadRecord struct {
 	Unacked *int64  `json:"unacked,omitempty"`
 }
 
-// A toldRecord is what everybody was told. Of version 1, when all channels were
-// told the same, are all fields but Line.
-type toldRecord struct {
-	Page      bool      `json:"page,omitempty"`      // that the page is dead
-	Dead      []string  `json:"dead,omitempty"`      // paths they take for dead
-	Reminders int       `json:"reminders,omitempty"` // sent since the page died
-	Next      time.Time `json:"next,omitzero"`       // when the next one is due
-	Line      time.Time `json:"line,omitzero"`       // since when the monitor's own connection is down
-}
-
-// A channelRecord says that a channel exists and when it is next reminded.
-type channelRecord struct {
-	ID        string    `json:"id"`
-	Reminders int       `json:"reminders,omitempty"` // sent since something it was told of is down
-	Next      time.Time `json:"next,omitzero"`
-}
-
-// A heardRecord is what a channel was told of a node. With an alert, it counts
-// only when the record of that alert follows: so both are kept, or neither.
-type heardRecord struct {
-	Channel  string    `json:"channel"`
-	Service  string    `json:"service"`
-	Node     string    `json:"node"`
-	Over     bool      `json:"over,omitempty"` // it was told of the end
-	ID       string    `json:"id,omitempty"`   // of the outage
-	Status   string    `json:"status,omitempty"`
-	Least    string    `json:"least,omitempty"` // status that its routes told of
-	Since    time.Time `json:"since,omitzero"`
-	Dead     int       `json:"dead,omitempty"` // replicas
-	Replicas []string  `json:"replicas,omitempty"`
-	Labels   [2]string `json:"labels,omitzero"`
-	Alert    string    `json:"alert,omitempty"` // id
-}
-
-// record is what the channel knows of a node, by an alert or in general.
-func (t *told) record(channel string, key nodeKey, alert string) *heardRecord {
-	rec := &heardRecord{Channel: channel, Service: key.service, Node: key.node, ID: t.id, Status: t.status.String(),
-		Least: t.min.String(), Since: utc(t.since), Dead: t.dead, Labels: t.labels, Alert: alert}
-	for _, r := range t.replicas {
-		rec.Replicas = append(rec.Replicas, r.Path)
-	}
-	return rec
-}
-
-// An alertRecord is an alert that is pending for its targets from then on, and
-// known to its channel.
-type alertRecord struct {
-	Alert   notify.Alert `json:"alert"`
-	Targets []string     `json:"targets"`
-	Next    time.Time    `json:"next,omitzero"`  // when a reminder is due
-	Sent    int          `json:"sent,omitempty"` // reminders sent since something is down
-	Line    time.Time    `json:"line,omitzero"`
-}
-
-// told is what everybody knows by an alert of version 1.
-func (r *alertRecord) told() toldRecord {
-	t := toldRecord{Page: r.Alert.Status == notify.Dead, Reminders: r.Sent, Next: r.Next, Line: r.Line}
-	for _, d := range r.Alert.Dead {
-		t.Dead = append(t.Dead, d.Path)
-	}
-	return t
-}
-
 type queuedRecord struct {
 	Target string       `json:"target"`
 	Alert  notify.Alert `json:"alert"`

@@ -3,7 +3,6 @@ package main
 import (
 	"iter"
 	"slices"
-	"strings"
 	"time"
 
 	"vigil/notify"
@@ -30,18 +29,6 @@ func (v *replicaView) record(name replicaName) record {
 		}
 	}
 	return record{Replica: rec}
-}
-
-// records returns what everybody and each channel was told.
-func (a *alerter) records() []record {
-	recs := []record{{Told: &toldRecord{Line: a.connection.toldDown()}}}
-	for _, c := range a.channels {
-		recs = append(recs, record{Channel: &channelRecord{c.id, c.reminders, utc(c.reminder)}})
-		for key, known := range c.told {
-			recs = append(recs, record{Heard: known.record(c.id, key, "")})
-		}
-	}
-	return recs
 }
 
 // toldDown is since when people take the monitor's own connection for down; the
@@ -167,103 +154,6 @@ func (st *state) restoreReplica(r *replicaState, rec *replicaRecord, now time.Ti
 	}
 }
 
-// restore takes up what people were told.
-func (a *alerter) restore(st *state, im *restored, now time.Time) {
-	a.muted = im.muted
-	for _, c := range a.channels {
-		c.restore(st, im, now)
-	}
-	if !im.told.Line.IsZero() {
-		a.connection = connectionState{down: im.told.Line, told: true}
-		st.assumeConnected(now)
-	}
-	a.restored = true
-	a.configure(st, now)
-	if st.waiting == 0 {
-		a.roundDone(st, now)
-	}
-}
-
-// restore takes up what the channel was told.
-func (c *channel) restore(st *state, im *restored, now time.Time) {
-	rec := im.channels[c.id]
-	switch {
-	case rec != nil:
-		for key, heard := range rec.heard {
-			c.told[key] = heard.told()
-		}
-		c.reminders, c.reminder = rec.Reminders, rec.Next
-	case len(im.channels) > 0:
-		c.since = now // it is new, and hears of older outages that they go on
-	default:
-		c.restoreOld(st, im)
-		c.reminders, c.reminder = im.told.Reminders, im.told.Next
-	}
-	sent := c.reminders
-	if c.remind(now); !c.reminder.IsZero() {
-		c.reminders = sent
-	}
-}
-
-// restoreOld takes up what all channels were told by version 1: which replicas
-// are dead.
-func (c *channel) restoreOld(st *state, im *restored) {
-	dead := make(map[string]bool, len(im.told.Dead))
-	for _, path := range im.told.Dead {
-		dead[path] = true
-	}
-	if len(dead) == 0 {
-		return
-	}
-	for ns := range st.allNodes() {
-		for _, r := range ns.replicas {
-			if path := r.path(); dead[path] {
-				delete(dead, path)
-				c.toldOld(ns.key(), ns.track.outage, notify.Replica{Path: path, Reason: r.reason})
-			}
-		}
-	}
-	for path := range dead { // of nodes that there are no more, or that lost the replica
-		service, rest, _ := strings.Cut(path, ":")
-		node, _, _ := strings.Cut(rest, ":")
-		c.toldOld(nodeKey{service, node}, nil, notify.Replica{Path: path})
-	}
-}
-
-func (c *channel) toldOld(key nodeKey, out *outage, r notify.Replica) {
-	known := c.told[key]
-	if known == nil {
-		known = &told{id: newUUID(), status: dead, min: dead}
-		if out != nil {
-			known.id, known.since = out.id, out.start
-		}
-		c.told[key] = known
-	}
-	known.dead++
-	if len(known.replicas) < maxToldReplicas {
-		known.replicas = append(known.replicas, r)
-	}
-}
-
-// told is what the record says.
-func (rec *heardRecord) told() *told {
-	t := &told{id: rec.ID, status: parseStatus(rec.Status), min: parseStatus(rec.Least), since: rec.Since.Local(),
-		dead: rec.Dead, labels: rec.Labels}
-	for _, path := range rec.Replicas {
-		t.replicas = append(t.replicas, notify.Replica{Path: path, Node: rec.Service + ":" + rec.Node})
-	}
-	return t
-}
-
-// parseStatus reads a status of which a channel was told; what it does not
-// know is dead.
-func parseStatus(word string) status {
-	if word == sick.String() {
-		return sick
-	}
-	return dead
-}
-
 // restore takes up the past.
 func (h *history) restore(st *state, im *restored, now time.Time) {
 	h.gone, h.all = im.history.gone, im.history.all
@@ -287,51 +177,6 @@ type restored struct {
 	backlog       backlog
 	history       history   // as far as it is kept
 	alive         time.Time // until when the program is known to have run
-}
-
-// A restoredChannel is what a channel was told.
-type restoredChannel struct {
-	channelRecord
-	heard map[nodeKey]heardRecord
-}
-
-func (im *restored) channel(id string) *restoredChannel {
-	if im.channels == nil {
-		im.channels = make(map[string]*restoredChannel)
-	}
-	c := im.channels[id]
-	if c == nil {
-		c = &restoredChannel{channelRecord{ID: id}, make(map[nodeKey]heardRecord)}
-		im.channels[id] = c
-	}
-	return c
-}
-
-// hear takes up what a channel was told of a node.
-func (im *restored) hear(rec heardRecord) {
-	c, key := im.channel(rec.Channel), nodeKey{rec.Service, rec.Node}
-	if rec.Over {
-		delete(c.heard, key)
-	} else {
-		c.heard[key] = rec
-	}
-}
-
-// alert takes up what people were told by an alert.
-func (im *restored) alert(rec *alertRecord) {
-	switch a := &rec.Alert; {
-	case a.Channel != "":
-		c := im.channel(a.Channel)
-		c.Reminders, c.Next = rec.Sent, rec.Next
-		for _, heard := range im.staged[a.ID] {
-			im.hear(heard)
-		}
-		delete(im.staged, a.ID)
-	case im.channels != nil:
-		im.told.Line = rec.Line
-	default:
-		im.told = rec.told()
-	}
 }
 
 func newRestored() *restored {

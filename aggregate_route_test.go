@@ -1,0 +1,116 @@
+package main
+
+import (
+	"testing"
+	"time"
+)
+
+// routeConfig is alertConfig with the channels team and boss and these routes.
+func routeConfig(routes ...Route) *Config {
+	conf := alertConfig(Alerting{BackoffLimit: 3})
+	conf.Notify = channels("team", "boss")
+	for i := range routes {
+		if routes[i].Match == nil {
+			routes[i].Match = selectors{"*"}
+		}
+		if routes[i].BackoffLimit == 0 {
+			routes[i].BackoffLimit = 3
+		}
+	}
+	conf.Routes = routes
+	return conf
+}
+
+func TestAlertsByRoute(t *testing.T) {
+	const s, m = time.Second, time.Minute
+	begin := func(routes ...Route) *play {
+		p := newPlay(routeConfig(routes...))
+		p.at(0, "a=healthy", "b=healthy", "c=healthy")
+		return p
+	}
+	team, boss := []string{"team"}, []string{"boss"}
+
+	p := begin(Route{Match: selectors{"web:a"}, To: team, MinStatus: dead}, Route{Match: selectors{"web:b"}, To: boss, MinStatus: dead})
+	p.at(m, "a=dead", "c=dead")
+	p.at(2*m, "b=dead")
+	p.at(3*m, "a=healthy", "b=healthy", "c=healthy")
+	p.until(p.begin.Add(4 * m))
+	p.expect(t, "each hears of its own nodes", "1m0.2s changed dead +a", "2m0.2s changed dead +b", "3m0.2s changed healthy -a", "3m0.2s changed healthy -b")
+
+	p = begin(Route{To: team, MinStatus: dead}, Route{To: boss, MinStatus: dead, After: 15 * m})
+	p.at(m, "a=dead")
+	p.at(10*m, "b=dead")
+	p.at(20*m, "b=healthy")
+	p.at(30*m, "a=healthy")
+	p.until(p.begin.Add(40 * m))
+	p.expect(t, "escalation after 15 min", "1m0.2s changed dead +a", "10m0.2s changed dead a +b", "16m0.2s changed dead +a",
+		"20m0.2s changed dead a -b", "30m0.2s changed healthy -a", "30m0.2s changed healthy -a")
+
+	p = begin(Route{To: team, MinStatus: dead, RecoverAfter: m})
+	p.at(m, "a=dead")
+	p.at(2*m, "a=healthy")
+	p.at(2*m+30*s, "a=dead")
+	p.at(3*m, "a=sick")
+	p.at(3*m+50*s, "a=healthy")
+	p.until(p.begin.Add(10 * m))
+	p.expect(t, "flapping", "1m0.2s changed dead +a", "4m0.2s changed healthy -a")
+
+	p = begin(Route{To: team, MinStatus: sick}, Route{To: boss, MinStatus: dead})
+	p.at(m, "a=sick")
+	p.at(2*m, "a=dead")
+	p.at(3*m, "a=sick")
+	p.at(4*m, "a=healthy")
+	p.until(p.begin.Add(5 * m))
+	p.expect(t, "being sick is told, too", "1m0.2s changed sick +a?", "2m0.2s changed dead +a", "2m0.2s changed dead +a",
+		"3m0.2s changed sick a?", "3m0.2s changed healthy -a", "4m0.2s changed healthy -a")
+
+	reminding := Route{To: team, MinStatus: dead, Reminders: Reminders{ReminderInterval: 5 * m}}
+	p = begin(reminding, Route{To: boss, MinStatus: dead, Reminders: Reminders{ReminderInterval: 8 * m}})
+	p.at(m, "a=dead")
+	p.until(p.begin.Add(12 * m))
+	p.expect(t, "reminders of their own", "1m0.2s changed dead +a", "1m0.2s changed dead +a", "6m0.2s reminder dead #1 a",
+		"9m0.2s reminder dead #1 a", "11m0.2s reminder dead #2 a")
+
+	// A route that comes during an outage, and one that goes.
+	p = begin(Route{To: team, MinStatus: dead})
+	p.at(m, "a=dead")
+	p.reload(2*m, routeConfig(Route{To: team, MinStatus: dead}, Route{To: boss, MinStatus: dead}))
+	p.reload(3*m, routeConfig(Route{Match: selectors{"web:b"}, To: []string{"team", "boss"}, MinStatus: dead}))
+	p.at(4*m, "c=dead")
+	p.at(5*m, "a=healthy", "b=healthy", "c=healthy")
+	p.until(p.begin.Add(6 * m))
+	p.expect(t, "routes that change", "1m0.2s changed dead +a", "2m0.2s changed dead a", "5m0.2s changed healthy -a", "5m0.2s changed healthy -a")
+}
+
+// With replicas_needed a node is dead once too few replicas are alive.
+func TestReplicasNeeded(t *testing.T) {
+	conf := alertConfig(Alerting{})
+	node := conf.Services[0].Nodes[0]
+	node.Targets = []Target{{Raw: "tcp://a:1"}, {Raw: "tcp://a:2"}, {Raw: "tcp://a:3"}}
+	node.Needed = Needed{Count: 2}
+	p := newPlay(conf)
+	check := func(at time.Duration, i int, s status, want status, checked bool) {
+		t.Helper()
+		p.until(p.begin.Add(at))
+		p.st.applyResult(result{replica: p.replicas[i], status: s, at: p.now}, p.now)
+		p.until(p.now.Add(time.Second))
+		if v := p.st.snapshot(p.now).services[0].nodes[0]; v.status != want || v.checked != checked {
+			t.Errorf("after %v: %v, checked %v; want %v, %v", at, v.status, v.checked, want, checked)
+		}
+	}
+	const m = time.Minute
+	check(1*m, 0, healthy, healthy, false)
+	check(2*m, 1, dead, sick, false)
+	check(3*m, 2, healthy, sick, true)
+	check(4*m, 0, dead, dead, true)
+	check(5*m, 1, healthy, sick, true)
+	check(6*m, 0, healthy, healthy, true)
+	p.at(7*m, "b=healthy")
+	p.st.applyResult(result{replica: p.replicas[3], at: p.now}, p.now)
+	p.st.applyResult(result{replica: p.replicas[4], at: p.now}, p.now)
+	p.until(p.begin.Add(8 * m))
+	p.expect(t, "2 of 3", "4m0.2s changed dead +a", "7m0.2s changed healthy -a")
+	if len(p.st.history.all) != 1 || p.st.history.all[0].end.Sub(p.st.history.all[0].start) != m {
+		t.Errorf("%d outages", len(p.st.history.all))
+	}
+}
