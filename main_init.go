@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"runtime"
@@ -112,7 +113,7 @@ func firstConfig(title, page string, targets []Target) string {
 	text := sampleFor(runtime.GOOS)
 	if title != "" {
 		text = strings.Replace(text, sampleTitle, "page_title = "+quoteTOML(title), 1)
-		text = strings.Replace(text, sampleOwner, "company_name = "+quoteTOML(title), 1)
+		text = strings.Replace(text, sampleOwner, "company_name = "+quoteTOML(owner(title)), 1)
 	}
 	if page != "" {
 		text = strings.Replace(text, samplePage, "page_url = "+quoteTOML(page), 1)
@@ -133,7 +134,8 @@ label = "Services"
 # URLs that do the same.
 `)
 	taken := make(map[string]bool)
-	for _, t := range targets {
+	names := labels(targets)
+	for i, t := range targets {
 		name := cmp.Or(nodeID(t.Host), "node")
 		id := name
 		for n := 2; taken[id]; n++ {
@@ -141,7 +143,7 @@ label = "Services"
 		}
 		taken[id] = true
 		fmt.Fprintf(&b, "[[probe.service.node]]\n\nid = %s\nlabel = %s\nmode = \"poll\"\nreplicas = [%s]\n\n",
-			quoteTOML(id), quoteTOML(label(t)), quoteTOML(t.Raw))
+			quoteTOML(id), quoteTOML(names[i]), quoteTOML(t.Raw))
 	}
 	b.WriteString(sampleEnding)
 	b.WriteString(ending)
@@ -158,13 +160,62 @@ func nodeID(host string) string {
 	}, host), "-")
 }
 
-// label says what a target is to the visitors of the page, to whom its URL is
-// not shown.
-func label(t Target) string {
-	if u, err := url.PathUnescape(t.Host); err == nil {
-		return u
+// owner is the name of the company on a page with that title, which need not
+// say "status" twice.
+func owner(title string) string {
+	name := strings.TrimSpace(title)
+	for _, end := range []string{" status page", " status"} {
+		if n := len(name) - len(end); n > 0 && strings.EqualFold(name[n:], end) {
+			name = strings.TrimSpace(name[:n])
+		}
 	}
-	return t.Host
+	return cmp.Or(name, title)
+}
+
+// labels names the targets for visitors, each differently: by its host alone
+// or, for those that share it, with as much more as is needed.
+func labels(targets []Target) []string {
+	names := make([]string, len(targets))
+	for level := range 4 {
+		count := make(map[string]int)
+		for _, name := range names {
+			count[name]++
+		}
+		for i, t := range targets {
+			if count[names[i]] > 1 || level == 0 {
+				names[i] = t.label(level)
+			}
+		}
+	}
+	seen := make(map[string]int)
+	for i, name := range names {
+		if seen[name]++; seen[name] > 1 {
+			names[i] = fmt.Sprintf("%s (%d)", name, seen[name])
+		}
+	}
+	return names
+}
+
+// label names a target by its host and, from level 1 on, its port, its path and
+// its scheme. It holds no user and no password.
+func (t *Target) label(level int) string {
+	name := t.Host
+	if plain, err := url.PathUnescape(t.Host); err == nil {
+		name = plain
+	}
+	if name == "" {
+		name = strings.Trim(t.URL.Path, "/")
+	}
+	if port := t.URL.Port(); level >= 1 && port != "" {
+		name = net.JoinHostPort(name, port)
+	}
+	if level >= 2 && strings.Trim(t.URL.Path, "/") != "" && t.Host != "" {
+		name += t.URL.Path
+	}
+	if level >= 3 {
+		name += " (" + t.Scheme + ")"
+	}
+	return name
 }
 
 // quoteTOML writes a basic string of TOML: https://toml.io/en/v1.0.0#string

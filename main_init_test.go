@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -84,7 +85,7 @@ func TestInitFlags(t *testing.T) {
 		{"www-example-com", "www.example.com", "https://www.example.com/health?a=1"},
 		{"db-example-com", "db.example.com", "tcp://db.example.com:5432"},
 		{"2001-db8--1", "2001:db8::1", "icmp://[2001:db8::1]"},
-		{"www-example-com-2", "www.example.com", "http://www.example.com:8080/"},
+		{"www-example-com-2", "www.example.com:8080", "http://www.example.com:8080/"},
 		{"www-example-com-2-2", "www-example-com-2", "http://www-example-com-2/"},
 	}
 	for i, n := range c.Services[0].Nodes {
@@ -133,5 +134,41 @@ func TestSampleWithoutShell(t *testing.T) {
 	}
 	if got, want := strings.Join(ids, " "), "vigil:page machine:loopback"; got != want {
 		t.Errorf("nodes %s, want %s", got, want)
+	}
+}
+
+// Visitors can tell the targets apart, and the title is not said twice.
+func TestInitLabels(t *testing.T) {
+	t.Chdir(t.TempDir())
+	args := []string{"-title", "Acme Status", "-o", "-"}
+	for _, raw := range []string{
+		"tcp://127.0.0.1:22", "http://127.0.0.1/", "http://127.0.0.1/shop", "https://example.com/", "icmp://127.0.0.1",
+		"tcp://10.0.0.1:80", "http://10.0.0.1:80", "http://10.0.0.1:80/?x=1", "https://user:pass@example.org/a", "https://user:pass@example.org/b",
+	} {
+		args = append(args, "-target", raw)
+	}
+	code, stdout, stderr := initialise(args...)
+	if code != 0 {
+		t.Fatal(stderr)
+	}
+	c := parseInit(t, stdout)
+	var got []string
+	for _, n := range c.Services[0].Nodes {
+		got = append(got, n.Label)
+	}
+	want := []string{
+		"127.0.0.1:22", "127.0.0.1 (http)", "127.0.0.1/shop", "example.com", "127.0.0.1 (icmp)",
+		"10.0.0.1:80 (tcp)", "10.0.0.1:80 (http)", "10.0.0.1:80 (http) (2)", "example.org/a", "example.org/b",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if c.Branding.CompanyName != "Acme" || c.Branding.PageTitle != "Acme Status" {
+		t.Errorf("%+v", c.Branding)
+	}
+	for title, want := range map[string]string{"Status": "Status", "Status Page": "Status Page", "ACME STATUS PAGE": "ACME", "Acme": "Acme"} {
+		if got := owner(title); got != want {
+			t.Errorf("%s is of %s", title, got)
+		}
 	}
 }
