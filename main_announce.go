@@ -19,19 +19,19 @@ const announceUsage = `usage: vigil announce [flags] "Title" [text]
 Publishes an announcement on the status page and prints its id, adds an update
 to one, lists them, or removes one. Without a text, the title is the text.
 
-  -service selector   what it is about: a service, or a node as service:node; may
-                      be given many times
-  -state state        investigating, identified, monitoring or resolved; makes it
-                      an incident. A resolved one moves to the history
-  -until time         when it disappears: 22:00, 2026-11-26T22:00:00Z, or how long
-                      from now, like 2h30m
+  -service selector   what it is about: a service, or a node as service:node;
+                      may be given many times
+  -state state        investigating, identified, monitoring or resolved; makes
+                      it an incident. A resolved one moves to the history
+  -until time         when it disappears: 22:00, 2026-11-26T22:00:00Z, or after
+                      how long, like 2h30m
   -update id          add an update to this announcement
   -list               list the announcements
   -remove id          remove this announcement
 ` + clientHelp + `
 examples:
 
-  vigil announce "Slow uploads" "We are looking into it." -service web -state investigating
+  vigil announce "Slow uploads" "We look into it." -service web
   vigil announce -update ID -state resolved "Uploads are fast again."
 
 Exit status: 0 if it is done, 1 if not, 2 for wrong usage.
