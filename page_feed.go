@@ -43,11 +43,18 @@ type atomEntry struct {
 	updated time.Time
 }
 
-var feedFields = []field{
-	newField("Content-Type", "application/atom+xml; charset=utf-8"),
-	newField("Cache-Control", "public, max-age=60"),
-	newField("X-Content-Type-Options", "nosniff"),
-	newField("Access-Control-Allow-Origin", "*"),
+// feedFields are those of feeds. Browsers show feeds only when they are plain
+// XML by their type.
+var feedFields, readFeedFields = newFeedFields("application/atom+xml"), newFeedFields("application/xml")
+
+func newFeedFields(kind string) []field {
+	return []field{
+		newField("Content-Type", kind+"; charset=utf-8"),
+		newField("Cache-Control", "public, max-age=60"),
+		newField("X-Content-Type-Options", "nosniff"),
+		newField("Access-Control-Allow-Origin", "*"),
+		newField("Vary", "Accept"),
+	}
 }
 
 // serviceFeed serves the feed of the service whose id stands before ".atom";
@@ -73,10 +80,14 @@ func (p *page) feed(now *rendering, service *Service) http.HandlerFunc {
 		key += " " + service.ID
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
+		key, fields := key, feedFields
+		if strings.Contains(r.Header.Get("Accept"), "text/html") {
+			key, fields = "read "+key, readFeedFields
+		}
 		made, err := p.cache.get(key, now.snap, func() (*reply, error) {
 			f := newFeed(now.site.lang, now.snap, service)
 			body, err := xml.Marshal(f)
-			return newReply(append([]byte(feedHead(now.site, service)), body...), feedFields), err
+			return newReply(append([]byte(feedHead(now.site, service)), body...), fields), err
 		})
 		if err != nil {
 			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
@@ -125,12 +136,12 @@ func newFeed(lang *language, s *snapshot, service *Service) *atomFeed {
 		fw.home = &atomLink{Rel: "alternate", Type: "text/html", Href: b.PageURL}
 		f.Links = []atomLink{*fw.home, {Rel: "self", Type: "application/atom+xml", Href: fw.address(path)}}
 	}
-	for _, a := range s.announcements {
-		at := a.at.UTC().Format(time.RFC3339)
-		f.Entries = append(f.Entries, atomEntry{
-			ID: fw.tag("announcement", a.id, a.at), Title: steady(a.title), Content: steady(a.text),
-			Published: at, Updated: at, Link: fw.home, updated: a.at,
-		})
+	for _, list := range [...][]announcement{s.announcements, s.pastAnnouncements} {
+		for i := range list {
+			if a := &list[i]; service == nil || len(a.match) == 0 || fw.concerns(a, service) {
+				f.Entries = append(f.Entries, fw.announcement(a))
+			}
+		}
 	}
 	for i := range s.incidents {
 		if in := &s.incidents[i]; service == nil || in.service.ID == service.ID {
@@ -155,6 +166,42 @@ func (fw *feedWriter) address(path string) string {
 // tag returns an entry's id.
 func (fw *feedWriter) tag(kind, id string, at time.Time) string {
 	return "tag:" + fw.authority + "," + at.UTC().Format(time.DateOnly) + ":" + kind + "/" + url.PathEscape(id)
+}
+
+// concerns reports whether an announcement is about some node of a service.
+func (fw *feedWriter) concerns(a *announcement, service *Service) bool {
+	return slices.ContainsFunc(a.match, func(m string) bool {
+		return m == service.ID || slices.ContainsFunc(service.Nodes, func(n *Node) bool { return selector(m).matches(service.ID, n.ID) })
+	})
+}
+
+// announcement returns the entry of an announcement; its updates are part of
+// it, newest first.
+func (fw *feedWriter) announcement(a *announcement) atomEntry {
+	lang, zone := fw.lang, fw.snap.at.Location()
+	e := atomEntry{
+		ID:        fw.tag("announcement", a.id, a.at),
+		Title:     steady(a.title),
+		Content:   steady(a.text),
+		Published: a.at.UTC().Format(time.RFC3339),
+		Link:      fw.home,
+		updated:   a.at,
+	}
+	if fw.home != nil {
+		place := "#" + elementID("a", a.id)
+		if _, over := a.ended(fw.snap.at); over {
+			place = "history#" + a.id
+		}
+		e.Link = &atomLink{Rel: "alternate", Type: "text/html", Href: fw.address(place)}
+	}
+	for _, u := range a.updates {
+		word := lang.stateWord(u.state, lang.words["update"])
+		at := u.at.In(zone)
+		e.Content = word + ", " + lang.time(at, dateTimeForm) + at.Format(" MST") + "\n" + steady(u.text) + "\n\n" + e.Content
+		e.updated = u.at
+	}
+	e.Updated = e.updated.UTC().Format(time.RFC3339)
+	return e
 }
 
 // incident returns the entry of an incident, without its reason: that is for

@@ -29,6 +29,13 @@ type entryView struct {
 	Link              template.URL
 	Day, Text, Length string
 	Span              template.HTML
+	Said              []textPart   // of an announcement
+	Updates           []updateView // in place of that
+	Anchors           []string     // ids of the outages that it is about
+
+	at     time.Time
+	length time.Duration // of an outage; 0 for what is none
+	brief  bool
 }
 
 func newEntryView(lang *language, base string, in *incident, now time.Time) entryView {
@@ -41,6 +48,9 @@ func newEntryView(lang *language, base string, in *incident, now time.Time) entr
 		Link:    template.URL(base + "history#" + in.id),
 		Day:     lang.time(in.start.In(zone), dateForm),
 		Length:  lang.length(in.length(now)),
+		at:      in.start,
+		length:  in.length(now),
+		brief:   !in.end.IsZero() && in.length(now) < briefly,
 	}
 	v.Text = lang.say("was_down", "length", v.Length)
 	if in.end.IsZero() {
@@ -55,20 +65,29 @@ func newEntryView(lang *language, base string, in *incident, now time.Time) entr
 // there is nothing to look back on.
 func newRecentView(lang *language, base string, s *snapshot) *recentView {
 	v := &recentView{Head: lang.count("last_days", recentDays)}
-	watched, brief, more := len(s.incidents) > 0, 0, 0
+	watched, brief := len(s.incidents) > 0, 0
+	outages, taken := s.grouped()
 	for i := range s.incidents {
 		in := &s.incidents[i]
 		switch {
-		case in.end.IsZero():
+		case in.end.IsZero() || taken[in.id]:
 		case in.length(s.at) < briefly:
 			brief++
-		case len(v.Lines) == maxRecent:
-			more++
 		default:
-			line := newEntryView(lang, base, in, s.at)
-			line.ID = elementID("p", in.id)
-			v.Lines = append(v.Lines, line)
+			v.Lines = append(v.Lines, newEntryView(lang, base, in, s.at))
 		}
+	}
+	for i := range s.pastAnnouncements {
+		a := &s.pastAnnouncements[i]
+		if end, _ := a.ended(s.at); a.incident && s.at.Sub(end) <= recentDays*24*time.Hour {
+			v.Lines = append(v.Lines, newPastNote(lang, base, s, a, outages[a.id]))
+		}
+	}
+	slices.SortStableFunc(v.Lines, func(a, b entryView) int { return b.at.Compare(a.at) })
+	more := max(0, len(v.Lines)-maxRecent)
+	v.Lines = v.Lines[:len(v.Lines)-more]
+	for i := range v.Lines {
+		v.Lines[i].ID = elementID("p", v.Lines[i].ID)
 	}
 	for _, sv := range s.services {
 		watched = watched || slices.ContainsFunc(sv.nodes, func(nv *nodeView) bool { return nv.history.started() })
@@ -105,11 +124,22 @@ type dateView struct {
 func newHistoryView(lang *language, base string, s *snapshot) (months []monthView) {
 	now, zone := s.at, s.at.Location()
 	today := dateOf(now)
-	byDay := make(map[date][]*incident)
+	byDay := make(map[date][]entryView)
+	add := func(e entryView) {
+		d := dateOf(e.at.In(zone))
+		byDay[d] = append(byDay[d], e)
+	}
+	outages, taken := s.grouped()
 	for i := range s.pastIncidents {
-		in := &s.pastIncidents[i]
-		d := dateOf(in.start.In(zone))
-		byDay[d] = append(byDay[d], in)
+		if in := &s.pastIncidents[i]; !taken[in.id] {
+			add(newEntryView(lang, base, in, now))
+		}
+	}
+	for i := range s.pastAnnouncements {
+		add(newPastNote(lang, base, s, &s.pastAnnouncements[i], outages[s.pastAnnouncements[i].id]))
+	}
+	for _, entries := range byDay {
+		slices.SortStableFunc(entries, func(a, b entryView) int { return b.at.Compare(a.at) })
 	}
 	first := firstKnown(s, today)
 	listed := today - keptDays // from here on, outages are kept
@@ -128,7 +158,7 @@ func newHistoryView(lang *language, base string, s *snapshot) (months []monthVie
 			months = append(months, m)
 			continue
 		}
-		m.addDays(lang, base, byDay, max(month, first), last, now)
+		m.addDays(lang, byDay, max(month, first), last)
 		months = append(months, m)
 	}
 	return months
@@ -177,11 +207,11 @@ func downtimeIn(s *snapshot, month date) (down time.Duration) {
 }
 
 // addDays adds the days from last back to first.
-func (m *monthView) addDays(lang *language, base string, byDay map[date][]*incident, first, last date, now time.Time) {
+func (m *monthView) addDays(lang *language, byDay map[date][]entryView, first, last date) {
 	outages, down := 0, time.Duration(0)
 	for d := last; d >= first; d-- {
-		incidents := byDay[d]
-		if len(incidents) == 0 {
+		entries := byDay[d]
+		if len(entries) == 0 {
 			calm := d // the first day of a run
 			for calm > first && len(byDay[calm-1]) == 0 {
 				calm--
@@ -191,15 +221,16 @@ func (m *monthView) addDays(lang *language, base string, byDay map[date][]*incid
 			continue
 		}
 		v := dateView{Name: lang.days(d, d), Weekday: lang.name("weekdays", int(d.noon().Weekday()))}
-		for _, in := range incidents {
-			e := newEntryView(lang, base, in, now)
-			if !in.end.IsZero() && in.length(now) < briefly {
+		for _, e := range entries {
+			if e.brief {
 				v.Brief = append(v.Brief, e)
 				continue
 			}
 			v.Entries = append(v.Entries, e)
-			outages++
-			down += in.length(now)
+			if e.length > 0 {
+				outages++
+				down += e.length
+			}
 		}
 		if n := len(v.Brief); n > 0 {
 			v.BriefText = lang.count("brief", n)

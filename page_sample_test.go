@@ -179,6 +179,28 @@ func mixedSample() *snapshot {
 	return s
 }
 
+// toldSample is an outage of which people write, and what they wrote before.
+func toldSample() *snapshot {
+	s := mixedSample()
+	at := func(ago time.Duration) time.Time { return sampleTime.Add(-ago) }
+	s.announcements = []announcement{
+		{id: "t1", title: "Version 1 of the API ends", text: "Move to version 2 until then, see https://acme.example/v2 (and http://docs.acme.example/?a=1&b=2).", at: at(70 * time.Hour), until: at(-time.Hour)},
+		{id: "t2", title: "Orders fail at the last step", text: "We are looking into it.", at: at(50 * time.Minute), incident: true, state: "identified",
+			match: []string{"id-Website:id-Front pages", "id-Mail"},
+			updates: []announcementUpdate{
+				{at: at(30 * time.Minute), state: "identified", text: "A certificate has expired.\nA new one is being installed."},
+				{at: at(10 * time.Minute), text: "It takes ten minutes more."},
+			}},
+		{id: "t3", title: "Some requests are slow", text: "We are looking into it.", at: at(5 * time.Minute), incident: true, state: "investigating", match: []string{"id-Website:id-Edge"}},
+	}
+	s.pastAnnouncements = []announcement{
+		{id: "t4", title: "Mail was late", text: "Mail is queued.", at: at(71*time.Hour + 50*time.Minute), incident: true, state: "resolved", match: []string{"id-Mail:id-Inbound"},
+			updates: []announcementUpdate{{at: at(71 * time.Hour), state: "resolved", text: "All mail is delivered."}}},
+		{id: "t5", title: "Office closed", text: "Support answers on Monday.", at: at(200 * time.Hour), until: at(150 * time.Hour)},
+	}
+	return s
+}
+
 func emptySample() *snapshot { return newSampler().snapshot }
 
 func startingSample() *snapshot {
@@ -208,7 +230,11 @@ func hostileSample() *snapshot {
 	s := newSampler().service(hostileLabel, node(hostileLabel, modePoll, polled(hostileLabel, dead, 1)).revealed().linked("javascript:alert(1)", hostileLabel)).snapshot
 	b := &s.conf.Branding
 	b.PageTitle, b.CompanyName, b.SupportURL = hostileLabel, hostileLabel, "javascript:alert(2)"
-	s.announcements = []announcement{{id: "a", title: hostileLabel, text: hostileLabel, at: sampleTime}}
+	s.announcements = []announcement{
+		{id: "a", title: hostileLabel, text: hostileLabel, at: sampleTime},
+		{id: "b", title: hostileLabel, text: "https://x.example/" + hostileLabel + " javascript:alert(1)", at: sampleTime, incident: true, state: hostileLabel, match: []string{"*", hostileLabel},
+			updates: []announcementUpdate{{at: sampleTime, state: hostileLabel, text: hostileLabel}}},
+	}
 	s.incidents = []incident{{id: "i", service: s.services[0].conf, node: s.services[0].nodes[0].conf, start: sampleTime.Add(-time.Hour)}}
 	return s
 }
@@ -302,6 +328,7 @@ var samples = map[string]func() *snapshot{
 	"dead":     deadSample,
 	"mixed":    mixedSample,
 	"empty":    emptySample,
+	"told":     toldSample,
 	"starting": startingSample,
 	"offline":  offlineSample,
 	"hostile":  hostileSample,

@@ -140,8 +140,8 @@ func TestHostileLabels(t *testing.T) {
 	if scripts != 1 {
 		t.Errorf("%d scripts on the page, want its own only", scripts)
 	}
-	if isolated < 6 {
-		t.Errorf("%d labels in <bdi>, want 6 at least", isolated)
+	if isolated < 5 {
+		t.Errorf("%d labels in <bdi>, want 5 at least", isolated)
 	}
 
 	id := "id-" + hostileLabel

@@ -143,7 +143,8 @@ type pageView struct {
 	Lines         []lineView // systems that are not well
 	More          string     // how many further ones
 	Notes         []template.HTML
-	Announcements []announcementView // newest first
+	Incidents     []noteView // what people wrote of them
+	Announcements []noteView // newest first
 
 	Crowd  bool            // there are so many services that they can be searched
 	Only   string          // "Only problems", with how many there are
@@ -171,18 +172,6 @@ type lineView struct {
 	Since                     template.HTML
 }
 
-type announcementView struct {
-	ID, Title string
-	Text      []textPart
-	At        template.HTML
-}
-
-// A textPart is a piece of text that people wrote, or an address in it.
-type textPart struct {
-	Text string
-	Link template.URL
-}
-
 // newPageView returns what all pages of a snapshot show, without services.
 func newPageView(st *site, lang *language, base string, s *snapshot) *pageView {
 	v := &pageView{
@@ -203,19 +192,22 @@ func newPageView(st *site, lang *language, base string, s *snapshot) *pageView {
 // addNews adds what stands above the services.
 func (v *pageView) addNews(s *snapshot, lasting map[*Node]*incident) {
 	lang := v.lang
-	stale := false
+	stale, problems, covered := false, 0, v.addNotes(s, lasting)
 	for _, sv := range s.services {
 		for _, nv := range sv.nodes {
 			if nv.status != healthy {
+				problems++
+			}
+			if nv.status != healthy && !covered[nv.conf] {
 				v.Lines = append(v.Lines, newLineView(lang, sv, nv, lasting[nv.conf], s.at))
 			}
 			stale = stale || nv.replicas.has(func(r *replicaView) bool { return r.stale })
 		}
 	}
 	slices.SortStableFunc(v.Lines, func(a, b lineView) int { // those that are down first
-		return cmp.Compare(b.rank(), a.rank())
+		return cmp.Compare(rank(b.State), rank(a.State))
 	})
-	v.Only = lang.count("only_problems_count", len(v.Lines))
+	v.Only = lang.count("only_problems_count", problems)
 	if more := len(v.Lines) - maxLines; more > 0 {
 		v.Lines, v.More = v.Lines[:maxLines], lang.count("more", more)
 	}
@@ -225,18 +217,6 @@ func (v *pageView) addNews(s *snapshot, lasting map[*Node]*incident) {
 	if stale {
 		v.Notes = append(v.Notes, lang.html("restart_note"))
 	}
-	for _, a := range slices.Backward(s.announcements) {
-		v.Announcements = append(v.Announcements, announcementView{
-			elementID("a", a.id), steady(a.title), linked(a.text), lang.moment(a.at, s.at),
-		})
-	}
-}
-
-func (v lineView) rank() int {
-	if v.State == stateDown {
-		return 1
-	}
-	return 0
 }
 
 func newLineView(lang *language, sv *serviceView, nv *nodeView, in *incident, now time.Time) lineView {

@@ -48,3 +48,35 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+// Addresses in what people wrote become links, and nothing else does.
+func TestLinked(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                   "",
+		"plain <b>text</b>":                  "plain <b>text</b>",
+		"see https://a.example/x, or b":      "see |[https://a.example/x]|, or b",
+		"(http://a.example/?a=1&b=2).":       "(|[http://a.example/?a=1&b=2]|).",
+		"https://a.example/x_(y) z":          "[https://a.example/x_(y)]| z",
+		"https://a.example.\nhttps://b/":     "[https://a.example]|.\n|[https://b/]",
+		"javascript:alert(1) ftp://x.y":      "javascript:alert(1) ftp://x.y",
+		"https:// http://":                   "https://| |http://",
+		"https://a.example/\"onclick=x":      "[https://a.example/]|\"onclick=x",
+		"xhttps://a.example":                 "x|[https://a.example]",
+		"\u202Ehttps://a.example/\u2066\x00": "[https://a.example/]|\x00",
+	} {
+		var got string
+		for i, p := range linked(text) {
+			if i > 0 {
+				got += "|"
+			}
+			if p.Link != "" {
+				got += "[" + p.Text + "]"
+			} else {
+				got += p.Text
+			}
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

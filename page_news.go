@@ -1,0 +1,254 @@
+package main
+
+import (
+	"cmp"
+	"html/template"
+	"slices"
+	"time"
+)
+
+// A noteView is a card of what people wrote: an incident, maintenance, or an
+// announcement.
+type noteView struct {
+	ID, State string // an element's id, and the class of the card
+	Icon      string // a class for the mark, where it is not the state's
+	Kind      string
+	When      template.HTML
+	Title     string
+	Text      []textPart    // instead of updates
+	Affects   template.HTML // links to what it is about
+	Updates   []updateView  // newest first
+}
+
+type updateView struct {
+	Word string
+	At   template.HTML
+	Text []textPart
+}
+
+// A textPart is a piece of text that people wrote, or an address in it.
+type textPart struct {
+	Text string
+	Link template.URL
+}
+
+// maxHits is how many services and nodes a note names.
+const maxHits = 12
+
+// about returns what an announcement is about: the nodes, and links to them, or
+// to a service that is chosen as a whole. About everything there are none.
+func (s *snapshot) about(match []string) (nodes map[*Node]*nodeView, hits []labelLink) {
+	nodes = make(map[*Node]*nodeView)
+	for _, sv := range s.services {
+		whole := slices.Contains(match, sv.conf.ID)
+		if whole {
+			hits = append(hits, labelLink{steady(sv.conf.Label), template.URL("#" + anchor(sv.conf))})
+		}
+		for _, nv := range sv.nodes {
+			switch {
+			case whole, slices.ContainsFunc(match, func(m string) bool { return m == "*" }):
+			case slices.ContainsFunc(match, func(m string) bool { return selector(m).matches(sv.conf.ID, nv.conf.ID) }):
+				hits = append(hits, labelLink{steady(nv.conf.Label), template.URL("#" + rowID(sv.conf, nv.conf))})
+			default:
+				continue
+			}
+			nodes[nv.conf] = nv
+		}
+	}
+	return nodes, hits[:min(len(hits), maxHits)]
+}
+
+// updates returns what an announcement says as a log, newest first; nil where
+// it says one thing only.
+func (l *language) updates(a *announcement, now time.Time) (all []updateView) {
+	if len(a.updates) == 0 && a.state == "" {
+		return nil
+	}
+	first := a.state // as nothing changed it
+	for _, u := range a.updates {
+		if u.state != "" {
+			first = ""
+		}
+		all = append(all, updateView{l.stateWord(u.state, ""), l.moment(u.at, now), linked(u.text)})
+	}
+	slices.Reverse(all)
+	for i := range all { // an update without a state
+		all[i].Word = cmp.Or(all[i].Word, l.words["update"])
+	}
+	if first == "" && a.incident {
+		first = "investigating"
+	}
+	return append(all, updateView{l.stateWord(first, l.words["announcement"]), l.moment(a.at, now), linked(a.text)})
+}
+
+// affects returns "Affects" with links to what a note is about.
+func (l *language) affects(hits []labelLink) template.HTML {
+	var list template.HTML
+	for i, h := range hits {
+		if i > 0 {
+			list += ", "
+		}
+		list += `<a href="` + template.HTML(template.HTMLEscapeString(string(h.Link))) + `"><bdi>` +
+			template.HTML(template.HTMLEscapeString(h.Label)) + `</bdi></a>`
+	}
+	if list == "" {
+		return ""
+	}
+	return l.html("affects", "list", list)
+}
+
+// stateWord is the word for the state of an announcement.
+func (l *language) stateWord(state, none string) string {
+	if !slices.Contains(announcementStates, state) {
+		return none
+	}
+	return l.words[state]
+}
+
+// newAnnouncementView returns an announcement as a card. One of an incident
+// takes the state of the nodes that it is about.
+func newAnnouncementView(lang *language, s *snapshot, a *announcement, lasting map[*Node]*incident) noteView {
+	v := noteView{
+		ID:      elementID("a", a.id),
+		State:   "news",
+		Kind:    lang.words["announcement"],
+		When:    lang.moment(a.at, s.at),
+		Title:   steady(a.title),
+		Updates: lang.updates(a, s.at),
+	}
+	if v.Updates == nil {
+		v.Text = linked(a.text)
+	}
+	nodes, hits := s.about(a.match)
+	v.Affects = lang.affects(hits)
+	if !a.incident {
+		return v
+	}
+	v.Kind = lang.words["incident"]
+	worst, since := healthy, time.Time{}
+	for n, nv := range nodes {
+		if nv.status == healthy || nv.status < worst {
+			continue
+		}
+		t := nv.since(lasting[n], s.at)
+		if nv.status > worst || !t.IsZero() && (since.IsZero() || t.Before(since)) {
+			since = t
+		}
+		worst = nv.status
+	}
+	if worst != healthy {
+		v.State = worst.state()
+		if !since.IsZero() {
+			key := map[status]string{sick: "degraded_for", dead: "down_for"}[worst]
+			v.Kind = lang.say(key, "length", lang.length(max(0, s.at.Sub(since))))
+			v.When = lang.html("since", "time", lang.moment(since, s.at))
+		}
+	}
+	return v
+}
+
+// addNotes adds what people wrote: incidents, and announcements, newest first.
+// It returns the nodes that incidents are about.
+func (v *pageView) addNotes(s *snapshot, lasting map[*Node]*incident) map[*Node]bool {
+	covered := make(map[*Node]bool)
+	for i := range s.announcements {
+		a := &s.announcements[len(s.announcements)-1-i]
+		note := newAnnouncementView(v.lang, s, a, lasting)
+		if !a.incident {
+			v.Announcements = append(v.Announcements, note)
+			continue
+		}
+		v.Incidents = append(v.Incidents, note)
+		nodes, _ := s.about(a.match)
+		for n := range nodes {
+			covered[n] = true
+		}
+	}
+	slices.SortStableFunc(v.Incidents, func(a, b noteView) int { return cmp.Compare(rank(b.State), rank(a.State)) })
+	return covered
+}
+
+// rank orders states by how urgent they are.
+func rank(state string) int {
+	return slices.Index([]string{stateWait, stateOK, "news", "maint", stateWarn, stateDown}, state)
+}
+
+// newPastNote returns an announcement that ended as an entry of the history.
+// The outages that it is about are part of it.
+func newPastNote(lang *language, base string, s *snapshot, a *announcement, outages []*incident) entryView {
+	now, zone := s.at, s.at.Location()
+	end, _ := a.ended(now)
+	v := entryView{
+		ID:      a.id,
+		Node:    steady(a.title),
+		Kind:    `<i class="m news" aria-hidden="true"></i>`,
+		Link:    template.URL(base + "history#" + a.id),
+		Day:     lang.time(a.at.In(zone), dateForm),
+		Text:    lang.words["announcement"],
+		Span:    lang.moment(a.at, now),
+		Updates: lang.updates(a, now),
+	}
+	if v.Updates == nil {
+		v.Said = linked(a.text)
+	}
+	v.at = a.at
+	_, hits := s.about(a.match)
+	for _, h := range hits {
+		v.Service += h.Label + ", "
+	}
+	v.Service = trimComma(v.Service)
+	if !a.incident {
+		return v
+	}
+	v.Text, v.Length = lang.words["incident"], lang.length(max(0, end.Sub(a.at)))
+	v.Span = lang.span(a.at, end, now, timeForm)
+	var first, last time.Time
+	for _, in := range outages {
+		v.Anchors = append(v.Anchors, in.id)
+		if first.IsZero() || in.start.Before(first) {
+			first = in.start
+		}
+		if in.end.After(last) {
+			last = in.end
+		}
+	}
+	if len(outages) > 0 {
+		v.Kind = drawKind(last.Sub(first))
+		v.Length = lang.length(last.Sub(first))
+		v.Text = lang.say("was_down", "length", v.Length)
+		v.Span = lang.span(first, last, now, timeForm)
+		v.Day = lang.time(first.In(zone), dateForm)
+		v.at, v.length = first, last.Sub(first)
+	}
+	return v
+}
+
+func trimComma(s string) string {
+	if len(s) > 2 {
+		return s[:len(s)-2]
+	}
+	return s
+}
+
+// grouped returns the outages that past announcements of incidents are about,
+// by the announcement's id: those of their nodes that overlap their time.
+func (s *snapshot) grouped() (by map[string][]*incident, taken map[string]bool) {
+	by, taken = make(map[string][]*incident), make(map[string]bool)
+	for i := range s.pastAnnouncements {
+		a := &s.pastAnnouncements[i]
+		end, _ := a.ended(s.at)
+		if !a.incident || len(a.match) == 0 {
+			continue
+		}
+		nodes, _ := s.about(a.match)
+		for k := range s.pastIncidents {
+			in := &s.pastIncidents[k]
+			if nodes[in.node] == nil || taken[in.id] || in.end.IsZero() || in.start.After(end) || in.end.Before(a.at) {
+				continue
+			}
+			taken[in.id] = true
+			by[a.id] = append(by[a.id], in)
+		}
+	}
+	return by, taken
+}
