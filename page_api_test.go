@@ -212,7 +212,7 @@ func TestWrongMethods(t *testing.T) {
 		{"/reporter/web/jobs/r/", "DELETE"},
 		{"/manager/announcements/", "GET, HEAD"},
 		{"/manager/announcement", "POST"},
-		{"/manager/announcement/x/", "DELETE"},
+		{"/manager/announcement/x/", "GET, HEAD, PUT, DELETE"},
 		{"/manager/prober/alerts/", "GET, HEAD"},
 		{"/manager/prober/alerts/ignored/", "GET, HEAD, PUT"},
 		{"/mcp/probes", "POST"},
