@@ -53,6 +53,7 @@ var measures = []measure{
 	{"http", (*bench).http, false},
 	{"scale", (*bench).scale, false},
 	{"stampede", (*bench).stampede, false},
+	{"hostile", (*bench).hostile, false},
 	{"push", (*bench).push, true},
 	{"fair", (*bench).fair, true},
 	{"icmp", (*bench).icmp, true},

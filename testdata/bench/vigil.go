@@ -31,6 +31,7 @@ type program struct {
 const head = `[server]
 inet = %q
 log_level = "error"
+mcp_server = true
 manager_token = "` + token + `"
 reporter_token = "` + token + `"
 [branding]
