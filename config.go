@@ -42,6 +42,10 @@ type Server struct {
 	ManagerToken  notify.Secret // "" switches the Manager API off
 	ReporterToken notify.Secret // "" switches the Reporter API off
 	MCP           bool
+
+	// ContentPolicy is the Content-Security-Policy of the page in place of its
+	// own one; "" is none. Nil: the page's own.
+	ContentPolicy *string
 }
 
 // Branding is what the page and the messages say of their owner. URLs are as

@@ -67,6 +67,7 @@ func (c *Config) readServer(t *table) {
 	s.ReporterToken = t.token("reporter_token", "Reporter")
 	s.MCP = t.yes("mcp_server", false)
 	s.PathPrefix = t.prefix("path_prefix")
+	s.ContentPolicy = t.policy("content_security_policy")
 	t.rest()
 }
 
@@ -121,6 +122,18 @@ func (t *table) prefix(key string) string {
 	return "/" + path
 }
 
+// policy reads a Content-Security-Policy, nil when the key is not there.
+func (t *table) policy(key string) *string {
+	if !t.has(key) {
+		return nil
+	}
+	s := strings.Join(strings.Fields(t.text(key, "")), " ") // it may be written over several lines
+	if strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) {
+		t.fault(key, "%s has characters that a header field cannot hold; allowed: directives like \"default-src 'self'; frame-ancestors *\", or \"\" for none", t.show(key, s))
+	}
+	return &s
+}
+
 // readAssets reads the folder that overlays the embedded assets. The default
 // one, which configs name for another Vigil, may be missing without a word.
 func (c *Config) readAssets(t *table) {
@@ -148,8 +161,10 @@ func (c *Config) readBranding(t *table) {
 	b := &c.Branding
 	b.PageTitle = t.text("page_title", "Status Page")
 	b.PageURL = t.required("page_url", web)
-	if _, err := parseURL(b.PageURL, "http", "https"); b.PageURL != "" && err != nil {
+	if u, err := parseURL(b.PageURL, "http", "https"); b.PageURL != "" && err != nil {
 		t.fault("page_url", "%s %v; allowed: %s", t.show("page_url", b.PageURL), err, web)
+	} else if err == nil && u.Path == "" && u.RawQuery == "" && u.Fragment == "" {
+		b.PageURL += "/"
 	}
 	b.CompanyName = t.text("company_name", "")
 	b.IconColor = t.colour("icon_color")

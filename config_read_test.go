@@ -240,7 +240,7 @@ func TestDefaults(t *testing.T) {
 	same(t, "config", *c, Config{
 		Path:     "config.cfg",
 		Server:   Server{LogLevel: "error", Inet: "[::1]:8080"},
-		Branding: Branding{PageTitle: "Status Page", PageURL: "https://s.example", Language: "en"},
+		Branding: Branding{PageTitle: "Status Page", PageURL: "https://s.example/", Language: "en"},
 		Metrics: Metrics{
 			PollInterval: 2 * time.Minute, RetryCount: 1, RetryWait: 2 * time.Second,
 			HTTPHealthyAbove: 200, HTTPHealthyBelow: 400,
@@ -249,7 +249,7 @@ func TestDefaults(t *testing.T) {
 			ScriptInterval: 5 * time.Minute, ScriptParallelism: 2, LocalDelayDead: 40 * time.Second,
 		},
 		Alerting: Alerting{Startup: true, BackoffLimit: 3},
-		Notify:   notify.Config{Page: notify.Page{Title: "Status Page", URL: "https://s.example"}},
+		Notify:   notify.Config{Page: notify.Page{Title: "Status Page", URL: "https://s.example/"}},
 		Storage:  Storage{Path: "./data/"},
 	})
 }

@@ -87,13 +87,14 @@ func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 	policy.allowURL("img-src", conf.Branding.IconURL)
 	policy.allow("style-src", hashSource(st.style))
 	policy.allowHTML(conf.Branding.CustomHTML)
-	st.pageFields = st.newFields(policy.String("'none'"), pageCache)
+	ownPolicy := conf.Server.ContentPolicy
+	st.pageFields = st.newFields(*cmp.Or(ownPolicy, new(policy.String("'none'"))), pageCache)
 
 	bare := newPolicy()
 	bare.allow("img-src", "data:")
 	bare.allow("style-src", hashSource(st.style))
 	st.embedFields = st.newFields(bare.String("*"), pageCache)
-	st.htmlFields = st.newFields(bare.String("'none'"), "no-cache")
+	st.htmlFields = st.newFields(*cmp.Or(ownPolicy, new(bare.String("'none'"))), "no-cache")
 	// The others are executed before anything is served; this one is not.
 	if _, err := execute(st, "missing.html", newShell(st, st.lang, st.base)); err != nil {
 		return nil, fmt.Errorf("assets: %w", err)
@@ -106,13 +107,16 @@ func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 // a while when Vigil is out of reach: the page says of when it is. RFC 5861.
 const pageCache = "public, max-age=1, stale-while-revalidate=5, stale-if-error=300"
 
-// newFields returns the header fields of HTML under a content security policy.
+// newFields returns the header fields of HTML under a content security policy, of
+// which "" is none.
 func (st *site) newFields(policy, cache string) []field {
 	fields := []field{
 		newField("Content-Type", "text/html; charset=utf-8"),
 		newField("Cache-Control", cache),
-		newField("Content-Security-Policy", policy),
 		newField("X-Content-Type-Options", "nosniff"),
+	}
+	if policy != "" {
+		fields = append(fields, newField("Content-Security-Policy", policy))
 	}
 	if st.auto {
 		fields = append(fields, newField("Vary", "Accept-Language"))

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -116,7 +117,8 @@ type unreadAnswers struct {
 	size    int           // bytes of all bodies
 	readers map[*byte]int // of each body, by its first byte
 	writes  list.List     // of *unreadWrite, the oldest in front
-	dropped int           // connections closed since the start
+
+	dropped atomic.Int64 // connections closed since the start
 }
 
 // An unreadWrite is an answer on its way to a reader.
@@ -143,7 +145,7 @@ func (u *unreadAnswers) begin(c *conn, body []byte) (end func()) {
 	for u.size > u.most && u.writes.Front() != at {
 		slowest := u.writes.Front().Value.(*unreadWrite)
 		u.remove(u.writes.Front())
-		u.dropped++
+		u.dropped.Add(1)
 		abort(slowest.conn.Conn)
 	}
 	return func() {

@@ -129,7 +129,7 @@ func TestUnreadAnswers(t *testing.T) {
 		t.Errorf("%d bytes counted while another reads the same", u.size)
 	}
 	e, endE := join(make([]byte, 2*minUnread))
-	if open(b) || !open(c) || !open(d) || !open(e) || u.dropped != 1 {
+	if open(b) || !open(c) || !open(d) || !open(e) || u.dropped.Load() != 1 {
 		t.Error("not the slowest one was closed, or not it alone")
 	}
 	endB()

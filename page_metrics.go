@@ -162,6 +162,7 @@ func (s *scrape) requests(x *metricText) {
 			x.sample(float64(n), "code", strconv.Itoa(code))
 		}
 	}
+	x.metric("vigil_http_unread_dropped_total", "counter", "Connections closed because too much waited for clients that do not read.", float64(s.guard.unread.dropped.Load()))
 	x.metric("vigil_wrong_tokens_total", "counter", "Requests with a wrong token, to all that take one.", float64(s.throttle.wrong.Load()))
 }
 

@@ -41,7 +41,7 @@ func newTestScrape(t testing.TB) *scrape {
 	s := &scrape{
 		board:      b,
 		throttle:   newThrottle(slog.New(slog.DiscardHandler)),
-		guard:      new(guard),
+		guard:      &guard{unread: newUnreadAnswers(maxUnread)},
 		meters:     new(meters),
 		page:       p,
 		reporter:   newReporterAPI(b, nil, nil, nil),

@@ -76,3 +76,33 @@ func FuzzPolicy(f *testing.F) {
 		}
 	})
 }
+
+// The config's policy replaces the page's own one; an empty one sends none. An
+// address without a path gets its slash.
+func TestConfiguredPolicy(t *testing.T) {
+	for _, tc := range []struct{ line, want string }{
+		{"", "default-src 'none'; "},
+		{`content_security_policy = "default-src 'self'; frame-ancestors *"`, "default-src 'self'; frame-ancestors *"},
+		{"content_security_policy = \"\"\"\ndefault-src 'self';\n  frame-ancestors *\"\"\"", "default-src 'self'; frame-ancestors *"},
+		{`content_security_policy = ""`, ""},
+	} {
+		conf, _, err := parseConfig(strings.NewReader("[server]\n"+tc.line+"\n[branding]\npage_url = \"https://s.example\"\n"), "", environ(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if conf.Branding.PageURL != "https://s.example/" {
+			t.Errorf("page_url %q", conf.Branding.PageURL)
+		}
+		s := healthySample()
+		s.conf.Server.ContentPolicy = conf.Server.ContentPolicy
+		res := get(newTestPage(t, s).handler(nil), "GET", "/")
+		got, sent := res.Header["Content-Security-Policy"]
+		if sent != (tc.want != "") || sent && !strings.HasPrefix(got[0], tc.want) {
+			t.Errorf("%s: %q", tc.line, got)
+		}
+	}
+	_, _, err := parseConfig(strings.NewReader("server.content_security_policy = \"a\\u0000\"\nbranding.page_url = \"https://s.example\"\n"), "c", environ(nil))
+	if err == nil || !strings.Contains(err.Error(), "characters that a header field cannot hold") {
+		t.Errorf("a control character: %v", err)
+	}
+}

@@ -29,13 +29,14 @@ const (
 
 // newServer returns a server with limits.
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
+	unread := newUnreadAnswers(maxUnread)
 	return &http.Server{
-		Handler:        &guard{Handler: h, log: log},
+		Handler:        &guard{Handler: h, log: log, unread: unread},
 		ReadTimeout:    readTimeout,
 		WriteTimeout:   writeTimeout,
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: maxRequestHeader,
-		ConnContext:    newUnreadAnswers(maxUnread).connContext,
+		ConnContext:    unread.connContext,
 		ConnState:      onConnState,
 		ErrorLog:       stdlog.New(serverLog{log}, "", 0),
 	}
@@ -97,6 +98,7 @@ func connLimit() int {
 type guard struct {
 	http.Handler
 	log    *slog.Logger
+	unread *unreadAnswers
 	panics atomic.Int64 // requests that panicked since the start
 }
 
