@@ -93,6 +93,14 @@ func requestOf(n *Node) Node {
 	}
 }
 
+// metrics returns the thresholds for a node: those of its config, or else def.
+func (n *Node) metrics(def *Metrics) *Metrics {
+	if n.Metrics != nil {
+		return n.Metrics
+	}
+	return def
+}
+
 // replicas returns what the services have this process check itself, in the
 // order of the config. An ordinal is an index into all of it.
 func replicas(services []*Service) (all []*replica) {

@@ -92,10 +92,7 @@ type inquiry struct {
 // PollDelaySick is healthy, a slower one sick, and anything else dead. A
 // certificate that ends soon makes it sick or dead, too.
 func (p *poller) check(ctx context.Context, r *replica) verdict {
-	m := r.node.Metrics
-	if m == nil {
-		m = &p.metrics
-	}
+	m := r.node.metrics(&p.metrics)
 	q := newInquiry(r.target(), r.node, m.PollDelayDead)
 	start := time.Now()
 	err := p.ask(ctx, &q)

@@ -128,15 +128,7 @@ func (p *poller) visit(ctx context.Context, q *inquiry, u *url.URL, method strin
 			return to, err
 		}
 	}
-	return nil, judgeHTTP(resp, n, p.metricsOf(n), seen)
-}
-
-// metricsOf returns the thresholds for a node.
-func (p *poller) metricsOf(n *Node) *Metrics {
-	if n.Metrics != nil {
-		return n.Metrics
-	}
-	return &p.metrics
+	return nil, judgeHTTP(resp, n, n.metrics(&p.metrics), seen)
 }
 
 // roundTrip sends a request over a new connection. The answer's body can be read

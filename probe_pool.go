@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,8 @@ type pool struct {
 	ended    bool      // no worker takes tasks any more
 	unsent   []unsent  // results that wait for the aggregator, oldest first
 	reported time.Time // when missed turns were last logged
+	asked    chan *order
+	orders   []*order // that are not done
 }
 
 // A task is one check to be made by a worker, which may not look at what
@@ -67,7 +70,7 @@ const (
 func newPool(name string, events chan<- event, log *slog.Logger) *pool {
 	return &pool{
 		name: name, events: events, log: log, meter: new(poolMeter),
-		tasks: make(chan task), finished: make(chan *entry, 64),
+		tasks: make(chan task), finished: make(chan *entry, 64), asked: make(chan *order),
 	}
 }
 
@@ -80,7 +83,10 @@ func (p *pool) adoptPoll(m Metrics, all []*replica, probe prober, now time.Time)
 		p.log.Warn("poll_parallelism is more than the limit of open files allows: raise that limit",
 			"poll_parallelism", m.PollParallelism, "used", p.schedule.width, "files", files)
 	}
-	p.adopt(all, func(*Node) cadence { return cadence{m.PollInterval, m.RetryCount, m.RetryWait} }, now)
+	p.adopt(all, func(n *Node) cadence {
+		m := n.metrics(&m)
+		return cadence{m.PollInterval, m.RetryCount, m.RetryWait}
+	}, now)
 	p.schedule.parkAfter = pollParkAfter(p.schedule.width, p.schedule.rate())
 }
 
@@ -92,7 +98,7 @@ func (p *pool) adoptScript(m Metrics, all []*replica, probe prober, now time.Tim
 	p.schedule.parkAfter = scriptParkAfter
 	p.schedule.parkMost = scriptParkMost
 	p.stops = true
-	p.adopt(all, func(*Node) cadence { return cadence{interval: m.ScriptInterval} }, now)
+	p.adopt(all, func(n *Node) cadence { return cadence{interval: n.metrics(&m).ScriptInterval} }, now)
 }
 
 func (p *pool) adopt(all []*replica, of func(*Node) cadence, now time.Time) {
@@ -102,6 +108,43 @@ func (p *pool) adopt(all []*replica, of func(*Node) cadence, now time.Time) {
 		}
 	}
 	p.unsent = slices.DeleteFunc(p.unsent, func(u unsent) bool { return u.entry.gone })
+	for _, o := range p.orders {
+		maps.DeleteFunc(o.pending, func(e *entry, _ bool) bool { return e.gone })
+	}
+	p.fillOrders()
+}
+
+// An order asks for checks at once of the replicas that match, not only when it
+// is their turn.
+type order struct {
+	match func(*replica) bool
+	done  chan<- []result // of capacity 1: takes what the checks found; nil: nobody waits
+
+	pending map[*entry]bool
+	results []result
+}
+
+// accept makes what the order asks for due now. A check that runs already is
+// as good as a new one.
+func (p *pool) accept(o *order, now time.Time) {
+	o.pending = make(map[*entry]bool)
+	for _, e := range p.schedule.hurry(o.match, now) {
+		o.pending[e] = true
+	}
+	if o.done != nil {
+		p.orders = append(p.orders, o)
+		p.fillOrders()
+	}
+}
+
+// fillOrders answers the orders of which all checks are done.
+func (p *pool) fillOrders() {
+	p.orders = slices.DeleteFunc(p.orders, func(o *order) bool {
+		if len(o.pending) == 0 {
+			o.done <- o.results
+		}
+		return len(o.pending) == 0
+	})
 }
 
 // run checks the replicas. It returns when ctx ends, once no check runs any
@@ -138,6 +181,8 @@ func (p *pool) run(ctx context.Context, pause <-chan struct{}) error {
 		case <-due:
 		case events <- next:
 			p.unsent = p.unsent[1:]
+		case o := <-p.asked:
+			p.accept(o, time.Now())
 		case e := <-p.finished:
 			now = time.Now()
 			p.take(e, now)
@@ -195,6 +240,15 @@ func (p *pool) take(e *entry, now time.Time) {
 	}
 	if p.schedule.put(e, now) {
 		p.unsent = append(p.unsent, unsent{e, v})
+		for _, o := range p.orders {
+			if o.pending[e] {
+				delete(o.pending, e)
+				if res, ok := (unsent{e, v}).event().(result); ok {
+					o.results = append(o.results, res)
+				}
+			}
+		}
+		p.fillOrders()
 	}
 }
 
@@ -343,6 +397,29 @@ func (p *probes) run(ctx context.Context, pause <-chan struct{}) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// checkNow checks all replicas that match at once, and returns what was found
+// when all are done. What says nothing of a replica is left out.
+func (p *probes) checkNow(ctx context.Context, match func(*replica) bool) (all []result, err error) {
+	pools := [...]*pool{p.poll, p.script}
+	done := make(chan []result, len(pools))
+	for _, pool := range pools {
+		select {
+		case pool.asked <- &order{match: match, done: done}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	for range pools {
+		select {
+		case some := <-done:
+			all = append(all, some...)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return all, nil
 }
 
 // close releases what the probes hold open between checks. No check may run.

@@ -228,3 +228,44 @@ func TestSpread(t *testing.T) {
 		t.Errorf("a million places: from %v to %v", got[0], got[999_999])
 	}
 }
+
+// Checks that are asked for come at once, and turns stay where they are.
+func TestCheckNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		life, stop := context.WithCancel(t.Context())
+		rig := newReloadRig(t, life)
+		found := make(chan string, 10)
+		ask := func(at time.Duration, node string) {
+			time.Sleep(at - time.Since(rig.begin))
+			results, err := rig.probes.checkNow(life, func(r *replica) bool { return r.node.ID == node || node == "*" })
+			s := fmt.Sprintf("%v %v", time.Since(rig.begin), err)
+			for _, res := range results {
+				s += " " + res.replica.node.ID + "=" + res.status.String()
+			}
+			found <- s
+		}
+		go ask(70*time.Second, "good")
+		go ask(75*time.Second, "hung")
+		go ask(80*time.Second, "script") // it runs until 90 s
+		go ask(95*time.Second, "none")
+		go ask(110*time.Second, "*")
+		m := testMetrics()
+		m.PollInterval = 4 * time.Minute
+		rig.run(t, m, 100*time.Second, "good", "hung", "script")
+		rig.run(t, m, 400*time.Second, "good", "script", "hung") // a reload in between changes nothing
+		var all []string
+		for range len(found) {
+			all = append(all, <-found)
+		}
+		want := []string{"1m10.001s <nil> good=healthy", "1m30s <nil> script=healthy", "1m35s <nil>",
+			"1m37s <nil> hung=dead", "3m20s <nil> good=healthy hung=dead script=healthy"}
+		if !slices.Equal(all, want) {
+			t.Errorf("found\n\t%q\nwant\n\t%q", all, want)
+		}
+		const s = time.Second
+		if got, want := rig.starts["good"], []time.Duration{0, 70 * s, 110 * s, 120 * s, 360 * s}; !slices.Equal(got, want) {
+			t.Errorf("good checked at %v, want %v", got, want)
+		}
+		rig.end(t, stop)
+	})
+}

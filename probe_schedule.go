@@ -157,17 +157,79 @@ func (s *schedule) adopt(all []*replica, of func(*Node) cadence, now time.Time) 
 		gone = append(gone, e)
 	}
 	for interval, entries := range homeless {
+		beats := beatsOf(interval, len(kept[interval])+len(entries))
 		for i, phase := range spread(kept[interval], len(entries), interval) {
-			s.place(entries[i], phase, now)
+			s.place(entries[i], gather(phase, interval, beats), now)
 		}
 	}
+	s.requeue()
+	return gone
+}
+
+// Each check that starts alone wakes the process for itself, which costs more
+// than the check. So places in the interval are gathered into beats: a check
+// starts at most one beat after the place that an even spread would give it, and
+// from then on keeps its time to the nanosecond, as a beat is a whole part of
+// the interval. A beat is at most a 40th of the interval and 100 ms, so nobody
+// sees the difference, and brings 24 checks at most, so that they do not make
+// each other slow. Where checks are so rare that a beat would hardly bring two
+// together there are none. First checks, retries and orders wait for no beat.
+const (
+	beatMost  = 100 * time.Millisecond
+	beatShare = 40
+	beatBurst = 24
+)
+
+// beatsOf returns into how many beats an interval with n replicas is divided;
+// 0 stands for none.
+func beatsOf(interval time.Duration, n int) int {
+	most := min(beatMost, interval/beatShare)
+	if n > 0 {
+		most = min(most, interval/time.Duration(n)*beatBurst)
+	}
+	if most <= 0 || int(interval/most) > n/2 {
+		return 0
+	}
+	return int((interval + most - 1) / most)
+}
+
+// gather returns the beat that follows a place in an interval.
+func gather(place, interval time.Duration, beats int) time.Duration {
+	if beats == 0 {
+		return place
+	}
+	length := interval / time.Duration(beats)
+	i := int((place + length - 1) / length)
+	return fraction(interval, min(i, beats), beats)
+}
+
+// requeue puts all entries that are not being checked into their queues.
+func (s *schedule) requeue() {
 	s.queues = [queueCount]entryHeap{}
 	for _, e := range s.entries {
 		if !e.running {
 			s.push(e)
 		}
 	}
-	return gone
+}
+
+// hurry makes the entries that match due now, and returns them with those that
+// are being checked. Their turns stay where they are.
+func (s *schedule) hurry(match func(*replica) bool, now time.Time) (hurried []*entry) {
+	for _, e := range s.entries {
+		if !match(e.replica) {
+			continue
+		}
+		hurried = append(hurried, e)
+		if !e.running && e.due.After(now) {
+			if e.tries == 0 {
+				e.turn = e.due
+			}
+			e.due = now
+		}
+	}
+	s.requeue()
+	return hurried
 }
 
 // place gives an entry a place in its interval, which its next check waits for

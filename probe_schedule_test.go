@@ -386,3 +386,101 @@ func BenchmarkSchedule(b *testing.B) {
 		})
 	}
 }
+
+// Each node has its own interval and retries, spread evenly among those of the
+// same interval.
+func TestScheduleOwnIntervals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := testMetrics()
+		fast, slow := m, m
+		fast.PollInterval, fast.RetryCount = 10*time.Second, 0
+		slow.PollInterval, slow.RetryCount, slow.RetryWait = 5*time.Minute, 2, time.Second
+		var nodes []*Node
+		for i, own := range []*Metrics{nil, &fast, &slow, &fast, nil} {
+			nodes = append(nodes, &Node{ID: fmt.Sprint(i), Metrics: own, Targets: []Target{{Raw: "tcp://a:1"}}})
+		}
+		p := newTestPool(m, replicas([]*Service{{ID: "web", Nodes: nodes}}), nil, nil)
+		pl := runPool(t, p, 10*time.Minute+time.Millisecond, func(*replica, int) (time.Duration, status) { return 0, dead })
+		every := func(first, interval time.Duration, tries int, wait time.Duration) (all []time.Duration) {
+			for at := first; at <= 10*time.Minute; at += interval {
+				for try := range tries {
+					if at := at + time.Duration(try)*wait; at <= 10*time.Minute {
+						all = append(all, at)
+					}
+				}
+			}
+			return all
+		}
+		const s = time.Second
+		for i, want := range [][]time.Duration{
+			append([]time.Duration{0, 2 * s}, every(30*s, 60*s, 2, 2*s)...),
+			append([]time.Duration{0}, every(5*s, 10*s, 1, 0)...),
+			append([]time.Duration{0, s, 2 * s}, every(300*s, 300*s, 3, s)...),
+			append([]time.Duration{0}, every(10*s, 10*s, 1, 0)...),
+			append([]time.Duration{0, 2 * s}, every(60*s, 60*s, 2, 2*s)...),
+		} {
+			if !slices.Equal(pl.starts[i], want) {
+				t.Errorf("node %d checked at %v, want %v", i, pl.starts[i], want)
+			}
+		}
+	})
+}
+
+// Dense checks start together, and all the same come evenly and in their own
+// time.
+func TestScheduleGathers(t *testing.T) {
+	for _, tt := range []struct {
+		n        int
+		interval time.Duration
+		beats    int // 0: none
+	}{
+		{60, time.Minute, 0},
+		{2000, 10 * time.Second, 100},
+		{10_000, 10 * time.Second, 417},
+		{500, 2 * time.Second, 40},
+		{3, time.Second, 0},
+		{1000, time.Second, 42},
+		{1, time.Second, 0},
+		{70, 2 * time.Second, 0},
+	} {
+		beats := beatsOf(tt.interval, tt.n)
+		if beats != tt.beats {
+			t.Errorf("%d in %v: %d beats, want %d", tt.n, tt.interval, beats, tt.beats)
+		}
+		if beats == 0 || tt.n > 2000 {
+			continue
+		}
+		synctest.Test(t, func(t *testing.T) {
+			m := testMetrics()
+			m.PollInterval = tt.interval
+			p := newTestPool(m, pollReplicas(tt.n), nil, nil)
+			p.schedule.width = tt.n // so that the first round delays nothing
+			pl := runPool(t, p, 4*tt.interval, func(*replica, int) (time.Duration, status) { return time.Millisecond, healthy })
+			together := make(map[time.Duration]int)
+			for i := range tt.n {
+				starts := pl.starts[i]
+				for k := 2; k < len(starts); k++ {
+					if gap := starts[k] - starts[k-1]; gap != tt.interval {
+						t.Fatalf("replica %d of %d: %v between checks", i, tt.n, gap)
+					}
+				}
+				even := fraction(tt.interval, i+1, tt.n)
+				if late := starts[1] - even; late < 0 || late > tt.interval/40 || late > 100*time.Millisecond {
+					t.Fatalf("replica %d of %d: %v after its place", i, tt.n, late)
+				}
+				together[starts[1]]++
+			}
+			if len(together) > tt.beats {
+				t.Errorf("%d of %d: starts at %d times, want %d", tt.n, tt.n, len(together), tt.beats)
+			}
+			for at, n := range together {
+				if n > beatBurst+1 {
+					t.Errorf("%d: %d checks at %v", tt.n, n, at)
+				}
+			}
+			if n := p.meter.overruns.Load(); n > 0 {
+				t.Errorf("%d overruns", n)
+			}
+		})
+	}
+}

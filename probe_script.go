@@ -21,7 +21,7 @@ const (
 // A scripter runs the scripts of script nodes, and its check method is their
 // prober.
 type scripter struct {
-	limit time.Duration // for one run
+	limit time.Duration // for one run, unless the node has its own interval
 	log   *slog.Logger
 }
 
@@ -38,7 +38,11 @@ func newScripter(limit time.Duration, log *slog.Logger) *scripter {
 // leaves nothing behind and what it started cannot hold up the result.
 func (s *scripter) check(ctx context.Context, r *replica) verdict {
 	start := time.Now()
-	ctx, cancel := context.WithDeadline(ctx, start.Add(s.limit))
+	limit := s.limit
+	if m := r.node.Metrics; m != nil {
+		limit = m.ScriptInterval
+	}
+	ctx, cancel := context.WithDeadline(ctx, start.Add(limit))
 	defer cancel()
 
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", r.script())
@@ -56,7 +60,7 @@ func (s *scripter) check(ctx context.Context, r *replica) verdict {
 			v.reason = exit.String() // "exit status 2"
 		}
 	case ctx.Err() != nil:
-		v.status, v.reason = dead, "still running after "+seconds(s.limit)+", killed"
+		v.status, v.reason = dead, "still running after "+seconds(limit)+", killed"
 	case ended: // "signal: killed"
 		v.status, v.reason = dead, "ended by "+exit.String()
 	default:

@@ -89,6 +89,7 @@ type loopTask struct {
 	Path   string
 	Width  int
 	Pause  time.Duration
+	Apart  time.Duration // a check starts so often instead, each at its own time
 }
 
 // checked is what a bare loop has done.
@@ -128,6 +129,24 @@ func playLoop(raw json.RawMessage) (addresses, func(order) (any, error), error) 
 		before := ownCPU()
 		end := time.Now().Add(time.Duration(o.Seconds * float64(time.Second)))
 		var wg sync.WaitGroup
+		if task.Apart > 0 {
+			ticker := time.NewTicker(task.Apart)
+			for n := 0; time.Now().Before(end); n++ {
+				<-ticker.C
+				wg.Go(func() {
+					begin := time.Now()
+					if check(n) != nil {
+						faults.Add(1)
+					}
+					done.Add(1)
+					mu.Lock()
+					took = append(took, time.Since(begin).Seconds())
+					mu.Unlock()
+				})
+			}
+			ticker.Stop()
+			task.Width = 0
+		}
 		for w := range task.Width {
 			wg.Go(func() {
 				for n := w; time.Now().Before(end); n += task.Width {

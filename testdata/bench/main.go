@@ -51,6 +51,7 @@ var measures = []measure{
 	{"memory", (*bench).memory, false},
 	{"tcp", (*bench).tcp, false},
 	{"http", (*bench).http, false},
+	{"steady", (*bench).steady, false},
 	{"scale", (*bench).scale, false},
 	{"stampede", (*bench).stampede, false},
 	{"hostile", (*bench).hostile, false},
