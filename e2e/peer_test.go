@@ -3,7 +3,13 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -18,3 +24,87 @@ func installPeer(t *testing.T, packages ...string) {
 func TestPeerManyKills(t *testing.T) { killRounds(t, 200) }
 
 func TestPeerManyReloads(t *testing.T) { reloadRounds(t, 100) }
+
+// The published client SDKs, in each way that they agree on a version.
+func TestPeerMCP(t *testing.T) {
+	r := startVigil(t, fmt.Sprintf(peerConfig, 0.9, 0.9, "", ""))
+	dir := npmFolder(t, "@modelcontextprotocol/sdk@1.32.2", "@modelcontextprotocol/client@2.4.0")
+	for _, tc := range []struct{ sdk, mode, spoken string }{
+		{"@modelcontextprotocol/sdk", "", "2025-11-25"},
+		{"@modelcontextprotocol/client", "", "2025-11-25"},
+		{"@modelcontextprotocol/client", `"auto"`, "2026-07-28"},
+		{"@modelcontextprotocol/client", `{"pin":"2026-07-28"}`, "2026-07-28"},
+	} {
+		t.Run(tc.sdk+tc.mode, func(t *testing.T) {
+			cmd := nodeScript(t, dir, "testdata/mcp/session.mjs", strings.TrimSuffix(r.url, "/")+"/mcp/probes", tc.sdk, tc.mode)
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			var said struct {
+				Server     struct{ Name, Version string }
+				Version    string
+				Tools      []string
+				Text       string
+				Structured json.RawMessage
+				Refusal    string
+				Errors     []string
+			}
+			if err := json.Unmarshal(out, &said); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			const report = `{"health":"healthy","page":{"name":"Acme Status","url":"https://status.example.net/"},"probes":[` +
+				`{"name":"Relay","status":"healthy","nodes":[{"name":"Socket client","status":"healthy","replicas":[]}]}]}`
+			got := fmt.Sprint(said.Server, said.Version, said.Tools, said.Text, string(said.Structured), said.Refusal, said.Errors)
+			if want := fmt.Sprint(struct{ Name, Version string }{"vigil", version}, tc.spoken, []string{"get_report"}, report, report, "-32602", []string{}); got != want {
+				t.Errorf("%s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+// The commands of PROTOCOL.md, with curl, on the config of PROTOCOL.md, answer
+// what it says.
+func TestPeerProtocol(t *testing.T) {
+	text, err := os.ReadFile("PROTOCOL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := regexp.MustCompile("(?s)```toml\n(.*?)```").FindStringSubmatch(string(text))[1]
+	r := startVigil(t, strings.Replace(config, `inet = "127.0.0.1:8080"`, "inet = \"127.0.0.1:0\"\nlog_level = \"info\"", 1))
+	home := t.TempDir()
+	if err := os.WriteFile(filepath.Join(home, ".curlrc"), []byte("silent\nshow-error\nmax-time = 10\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	uuid := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
+	moment := regexp.MustCompile(`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)"`)
+	documented := uuid.FindString(string(text))
+	actual := documented
+	run := 0
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		for _, step := range strings.Split("\n"+strings.TrimSuffix(block[1], "\n"), "\n$ ")[1:] {
+			command, want, _ := strings.Cut(step, "\n")
+			if strings.HasPrefix(command, "VIGIL=") {
+				continue
+			}
+			cmd := exec.Command("sh", "-c", strings.ReplaceAll(command, documented, actual))
+			cmd.Env = append(os.Environ(), "HOME="+home, "VIGIL="+strings.TrimSuffix(r.url, "/"))
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Errorf("%s: %v", command, err)
+			}
+			if id := uuid.FindString(string(out)); id != "" {
+				actual = id
+			}
+			got := strings.ReplaceAll(strings.TrimSuffix(string(out), "\n"), actual, documented)
+			if moment.ReplaceAllString(got, "TIME") != moment.ReplaceAllString(want, "TIME") {
+				t.Errorf("%s\nanswers %s\nnot     %s", command, got, want)
+			}
+			run++
+		}
+	}
+	if run < 20 {
+		t.Errorf("only %d commands were found", run)
+	}
+}
