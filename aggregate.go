@@ -71,6 +71,8 @@ type aggregator struct {
 	store   *store          // takes what must survive; may be nil
 	confirm chan<- question // asks whether the monitor's own connection works; nil: it does
 
+	check func([]*Node) // has these nodes checked at once, and returns immediately; may be nil
+
 	panics atomic.Int64 // events that panicked since the start
 	took   histogram    // of each snapshot
 	queued atomic.Int64 // alerts in the outbox
@@ -126,6 +128,12 @@ func (a *aggregator) run(ctx context.Context) error {
 		a.state.expire(now)
 		for alert, ok := a.state.alerter.due(a.state, now); ok; alert, ok = a.state.alerter.due(a.state, now) {
 			a.outbox = append(a.outbox, sending{alert, a.state.keepAlert(alert), now.Add(saveTime)})
+		}
+		if nodes := a.state.checks; len(nodes) > 0 {
+			a.state.checks = nil
+			if a.check != nil {
+				a.check(nodes)
+			}
 		}
 		if b, any := a.state.pendingBatch(now, false); any {
 			a.store.put(b)

@@ -29,7 +29,8 @@ type alerter struct {
 	restored   bool // nothing was checked since a restart
 	started    bool // the start-up notification was sent, or is not wanted
 	connection connectionState
-	muted      time.Time // no reminders until then
+	muted      time.Time      // no reminders until then
+	acks       []notify.Alert // about acknowledgements, to be sent
 }
 
 // A channel remembers what one channel of the config was told, so that whoever
@@ -253,6 +254,11 @@ func (a *alerter) due(st *state, now time.Time) (notify.Alert, bool) {
 			c.starts = true
 		}
 	}
+	if len(a.acks) > 0 {
+		alert := a.acks[0]
+		a.acks = a.acks[1:]
+		return alert, true
+	}
 	for _, c := range a.channels {
 		if alert, ok := c.next(a, st, now); ok {
 			return alert, true
@@ -318,6 +324,9 @@ func (a *alerter) wake(st *state, now time.Time) (at time.Time, ok bool) {
 	}
 	if len(a.timers) > 0 {
 		sooner(a.timers[0].at)
+	}
+	if len(a.acks) > 0 {
+		sooner(now)
 	}
 	if t, waits := a.connection.wake(); waits {
 		sooner(t)

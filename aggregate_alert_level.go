@@ -28,6 +28,13 @@ func (st *state) relevel(ns *nodeState, now time.Time) {
 		s, known = ns.status(ns.checked())
 	}
 	l := &ns.alert
+	was := ns.isDown()
+	defer func() {
+		if down := ns.isDown(); down != was {
+			ns.wasDown = ns.wasDown || down
+			st.lookAtDependents(ns)
+		}
+	}()
 	l.known = known
 	st.alerter.look(ns)
 	if !known {
@@ -47,18 +54,6 @@ func (st *state) relevel(ns *nodeState, now time.Time) {
 			l.since[min], l.below[min] = time.Time{}, now
 		}
 	}
-}
-
-// heldBack reports whether nobody is to be told of the node's beginnings now,
-// and until when; the zero time is until something changes.
-func (st *state) heldBack(ns *nodeState, now time.Time) (held bool, until time.Time) {
-	return false, time.Time{}
-}
-
-// noReminders returns until when nobody is to be reminded of the node; the
-// zero time is no such time.
-func (st *state) noReminders(ns *nodeState, now time.Time) time.Time {
-	return time.Time{}
 }
 
 // look has the alerter look at a node before the next alert.

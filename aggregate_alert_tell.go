@@ -38,7 +38,7 @@ func (c *channel) tell(a *alerter, st *state, kind notify.Kind, now time.Time) n
 			alert.Outages = append(alert.Outages, c.ended(st, ns, alert.ID))
 		case keys[key]:
 			isNew := c.told[key] == nil || c.told[key].status < ns.alert.status
-			alert.Outages = append(alert.Outages, c.began(st, ns, alert.ID, isNew))
+			alert.Outages = append(alert.Outages, c.began(st, ns, alert.ID, isNew, now))
 		default:
 			alert.Outages = append(alert.Outages, c.told[key].outage(st, ns))
 		}
@@ -47,8 +47,11 @@ func (c *channel) tell(a *alerter, st *state, kind notify.Kind, now time.Time) n
 	c.first, c.last = time.Time{}, time.Time{}
 	alert.Status = c.status(st)
 	c.remind(now)
-	if kind == notify.Reminder {
+	switch {
+	case kind == notify.Reminder:
 		alert.Reminders = c.reminders
+	case !c.reminder.IsZero() && !c.reminder.After(now): // it was put off
+		c.reminder = now.Add(c.reminderWait())
 	}
 	return alert.Trim()
 }
@@ -81,7 +84,7 @@ func (st *state) inOrder(keys map[nodeKey]bool) []nodeKey {
 }
 
 // began takes the channel to know that the node is as it is.
-func (c *channel) began(st *state, ns *nodeState, alert string, isNew bool) notify.Outage {
+func (c *channel) began(st *state, ns *nodeState, alert string, isNew bool, now time.Time) notify.Outage {
 	key, l := ns.key(), &ns.alert
 	known := c.told[key]
 	if known == nil {
@@ -95,6 +98,9 @@ func (c *channel) began(st *state, ns *nodeState, alert string, isNew bool) noti
 		if known.since = l.since[l.status]; ns.track.outage != nil && l.status == dead {
 			known.since = ns.track.outage.start
 		}
+	}
+	if out := ns.track.outage; out != nil && l.status == dead {
+		st.history.toldOf(out, c.id, now)
 	}
 	known.status = l.status
 	known.min, _ = c.least(key)
@@ -143,6 +149,7 @@ func (t *told) outage(st *state, ns *nodeState) notify.Outage {
 		Status:       notify.Status(s.String()),
 		Since:        t.since,
 		Instances:    len(ns.replicas),
+		Depending:    len(ns.dependents),
 	}
 	node := o.Service + ":" + o.Node
 	for _, r := range ns.replicas {
@@ -158,6 +165,23 @@ func (t *told) outage(st *state, ns *nodeState) notify.Outage {
 
 // maxToldListed is how many replicas of a node are listed in an alert at most.
 const maxToldListed = 1000
+
+// acknowledged tells the channels that keep incidents of their own that
+// somebody takes care of an outage.
+func (a *alerter) acknowledged(ns *nodeState, out *outage, st *state, now time.Time) {
+	for _, c := range a.channels {
+		known := c.told[ns.key()]
+		if known == nil {
+			continue
+		}
+		note := "Acknowledged by " + out.ack.by
+		if out.ack.text != "" {
+			note += ": " + out.ack.text
+		}
+		a.acks = append(a.acks, notify.Alert{ID: rand.Text(), Channel: c.id, Kind: notify.Acknowledged, Status: notify.Dead,
+			Time: now, Note: note, Page: a.page, Outages: []notify.Outage{known.outage(st, ns)}})
+	}
+}
 
 // notice tells all channels about the monitor's own connection.
 func (a *alerter) notice(st *state, now time.Time) notify.Alert {

@@ -40,6 +40,7 @@ type play struct {
 	begin    time.Time
 	now      time.Time
 	alerts   []string
+	last     notify.Alert
 }
 
 func newPlay(conf *Config) *play {
@@ -54,7 +55,7 @@ func (p *play) until(t time.Time) {
 	for {
 		p.st.expire(p.now)
 		for alert, ok := p.st.alerter.due(p.st, p.now); ok; alert, ok = p.st.alerter.due(p.st, p.now) {
-			p.alerts = append(p.alerts, p.describe(alert))
+			p.alerts, p.last = append(p.alerts, p.describe(alert)), alert
 		}
 		at, ok := p.st.wake(p.now)
 		if !ok || at.After(t) {

@@ -82,6 +82,9 @@ func (h *deadlineHeap) Pop() any {
 func (st *state) expire(now time.Time) {
 	st.history.tick(st, now)
 	st.endAnnouncements(now)
+	if !st.quietDue.IsZero() && !now.Before(st.quietDue) {
+		st.replan(now)
+	}
 	for {
 		at, ok := st.deadlines.next()
 		if !ok || now.Before(at) {

@@ -74,6 +74,9 @@ func (r *replicaState) fresh() bool { return r.checked && !r.stale && !r.uncerta
 // that was dead before a restart keeps an outage open.
 func (ns *nodeState) condition() (s status, known bool) {
 	t := &ns.track
+	if ns.maintenance != nil {
+		return maintained, true
+	}
 	if t.lapsed || t.fresh == (tally{}) {
 		return healthy, false
 	}
@@ -172,7 +175,7 @@ func (st *state) observe(ns *nodeState, reason string, now time.Time) {
 	}
 	st.relevel(ns, now)
 	switch l := &ns.alert; {
-	case t.outage == nil && l.known && l.status == dead:
+	case t.outage == nil && l.known && l.status == dead && ns.maintenance == nil:
 		t.outage = st.history.open(ns, reason, now)
 	case t.outage != nil:
 		if s, decided := ns.status(ns.checked()); decided && s != dead {
@@ -271,7 +274,7 @@ func (h *history) sweep(st *state, now time.Time) {
 	h.swept = now
 	for ns := range st.allNodes() {
 		t := &ns.track
-		if limit := st.metrics(ns).lapse(ns.conf.Mode); limit > 0 && t.past.known && now.Sub(t.checkedAt) > limit {
+		if limit := st.metrics(ns).lapse(ns.conf.Mode); limit > 0 && t.past.known && ns.maintenance == nil && now.Sub(t.checkedAt) > limit {
 			t.lapsed = true
 			st.rewrite(ns, t.past.become(healthy, false, t.checkedAt))
 		}

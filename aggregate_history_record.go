@@ -18,22 +18,41 @@ type pastRecord struct {
 }
 
 // A sumRecord is the first day of a day or month, counted from 1 January 1970,
-// and the milliseconds for which the node was healthy, sick and dead.
-type sumRecord [4]int64
+// and the milliseconds for which the node was healthy, sick, dead and under
+// maintenance. Version 1.0 wrote all but the last.
+type sumRecord [5]int64
 
 // An incidentRecord is an incident, with labels to show should its node not be
 // in the config any more.
 type incidentRecord struct {
-	ID           string    `json:"id"`
-	Service      string    `json:"service"`
-	Node         string    `json:"node"`
-	ServiceLabel string    `json:"service_label,omitempty"`
-	NodeLabel    string    `json:"node_label,omitempty"`
-	Start        time.Time `json:"start"`
-	End          time.Time `json:"end,omitzero"`
-	Reason       string    `json:"reason,omitempty"`
-	Hidden       bool      `json:"hidden,omitempty"` // its node is
+	ID           string          `json:"id"`
+	Service      string          `json:"service"`
+	Node         string          `json:"node"`
+	ServiceLabel string          `json:"service_label,omitempty"`
+	NodeLabel    string          `json:"node_label,omitempty"`
+	Start        time.Time       `json:"start"`
+	End          time.Time       `json:"end,omitzero"`
+	Reason       string          `json:"reason,omitempty"`
+	Hidden       bool            `json:"hidden,omitempty"` // its node is
+	Ack          *ackRecord      `json:"ack,omitempty"`
+	Told         []tellingRecord `json:"told,omitempty"`
 }
+
+type ackRecord struct {
+	By    string    `json:"by"`
+	Text  string    `json:"text,omitempty"`
+	At    time.Time `json:"at"`
+	Until time.Time `json:"until"`
+}
+
+type tellingRecord struct {
+	Channel  string    `json:"channel"`
+	At       time.Time `json:"at"`
+	Accepted time.Time `json:"accepted,omitzero"`
+}
+
+// pastNames are the words for what a node has been.
+var pastNames = [...]string{"healthy", "sick", "dead", "maintenance"}
 
 // keep has the store keep what changed since the last time.
 func (h *history) keep(st *state, now time.Time) {
@@ -101,7 +120,7 @@ func (h *history) records(st *state, now time.Time) iter.Seq[record] {
 func newPastRecord(key nodeKey, past *nodeHistory, from date) *pastRecord {
 	rec := &pastRecord{Service: key.service, Node: key.node, Since: past.since.UTC()}
 	if past.known {
-		rec.Status = past.status.String()
+		rec.Status = pastNames[past.status]
 	}
 	from = max(from-1, 0)
 	rec.Days = past.days.records(from)
@@ -114,7 +133,7 @@ func (l *sumRow) records(from date) (recs []sumRecord) {
 	for s := range l.all() {
 		if s.from >= from {
 			c := s.close()
-			recs = append(recs, sumRecord{int64(c.from), int64(c.ms[healthy]), int64(c.ms[sick]), int64(c.ms[dead])})
+			recs = append(recs, sumRecord{int64(c.from), int64(c.ms[healthy]), int64(c.ms[sick]), int64(c.ms[dead]), int64(c.ms[maintained])})
 		}
 	}
 	return recs
@@ -130,6 +149,12 @@ func newIncidentRecord(in *incident) *incidentRecord {
 		Start:        in.start.UTC(),
 		Reason:       in.reason,
 		Hidden:       in.node.Hidden,
+	}
+	if a := in.ack; a != nil {
+		rec.Ack = &ackRecord{a.by, a.text, utc(a.at), utc(a.until)}
+	}
+	for _, t := range in.tellings {
+		rec.Told = append(rec.Told, tellingRecord{t.channel, utc(t.at), utc(t.accepted)})
 	}
 	if !in.end.IsZero() {
 		// By the monotonic clock, which a file cannot hold.
@@ -148,7 +173,7 @@ func (h *history) restorePast(rec *pastRecord) {
 	}
 	past.days.restore(rec.Days)
 	past.months.restore(rec.Months)
-	if i := slices.Index(statusNames[:], rec.Status); i >= 0 {
+	if i := slices.Index(pastNames[:], rec.Status); i >= 0 {
 		past.status, past.known = status(i), true
 	}
 	h.gone[key] = past
@@ -180,6 +205,16 @@ func (h *history) restoreIncident(rec *incidentRecord) {
 		end:     rec.End,
 		reason:  rec.Reason,
 	}}
+	if a := rec.Ack; a != nil {
+		out.ack = &acknowledgement{a.By, a.Text, a.At.Local(), a.Until.Local()}
+	}
+	for _, t := range rec.Told {
+		at := telling{channel: t.Channel, at: t.At.Local()}
+		if !t.Accepted.IsZero() {
+			at.accepted = t.Accepted.Local()
+		}
+		out.tellings = append(out.tellings, at)
+	}
 	i := slices.IndexFunc(h.all, func(other *outage) bool { return other.id == rec.ID })
 	if i < 0 {
 		h.all = append(h.all, out)

@@ -220,7 +220,7 @@ func TestHistoryYear(t *testing.T) {
 				t.Errorf("node %d, last %d days: up %v of %v, want %v", i, days, up, known, want)
 			}
 		}
-		months := make(map[date][3]time.Duration)
+		months := make(map[date][4]time.Duration)
 		for m := range ns.track.past.advance(now).months.all() {
 			months[m.from] = m.parts
 		}

@@ -22,8 +22,9 @@ type snapshot struct {
 	announcements     []announcement // those that go on, oldest first
 	pastAnnouncements []announcement // those that ended in the last 90 days, newest first
 
-	incidents     []incident // newest first, the last 14 days
-	pastIncidents []incident // newest first, the last 90 days with those above
+	quietTimes    []*quietTime // maintenances and silences, running and planned, by start
+	incidents     []incident   // newest first, the last 14 days
+	pastIncidents []incident   // newest first, the last 90 days with those above
 }
 
 // A serviceView is one service of a snapshot.
@@ -35,11 +36,15 @@ type serviceView struct {
 
 // A nodeView is one node of a snapshot.
 type nodeView struct {
-	conf     *Node
-	status   status
-	checked  bool // what is known of its replicas decides its status
-	replicas viewList
-	history  *nodeHistory // never nil in what the state publishes
+	conf        *Node
+	status      status
+	checked     bool       // what is known of its replicas decides its status
+	outage      string     // id of the outage that goes on; "" when there is none
+	maintenance *quietTime // the running one; nil when there is none
+	silence     *quietTime // not for visitors
+	cause       *Node      // a dead node that this one, which is not well, depends on; or nil
+	replicas    viewList
+	history     *nodeHistory // never nil in what the state publishes
 }
 
 // A viewList is the replicas of a node, in pages that are full but for the last
@@ -166,6 +171,7 @@ func (st *state) snapshot(now time.Time) *snapshot {
 		services:       services,
 	}
 	snap.announcements, snap.pastAnnouncements = st.splitAnnouncements(now)
+	snap.quietTimes = st.quietTimes
 	snap.incidents, snap.pastIncidents = st.history.list(now)
 	if st.last != nil {
 		snap.seq = st.last.seq + 1
@@ -211,12 +217,26 @@ func (ns *nodeState) show() *nodeView {
 		ns.views, ns.changed = views, ns.changed[:0]
 	}
 	_, checked := ns.status(ns.checked())
+	outageID := ""
+	if out := ns.track.outage; out != nil {
+		outageID = out.id
+	}
+	var cause *Node
+	if ns.worst != healthy {
+		if parent := ns.cause(); parent != nil {
+			cause = parent.conf
+		}
+	}
 	return &nodeView{
-		conf:     ns.conf,
-		status:   ns.worst,
-		checked:  checked,
-		replicas: ns.views,
-		history:  ns.track.past,
+		conf:        ns.conf,
+		status:      ns.worst,
+		checked:     checked,
+		outage:      outageID,
+		maintenance: ns.maintenance,
+		silence:     ns.silence,
+		cause:       cause,
+		replicas:    ns.views,
+		history:     ns.track.past,
 	}
 }
 

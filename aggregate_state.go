@@ -30,6 +30,11 @@ type state struct {
 	announcementsDue time.Time      // when the next one ends by itself; zero: none does
 	history          history
 
+	made       []*quietTime // maintenances and silences that operators made
+	quietTimes []*quietTime // all that are not over, by start; never changed in place
+	quietDue   time.Time    // when one begins or ends; zero: none does
+	checks     []*Node      // to be checked at once
+
 	dirty         bool            // there is something to publish
 	dirtyServices []*serviceState // those that changed since the last snapshot
 	dirtyNodes    []*nodeState
@@ -60,6 +65,13 @@ type nodeState struct {
 	alert     nodeLevel
 	index     int // in service.nodes
 	place     int // among all nodes
+
+	maintenance *quietTime // the running one; nil when there is none
+	silence     *quietTime
+	parents     []*nodeState // what it depends on
+	dependents  []*nodeState // what depends on it
+	wasDown     bool         // under this config
+	asked       time.Time    // when a check was last asked for because of a dependent
 
 	view    *nodeView
 	dirty   bool
@@ -141,6 +153,7 @@ func newState(conf *Config, now time.Time) *state {
 	st.alerter.configure(st, now)
 	st.alerter.begin(st, now)
 	st.history.begin(st, now)
+	st.replan(now)
 	return st
 }
 
@@ -153,6 +166,7 @@ func (st *state) reload(conf *Config, now time.Time) {
 	st.recheckOverdue()
 	st.assumeConnected(now)
 	st.history.reload(st, before, now)
+	st.replan(now)
 	st.alerter.configure(st, now)
 }
 
@@ -182,6 +196,7 @@ func (st *state) build(conf *Config, now time.Time) {
 		}
 		st.services = append(st.services, ss)
 	}
+	st.linkDependencies()
 	for _, ns := range old {
 		for _, r := range ns.replicas {
 			if r.node == ns {
@@ -202,6 +217,7 @@ func (st *state) build(conf *Config, now time.Time) {
 func (st *state) buildNode(ns, old *nodeState, now time.Time) {
 	known := make(map[string]*replicaState)
 	if old != nil {
+		ns.maintenance, ns.silence, ns.wasDown, ns.asked = old.maintenance, old.silence, old.wasDown, old.asked
 		ns.alert = old.alert
 		ns.alert.timer = time.Time{}
 	}
@@ -389,6 +405,7 @@ func (st *state) applyResult(res result, now time.Time) {
 	}
 	r.last, r.latency = now.UnixMilli(), res.latency
 	r.node.track.checkedAt = now
+	defer st.lookAtDependents(r.node)
 	st.set(r, res.status, res.reason, now)
 	if st.waiting == 0 {
 		st.alerter.roundDone(st, now)
@@ -404,6 +421,9 @@ func (st *state) wake(now time.Time) (time.Time, bool) {
 	}
 	if t := st.announcementsDue; !t.IsZero() && (!ok || t.Before(at)) {
 		at, ok = t, true
+	}
+	if !st.quietDue.IsZero() && (!ok || st.quietDue.Before(at)) {
+		at, ok = st.quietDue, true
 	}
 	if t := st.history.wake(); !ok || t.Before(at) {
 		at = t

@@ -13,6 +13,7 @@ import (
 type record struct {
 	Announcement *announcementRecord `json:"announcement,omitempty"`
 	Retracted    string              `json:"retracted,omitempty"` // id of an announcement
+	Quiet        *quietRecord        `json:"quiet,omitempty"`     // a maintenance or silence
 	Muted        *time.Time          `json:"muted,omitempty"`     // no reminders until then
 	Replica      *replicaRecord      `json:"replica,omitempty"`
 	Gone         *replicaName        `json:"gone,omitempty"`    // a replica that was forgotten

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"vigil/notify"
@@ -46,6 +48,9 @@ func (c *connectionState) toldDown() time.Time {
 func (st *state) records(now time.Time) iter.Seq[record] {
 	alive := utc(now)
 	first := append(st.alerter.records(), record{Alive: &alive})
+	for _, s := range st.made {
+		first = append(first, record{Quiet: s.record()})
+	}
 	if st.alerter.muted.After(now) {
 		first = append(first, muted(st.alerter.muted))
 	}
@@ -118,7 +123,14 @@ func (st *state) restore(im *restored, now time.Time) {
 			st.restoreReplica(st.addReplica(ns, rec.ID), rec, now)
 		}
 	}
+	for _, rec := range im.quiet {
+		st.made = append(st.made, rec.quietTime())
+	}
+	slices.SortFunc(st.made, func(a, b *quietTime) int {
+		return cmp.Or(a.start.Compare(b.start), strings.Compare(a.id, b.id))
+	})
 	st.history.restore(st, im, now)
+	st.replan(now)
 	st.alerter.restore(st, im, now)
 }
 
@@ -169,6 +181,7 @@ func (h *history) restore(st *state, im *restored, now time.Time) {
 type restored struct {
 	announcements []announcementRecord // oldest first
 	muted         time.Time
+	quiet         map[string]quietRecord
 	replicas      []*replicaRecord // as they became known; nil where one is gone
 	index         map[replicaName]int
 	told          toldRecord
@@ -182,6 +195,7 @@ type restored struct {
 func newRestored() *restored {
 	return &restored{
 		index:   make(map[replicaName]int),
+		quiet:   make(map[string]quietRecord),
 		staged:  make(map[string][]heardRecord),
 		history: history{gone: make(map[nodeKey]*nodeHistory)},
 		backlog: make(backlog),
@@ -203,6 +217,10 @@ func (im *restored) apply(rec record) {
 		if i := im.announcement(rec.Retracted); i >= 0 {
 			im.announcements = slices.Delete(im.announcements, i, i+1)
 		}
+	case rec.Quiet != nil && rec.Quiet.Gone:
+		delete(im.quiet, rec.Quiet.ID)
+	case rec.Quiet != nil:
+		im.quiet[rec.Quiet.ID] = *rec.Quiet
 	case rec.Muted != nil:
 		im.muted = *rec.Muted
 	case rec.Replica != nil:

@@ -57,16 +57,24 @@ func clock(t time.Time) time.Duration {
 // A sum says for how long a node had each status within a day or a month.
 type sum struct {
 	from  date // the day, or the first one of the month
-	parts [3]time.Duration
+	parts [4]time.Duration
 }
 
+// maintained is what a node is in a sum during a maintenance: neither up nor
+// down, and not unknown either.
+const maintained status = 3
+
+// any reports whether there is something in the sum.
+func (s *sum) any() bool { return s.total()+s.parts[maintained] > 0 }
+
+// total is for how long the node is known to have been up or down.
 func (s *sum) total() time.Duration { return s.parts[healthy] + s.parts[sick] + s.parts[dead] }
 
 // A closedSum is a sum to the millisecond: there are 90 of them for each
 // node, and as many as it has months.
 type closedSum struct {
 	from date
-	ms   [3]uint32 // a month has less than 2^32 of them
+	ms   [4]uint32 // a month has less than 2^32 of them
 }
 
 func (s *sum) close() closedSum {
@@ -98,7 +106,7 @@ type sumRow struct {
 // all yields all sums that have something in them, by date.
 func (l sumRow) all() iter.Seq[sum] {
 	return func(yield func(sum) bool) {
-		pending := l.current.total() > 0
+		pending := l.current.any()
 		for i := range l.closed {
 			if pending && l.current.from < l.closed[i].from {
 				if pending = false; !yield(l.current) {
@@ -122,7 +130,7 @@ func (l sumRow) all() iter.Seq[sum] {
 func (l *sumRow) turn(d date, keep int) {
 	closed, next := make([]closedSum, len(l.closed), len(l.closed)+1), sum{from: d}
 	copy(closed, l.closed)
-	if l.current.total() > 0 {
+	if l.current.any() {
 		i, _ := slices.BinarySearchFunc(closed, l.current.from, closedSum.compare)
 		closed = slices.Insert(closed, i, l.current.close())
 	}
@@ -183,7 +191,7 @@ func (h *nodeHistory) add(d date, part, length time.Duration) {
 	if m := d.month(); h.months.current.from != m {
 		h.months.turn(m, keptMonths)
 	}
-	if part = min(part, length-h.days.current.total()); part > 0 {
+	if part = min(part, length-h.days.current.total()-h.days.current.parts[maintained]); part > 0 {
 		h.days.current.parts[h.status] += part
 		h.months.current.parts[h.status] += part
 	}

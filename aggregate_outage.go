@@ -21,12 +21,30 @@ const (
 // An incident is a stretch of time in which a node was dead, long enough to
 // be told.
 type incident struct {
-	id      string // stable, for feeds
-	service *Service
-	node    *Node
-	start   time.Time
-	end     time.Time // zero while it lasts
-	reason  string    // for operators alone: it may name the replica
+	id       string // stable, for feeds
+	service  *Service
+	node     *Node
+	start    time.Time
+	end      time.Time        // zero while it lasts
+	reason   string           // for operators alone: it may name the replica
+	ack      *acknowledgement // nil: nobody takes care of it
+	tellings []telling        // which channels were told of it; never changed in place
+}
+
+// An acknowledgement says that somebody takes care of an outage. It is for
+// operators alone, and never changed.
+type acknowledgement struct {
+	by, text string
+	at       time.Time
+	until    time.Time // no reminders until then
+}
+
+// A telling says when a channel was told that an outage began, and when each of
+// its recipients that did accepted the message.
+type telling struct {
+	channel  string
+	at       time.Time
+	accepted time.Time // by the first recipient; zero: by none yet
 }
 
 // length is how long the incident took, or has lasted by now.
@@ -54,6 +72,49 @@ type outages struct {
 	anyUnkept   bool       // whether any of all changed since it was kept
 }
 
+// acknowledge notes that somebody takes care of an outage that goes on; nil
+// lifts that.
+func (st *state) acknowledge(id string, a *acknowledgement, now time.Time, done chan<- error) {
+	i := slices.IndexFunc(st.history.all, func(out *outage) bool { return out.id == id })
+	if i < 0 {
+		done <- notFound("no outage %q", id)
+		return
+	}
+	out := st.history.all[i]
+	if !out.end.IsZero() {
+		done <- &eventError{errConflict, "this outage is over"}
+		return
+	}
+	out.ack, st.history.changed, st.dirty = a, true, true
+	if ns := st.nodes[out.node]; ns != nil {
+		st.touch(ns)
+		if a != nil {
+			st.alerter.acknowledged(ns, out, st, now)
+		}
+	}
+	st.keep(record{Incident: newIncidentRecord(&out.incident)}, done)
+}
+
+// outagesOf returns the ids of the outages that go on at nodes that selectors
+// choose.
+func (st *state) outagesOf(ss selectors) (ids []string) {
+	for ns := range st.allNodes() {
+		if out := ns.track.outage; out != nil && ss.matches(ns.service.conf.ID, ns.conf.ID) {
+			ids = append(ids, out.id)
+		}
+	}
+	return ids
+}
+
+// toldOf notes when a channel is told of an outage.
+func (o *outages) toldOf(out *outage, channel string, now time.Time) {
+	if slices.ContainsFunc(out.tellings, func(t telling) bool { return t.channel == channel }) {
+		return
+	}
+	out.tellings = append(out.tellings[:len(out.tellings):len(out.tellings)], telling{channel: channel, at: now})
+	out.unkept, o.anyUnkept, o.changed = true, true, true
+}
+
 // open begins an outage.
 func (o *outages) open(ns *nodeState, reason string, now time.Time) *outage {
 	id := ns.alert.id
@@ -61,9 +122,9 @@ func (o *outages) open(ns *nodeState, reason string, now time.Time) *outage {
 		id = newUUID()
 	}
 	ns.alert.used = true
-	out := &outage{incident{
+	out := &outage{incident: incident{
 		id: id, service: ns.service.conf, node: ns.conf, start: now, reason: reason,
-	}, true}
+	}, unkept: true}
 	o.all = append(o.all, out)
 	o.changed, o.anyUnkept = true, true
 	return out

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"vigil/notify"
+)
+
+// answered runs something that replies at once when nothing is stored.
+func answered(t *testing.T, do func(done chan<- error)) error {
+	t.Helper()
+	done := make(chan error, 1)
+	do(done)
+	select {
+	case err := <-done:
+		return err
+	default:
+		t.Fatal("no answer")
+		return nil
+	}
+}
+
+// During a maintenance or a silence nobody is told of what begins. What is
+// still dead at its end is told then, and what was told before is told to be
+// back at once.
+func TestQuietTimes(t *testing.T) {
+	const s, m = time.Second, time.Minute
+	for _, silence := range []bool{false, true} {
+		conf := alertConfig(Alerting{BackoffLimit: 3, ReminderInterval: 5 * m})
+		conf.Metrics.PollInterval = time.Hour
+		p := newPlay(conf)
+		p.at(0, "a=healthy", "b=healthy", "c=healthy")
+		p.at(m, "a=dead")
+		quiet := &quietTime{id: "q", title: "Works", selectors: selectors{"web:a", "web:b"}, start: p.begin.Add(2 * m), end: p.begin.Add(20 * m), silence: silence}
+		p.until(p.begin.Add(m + 30*s))
+		if err := answered(t, func(done chan<- error) { p.st.plan(quiet, p.now, done) }); err != nil {
+			t.Fatal(err)
+		}
+		p.expect(t, "before", "1m0.2s changed dead +a")
+		p.at(3*m, "b=dead")
+		p.at(4*m, "b=healthy")
+		p.at(8*m, "c=dead")
+		p.at(10*m, "a=healthy")
+		p.at(11*m, "b=dead")
+		p.until(p.begin.Add(12 * m))
+		v := p.st.snapshot(p.now).services[0].nodes[1]
+		if (v.maintenance != nil) == silence || (v.silence != nil) != silence {
+			t.Errorf("silence %v: node b has maintenance %v, silence %v", silence, v.maintenance, v.silence)
+		}
+		p.expect(t, "within", "8m0.2s changed dead a +c", "10m0.2s changed dead -a c")
+		p.at(19*m, "c=healthy")
+		p.until(p.begin.Add(21 * m))
+		p.expect(t, "and after", "13m0.2s reminder dead #1 c", "18m0.2s reminder dead #2 c", "19m0.2s changed dead -c", "20m0.2s changed dead +b")
+		up, known := p.st.services[0].nodes[1].track.past.uptime(1, p.now)
+		switch past := p.st.services[0].nodes[1].track.past.advance(p.now); {
+		case silence && past.days.current.parts[maintained] != 0:
+			t.Error("a silence counts as maintenance")
+		case !silence && (past.days.current.parts[maintained] != 18*m || known != 3*m || up != 2*m):
+			t.Errorf("%v under maintenance, %v known, %v up", past.days.current.parts[maintained], known, up)
+		}
+		if n := len(p.st.quietTimes) + len(p.st.made); n != 0 {
+			t.Errorf("%d times are left", n)
+		}
+	}
+}
+
+// A maintenance can be ended early and a planned one cancelled; one of the
+// config file cannot.
+func TestQuietTimesEnd(t *testing.T) {
+	const m = time.Minute
+	conf := alertConfig(Alerting{BackoffLimit: 3})
+	begin := newPlay(conf).begin
+	conf.Maintenance = []Window{{Title: "Nightly", Selectors: selectors{"web:c"}, Start: begin.Add(-24*time.Hour + 30*m), Duration: 10 * m, Repeat: repeatDaily}}
+	p := newPlay(conf)
+	p.at(0, "a=healthy", "b=healthy", "c=healthy")
+	plan := func(id string, from, to time.Duration) {
+		q := &quietTime{id: id, selectors: selectors{"*"}, start: p.begin.Add(from), end: p.begin.Add(to)}
+		if err := answered(t, func(done chan<- error) { p.st.plan(q, p.now, done) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := func(id string) error {
+		return answered(t, func(done chan<- error) { p.st.endQuiet(id, false, p.now, done) })
+	}
+	plan("now", 0, 20*m)
+	plan("later", 50*m, 60*m)
+	p.at(m, "a=dead")
+	p.until(p.begin.Add(5 * m))
+	p.expect(t, "running")
+	if err := end("now"); err != nil {
+		t.Error(err)
+	}
+	p.until(p.begin.Add(6 * m))
+	p.expect(t, "ended early", "5m0.2s changed dead +a")
+	if err := end("later"); err != nil {
+		t.Error(err)
+	}
+	for id, want := range map[string]string{"later": `no maintenance "later"`, "config-1": "this maintenance is in the config file: change it there"} {
+		if err := end(id); err == nil || err.Error() != want {
+			t.Errorf("ending %s: %v, want %s", id, err, want)
+		}
+	}
+	p.at(31*m, "c=dead")
+	p.until(p.begin.Add(39 * m))
+	p.expect(t, "the one of the config")
+	p.until(p.begin.Add(41 * m))
+	p.expect(t, "after that", "40m0.2s changed dead a +c")
+	p.at(24*time.Hour+31*m, "c=healthy")
+	p.at(24*time.Hour+32*m, "c=dead")
+	p.until(p.begin.Add(24*time.Hour + 39*m))
+	p.expect(t, "on the next day", "24h31m0.2s changed dead a -c")
+}
+
+func TestQuietTimesSurvive(t *testing.T) {
+	l := newLife(t, localConfig(Alerting{BackoffLimit: 3}))
+	l.at(0, "a=healthy", "b=healthy", "c=healthy")
+	done := make(chan error, 3)
+	for _, id := range []string{"one", "two"} {
+		l.st.plan(&quietTime{id: id, title: "T", text: "X", selectors: selectors{"web"}, start: l.now.Add(time.Hour), end: l.now.Add(2 * time.Hour), silence: id == "one"}, l.now, done)
+	}
+	l.st.endQuiet("two", false, l.now, done)
+	l.at(time.Minute, "a=dead")
+	l.until(2 * time.Minute)
+	out := l.st.history.all[0]
+	l.st.acknowledge(out.id, &acknowledgement{by: "Ann", text: "on it", at: l.now, until: l.now.Add(time.Hour)}, l.now, done)
+	l.until(3 * time.Minute)
+	l.restart(time.Minute)
+	if len(l.st.quietTimes) != 1 || l.st.quietTimes[0].id != "one" || !l.st.quietTimes[0].silence || !l.st.quietTimes[0].start.Equal(l.begin.Add(time.Hour)) {
+		t.Errorf("%d times after the restart", len(l.st.quietTimes))
+	}
+	after := l.st.history.all[0]
+	if after.ack == nil || after.ack.by != "Ann" || after.ack.text != "on it" || !after.ack.until.Equal(out.ack.until) ||
+		len(after.tellings) != 1 || after.tellings[0].channel != "slack" {
+		t.Errorf("outage after the restart: %+v", after)
+	}
+}
+
+// An acknowledged outage has no reminders, but new deaths are told.
+func TestAcknowledge(t *testing.T) {
+	const m = time.Minute
+	p := newPlay(alertConfig(Alerting{BackoffLimit: 3, ReminderInterval: 5 * m}))
+	p.at(0, "a=healthy", "b=healthy", "c=healthy")
+	p.at(m, "a=dead")
+	p.until(p.begin.Add(2 * m))
+	ids := p.st.outagesOf(selectors{"web:a"})
+	if len(ids) != 1 {
+		t.Fatalf("outages %v", ids)
+	}
+	ack := func(id string, a *acknowledgement) error {
+		return answered(t, func(done chan<- error) { p.st.acknowledge(id, a, p.now, done) })
+	}
+	if err := ack(ids[0], &acknowledgement{by: "Ann", at: p.now, until: p.begin.Add(22 * m)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ack("none", nil); err == nil {
+		t.Error("acknowledged an outage that there is not")
+	}
+	p.at(10*m, "b=dead")
+	p.at(12*m, "b=healthy")
+	p.until(p.begin.Add(24 * m))
+	p.expect(t, "acknowledged for 20 min", "1m0.2s changed dead +a", "2m0s acknowledged dead a | Acknowledged by Ann",
+		"10m0.2s changed dead a +b", "12m0.2s changed dead a -b", "22m0s reminder dead #1 a")
+	p.at(25*m, "a=healthy")
+	if err := ack(ids[0], nil); err == nil || err.Error() != "this outage is over" {
+		t.Errorf("acknowledged what is over: %v", err)
+	}
+}
+
+// dependConfig has the node a, and the others depend on it.
+func dependConfig() *Config {
+	conf := alertConfig(Alerting{BackoffLimit: 3})
+	conf.Metrics = Metrics{PollInterval: 2 * time.Minute, PollDelayDead: 5 * time.Second}
+	nodes := conf.Services[0].Nodes
+	for _, n := range nodes {
+		n.Metrics = &conf.Metrics
+	}
+	nodes[1].DependsOn, nodes[2].DependsOn = nodes[:1], nodes[1:2]
+	return conf
+}
+
+// A node is not told on its own when what it depends on is dead, which is
+// checked at once; what is still dead an interval after that is back is told.
+func TestAlertsOfDependents(t *testing.T) {
+	const s, m = time.Second, time.Minute
+	begin := func() *play {
+		p := newPlay(dependConfig())
+		p.at(0, "a=healthy", "b=healthy", "c=healthy")
+		return p
+	}
+	checks := func(p *play) (ids []string) {
+		for _, n := range p.st.checks {
+			ids = append(ids, n.ID)
+		}
+		p.st.checks = nil
+		return ids
+	}
+	p := begin()
+	p.at(m, "c=dead")
+	p.at(m+s, "b=dead")
+	if got := checks(p); !slices.Equal(slices.Compact(slices.Sorted(slices.Values(got))), []string{"a", "b"}) {
+		t.Errorf("asked for checks of %v", got)
+	}
+	p.at(m+3*s, "a=dead")
+	p.until(p.begin.Add(10 * m))
+	p.expect(t, "a and what depends on it", "1m3.2s changed dead +a")
+	v := p.st.snapshot(p.now).services[0].nodes[2]
+	if v.cause == nil || v.status != dead {
+		t.Errorf("node c is %v because of %v", v.status, v.cause)
+	}
+	p.at(11*m, "a=healthy")
+	p.at(12*m, "b=healthy")
+	p.until(p.begin.Add(20 * m))
+	p.expect(t, "c alone is still dead", "11m0.2s changed dead -a", "14m0.2s changed dead +c")
+
+	p = begin()
+	p.at(m, "b=dead")
+	p.at(m+2*s, "a=healthy")
+	p.until(p.begin.Add(2 * m))
+	p.expect(t, "the parent was checked and is well", "1m2.2s changed dead +b")
+
+	p = begin()
+	p.at(m, "b=dead")
+	p.until(p.begin.Add(2 * m))
+	p.expect(t, "nobody checked the parent", "1m6.2s changed dead +b")
+	p.at(3*m, "a=dead")
+	p.at(4*m, "b=healthy")
+	p.until(p.begin.Add(5 * m))
+	p.expect(t, "recoveries are never held back", "3m0.2s changed dead +a b", "4m0.2s changed dead a -b")
+
+	p = begin()
+	p.at(m, "a=dead")
+	p.until(p.begin.Add(m + s))
+	alert := p.last
+	if len(alert.Outages) != 1 || alert.Outages[0].Depending != 2 || alert.Kind != notify.Changed {
+		t.Errorf("alert %+v", alert)
+	}
+}
