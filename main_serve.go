@@ -137,7 +137,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 		aggregator: a, store: d.store, events: d.events, rabbit: queues}
 	server := newServer(d.page.handler(map[string]http.Handler{
 		"reporter": reporter,
-		"manager":  newManagerAPI(b, d.events, d.reloads, throttle),
+		"manager":  newManagerAPI(b, d.events, d.reloads, d.probes, throttle),
 		"mcp":      newMCP(b, version),
 		"metrics":  metrics,
 	}), d.log)

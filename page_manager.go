@@ -20,12 +20,13 @@ type managerAPI struct {
 	board    *board
 	events   chan<- event
 	reloads  chan<- reloadRequest
+	probes   *probes
 	throttle *throttle
 }
 
 // newManagerAPI returns the handler of the Manager API.
-func newManagerAPI(b *board, events chan<- event, reloads chan<- reloadRequest, t *throttle) *managerAPI {
-	return &managerAPI{b, events, reloads, t}
+func newManagerAPI(b *board, events chan<- event, reloads chan<- reloadRequest, p *probes, t *throttle) *managerAPI {
+	return &managerAPI{b, events, reloads, p, t}
 }
 
 // A managerRoute is a method on a path. A star is an id.
@@ -37,6 +38,7 @@ type managerRoute struct {
 
 var managerRoutes = []managerRoute{
 	{"GET", []string{"status"}, (*managerAPI).status},
+	{"POST", []string{"check"}, (*managerAPI).check},
 	{"GET", []string{"announcements"}, (*managerAPI).announcements},
 	{"POST", []string{"announcement"}, (*managerAPI).announce},
 	{"GET", []string{"announcement", "*"}, (*managerAPI).announcement},

@@ -2,8 +2,11 @@ package main
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -136,4 +139,60 @@ func newManagerReplica(conf *Node, r *replicaView) managerReplica {
 		v.Next = timeOrNil(last.Add(r.grace))
 	}
 	return v
+}
+
+const (
+	// checkTime is how long checks that are asked for may take, and
+	// checkAnswerTime how long until their answer must be written.
+	checkTime       = 30 * time.Second
+	checkAnswerTime = checkTime + 10*time.Second
+)
+
+// A managerResult is the result of a check that was asked for.
+type managerResult struct {
+	Service string    `json:"service"`
+	Node    string    `json:"node"`
+	Replica string    `json:"replica"`
+	Label   string    `json:"label"`
+	Status  string    `json:"status"`
+	Reason  string    `json:"reason"`
+	Latency float64   `json:"latency_ms"`
+	At      time.Time `json:"at"`
+}
+
+// check checks the poll and script replicas of a selector now, and answers what
+// it found.
+func (m *managerAPI) check(c *managerCall) (any, error) {
+	var b struct {
+		Selector *string `json:"selector"`
+	}
+	if err := c.decode(&b, decodeStrict); err != nil {
+		return nil, err
+	}
+	if b.Selector == nil || *b.Selector == "" {
+		return nil, invalid("selector is missing or empty")
+	}
+	selected, err := checkSelectors(c.conf, []string{*b.Selector})
+	if err != nil {
+		return nil, err
+	}
+	match := func(r *replica) bool { return selected.matches(r.service.ID, r.node.ID) }
+	if !slices.ContainsFunc(replicas(c.conf.Services), match) {
+		return nil, invalid("selector %q selects no poll or script replica", *b.Selector)
+	}
+	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(checkAnswerTime)) // not all writers have one
+	ctx, cancel := context.WithTimeout(c.r.Context(), checkTime)
+	defer cancel()
+	results, err := m.probes.checkNow(ctx, match)
+	if err != nil {
+		return nil, refuse(http.StatusServiceUnavailable, "the checks did not end within %v: their results will be in the status", checkTime)
+	}
+	slices.SortFunc(results, func(a, b result) int { return cmp.Compare(a.replica.ordinal, b.replica.ordinal) })
+	list := make([]managerResult, len(results))
+	for i, res := range results {
+		r := res.replica
+		list[i] = managerResult{r.service.ID, r.node.ID, r.id, r.node.Labels[r.id], res.status.String(), res.reason,
+			float64(res.latency.Microseconds()) / 1000, inSecond(res.at)}
+	}
+	return map[string][]managerResult{"results": list}, nil
 }
