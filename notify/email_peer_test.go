@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"mime/quotedprintable"
+	"mime/multipart"
 	"net/mail"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // TestEmailPeer sends mail through Postfix, which asks Dovecot about logins, and
@@ -160,7 +161,7 @@ func checkMail(t *testing.T, n *emailNotifier, a Alert, msg *mail.Message, with 
 		"Return-Path":    "<vigil@mail.test>",
 		"From":           "Zustände, unsere <vigil@mail.test>",
 		"To":             env.to,
-		"Subject":        "DEAD | größe:ß:0, .",
+		"Subject":        newText(a, a.Time).subject,
 		"Message-ID":     n.messageID(a, env),
 		"Date":           a.Time.Format(time.RFC1123Z),
 		"Auto-Submitted": "auto-generated",
@@ -172,8 +173,20 @@ func checkMail(t *testing.T, n *emailNotifier, a Alert, msg *mail.Message, with 
 	if got := msg.Header.Get("Received"); !strings.Contains(got, "with "+with+" ") {
 		t.Errorf("received %q, want %s", got, with)
 	}
-	body, err := io.ReadAll(quotedprintable.NewReader(msg.Body))
-	if want := plainText(a, a.Time) + "\n"; err != nil || string(body) != want {
-		t.Errorf("body %q, %v; want %q", body, err, want)
+	kind, params, err := mime.ParseMediaType(msg.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/alternative" {
+		t.Fatalf("content type %q, %v", kind, err)
+	}
+	plain := plainStyle(0, utf8.RuneCountInString)
+	plain.columns = true
+	parts := multipart.NewReader(msg.Body, params["boundary"]) // decodes them
+	for _, want := range []string{plain.message(newText(a, a.Time)) + "\n", "</html>\n"} {
+		part, err := parts.NextPart()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(part); err != nil || !strings.HasSuffix(strings.ReplaceAll(string(text), "\r\n", "\n"), want) {
+			t.Errorf("part %q, %v; want %q", text, err, want)
+		}
 	}
 }
