@@ -35,6 +35,17 @@ func TestMovingDifferences(t *testing.T) {
 		"Wrong tokens":        movingWrongTokens,
 		"A wrong method":      movingMethods,
 		"Changing the config": movingReload,
+
+		"Statuses of both APIs":                          movingStatuses,
+		"Classes of regular expressions":                 movingClasses,
+		"Certificates with the host as common name only": movingCommonName,
+		"Texts of alerts":                                movingTexts,
+		"Gotify's priority":                              movingGotify,
+		"A start into an outage":                         movingStart,
+		"Announcements":                                  movingAnnouncements,
+		"The page in a frame":                            movingFrames,
+		"Scripts under systemd":                          movingSandbox,
+		"The user in the image":                          movingUser,
 	}
 	elsewhere := make(map[string]bool)
 	for _, m := range regexp.MustCompile(`(?m)^\t\t"(.*)":\s+moving\w+,$`).FindAllStringSubmatch(read(t, "main_moving_test.go"), -1) {
