@@ -128,6 +128,7 @@ func (a *aggregator) run(ctx context.Context) error {
 		a.state.expire(now)
 		for alert, ok := a.state.alerter.due(a.state, now); ok; alert, ok = a.state.alerter.due(a.state, now) {
 			a.outbox = append(a.outbox, sending{alert, a.state.keepAlert(alert), now.Add(saveTime)})
+			a.state.logAlert(alert)
 		}
 		if nodes := a.state.checks; len(nodes) > 0 {
 			a.state.checks = nil

@@ -183,6 +183,7 @@ func (st *state) observe(ns *nodeState, reason string, now time.Time) {
 			t.outage = nil
 		}
 	}
+	st.logTransition(ns, now)
 }
 
 // rewrite gives the node another past.

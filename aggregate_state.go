@@ -41,7 +41,8 @@ type state struct {
 	views         []*serviceView // as last published; never changed in place
 	last          *snapshot
 
-	ledger *ledger // what is to survive; nil: nothing is
+	ledger   *ledger   // what is to survive; nil: nothing is
+	eventLog *eventLog // may be nil
 }
 
 type serviceState struct {
@@ -63,8 +64,9 @@ type nodeState struct {
 	unchecked int    // replicas of which nothing is known; they count as healthy
 	track     nodeTrack
 	alert     nodeLevel
-	index     int // in service.nodes
-	place     int // among all nodes
+	logged    string // the status that the log of events has; "" is unknown
+	index     int    // in service.nodes
+	place     int    // among all nodes
 
 	maintenance *quietTime // the running one; nil when there is none
 	silence     *quietTime
@@ -218,7 +220,7 @@ func (st *state) buildNode(ns, old *nodeState, now time.Time) {
 	known := make(map[string]*replicaState)
 	if old != nil {
 		ns.maintenance, ns.silence, ns.wasDown, ns.asked = old.maintenance, old.silence, old.wasDown, old.asked
-		ns.alert = old.alert
+		ns.alert, ns.logged = old.alert, old.logged
 		ns.alert.timer = time.Time{}
 	}
 	if old != nil && old.conf.Mode == ns.conf.Mode {

@@ -40,6 +40,7 @@ type store struct {
 	ended   chan struct{} // closed when run has returned
 	backlog backlog
 	meter   storeMeter
+	events  *eventLog // where the end of each delivery is noted; may be nil
 
 	unsaved []record         // not being written yet
 	acks    []ack            // of these
@@ -174,6 +175,15 @@ func (s *store) Queued(target string, a notify.Alert) {
 // Done implements notify.Journal.
 func (s *store) Done(target, alertID string) {
 	s.note(record{Done: &doneRecord{target, alertID}})
+}
+
+// Result notes in the log of events how a delivery ended.
+func (s *store) Result(t notify.Target, a notify.Alert, err error) {
+	e := logEvent{Time: time.Now(), Kind: "delivery", Alert: a.ID, Channel: t.Channel, Target: t.Name, Type: string(a.Kind), Result: "accepted"}
+	if err != nil {
+		e.Result, e.Reason = "given up", oneLine(err.Error())
+	}
+	s.events.add(e)
 }
 
 func (s *store) note(rec record) {

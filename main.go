@@ -49,6 +49,7 @@ commands:
   local        run an agent that reports to a Vigil elsewhere
   report       report this host's load to a Vigil elsewhere
   status       print what is down or degraded, why and since when
+  log          print what changed and who was alerted
   announce     publish an announcement, or an update to one
   reload       have the running Vigil read its config again
   completion   print a script that completes commands in bash, zsh or fish
@@ -79,6 +80,7 @@ func commands() []command {
 		{"local", localUsage, runLocal},
 		{"report", reportUsage, runReport},
 		{"status", statusUsage, runStatus},
+		{"log", logUsage, runLog},
 		{"announce", announceUsage, runAnnounce},
 		{"reload", reloadUsage, runReload},
 		{"completion", completionUsage, runCompletion},

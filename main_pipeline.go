@@ -136,6 +136,7 @@ func (d *daemon) reload(ctx context.Context, r reloadRequest, old *Config) *pipe
 	if err != nil {
 		d.level.Set(logLevel(old.Server.LogLevel))
 		logFailedReload(d.log, err)
+		d.eventLog.add(logEvent{Time: time.Now(), Kind: "reload", Result: "failed", Reason: oneLine(err.Error())})
 		d.supervisor.ready("serving with the current config: the log says what is wrong with the new one")
 		r.answer(reloadAnswer{err: err})
 		return nil
@@ -144,6 +145,7 @@ func (d *daemon) reload(ctx context.Context, r reloadRequest, old *Config) *pipe
 		d.log.Warn("storage.path takes effect at the next start", "path", p.conf.Storage.Path)
 	}
 	d.log.Info("config reloaded", append([]any{"path", p.conf.Path}, changes(old, p.conf).attrs()...)...)
+	d.eventLog.add(logEvent{Time: time.Now(), Kind: "reload", Result: "done", Text: changes(old, p.conf).String()})
 	d.page.next.Store(st)
 	p.request = r
 	return p

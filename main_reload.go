@@ -198,6 +198,17 @@ func (c configChanges) attrs() (attrs []any) {
 	return attrs
 }
 
+// String returns the changes on one line.
+func (c configChanges) String() string {
+	var parts []string
+	for _, list := range c.lists() {
+		if len(list.items) > 0 {
+			parts = append(parts, list.name+" "+summary(list.items))
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
 // summary lists the first names and counts the others.
 func summary(names []string) string {
 	const most = 10

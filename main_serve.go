@@ -56,6 +56,7 @@ type daemon struct {
 
 	supervisor *supervisor
 	store      *store
+	eventLog   *eventLog
 	page       *page
 	web        *webServer
 }
@@ -118,8 +119,12 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
+	d.eventLog = newEventLog(d.store, d.log)
+	d.store.events = d.eventLog
 	now := time.Now()
+	d.eventLog.add(logEvent{Time: now, Kind: "start", Text: "vigil " + version})
 	st := newState(conf, now)
+	st.eventLog = d.eventLog
 	st.keepFor(p.targets)
 	st.restore(restored, now)
 	b := newBoard(st.snapshot(now))
@@ -137,7 +142,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 		aggregator: a, store: d.store, events: d.events, rabbit: queues}
 	server := newServer(d.page.handler(map[string]http.Handler{
 		"reporter": reporter,
-		"manager":  newManagerAPI(b, d.events, d.reloads, d.probes, throttle),
+		"manager":  newManagerAPI(b, d.events, d.reloads, d.probes, d.eventLog, throttle),
 		"mcp":      newMCP(b, version),
 		"metrics":  metrics,
 	}), d.log)
@@ -154,6 +159,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	saving, endSaving := context.WithCancel(context.WithoutCancel(ctx))
 	var saver errgroup.Group
 	saver.Go(func() error { return d.store.run(saving, d.events) })
+	saver.Go(func() error { return d.eventLog.run(saving) })
 
 	address := d.web.address()
 	g, ctx := errgroup.WithContext(ctx)
@@ -178,6 +184,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 		return nil
 	})
 	err = g.Wait()
+	d.eventLog.add(logEvent{Time: time.Now(), Kind: "stop"})
 	endSaving()
 	err = errors.Join(err, saver.Wait())
 	d.log.Info("stopped")

@@ -24,8 +24,8 @@ examples:
   vigil status
   vigil status -all web db:primary
 
-Exit status: 0 if nothing is dead, 3 if something is, 1 if Vigil cannot be asked,
-2 for wrong usage.
+Exit status: 0 if nothing is dead, 3 if something is, 1 if Vigil does not
+answer, 2 for wrong usage.
 `
 
 // exitDead is the exit code of "vigil status" when something is dead.

@@ -59,7 +59,7 @@ func newAPIRig(t testing.TB, conf *Config) *apiRig {
 	rig.reporter = newReporterAPI(rig.board, rig.events, rig.asks, throttle)
 	rooms := map[string]http.Handler{
 		"reporter": rig.reporter,
-		"manager":  newManagerAPI(rig.board, rig.events, nil, nil, throttle),
+		"manager":  newManagerAPI(rig.board, rig.events, nil, nil, nil, throttle),
 		"mcp":      newMCP(rig.board, "1.2.3"),
 	}
 	rig.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

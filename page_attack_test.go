@@ -60,7 +60,7 @@ func attackServer(t *testing.T) string {
 	throttle := newThrottle(log)
 	return serveTest(t, p.handler(map[string]http.Handler{
 		"reporter": rig.reporter,
-		"manager":  newManagerAPI(rig.board, rig.events, nil, nil, throttle),
+		"manager":  newManagerAPI(rig.board, rig.events, nil, nil, nil, throttle),
 		"mcp":      newMCP(rig.board, "1.2.3"),
 	}))
 }

@@ -21,12 +21,13 @@ type managerAPI struct {
 	events   chan<- event
 	reloads  chan<- reloadRequest
 	probes   *probes
+	eventLog *eventLog
 	throttle *throttle
 }
 
 // newManagerAPI returns the handler of the Manager API.
-func newManagerAPI(b *board, events chan<- event, reloads chan<- reloadRequest, p *probes, t *throttle) *managerAPI {
-	return &managerAPI{b, events, reloads, p, t}
+func newManagerAPI(b *board, events chan<- event, reloads chan<- reloadRequest, p *probes, l *eventLog, t *throttle) *managerAPI {
+	return &managerAPI{b, events, reloads, p, l, t}
 }
 
 // A managerRoute is a method on a path. A star is an id.
@@ -39,6 +40,7 @@ type managerRoute struct {
 var managerRoutes = []managerRoute{
 	{"GET", []string{"status"}, (*managerAPI).status},
 	{"POST", []string{"check"}, (*managerAPI).check},
+	{"GET", []string{"log"}, (*managerAPI).log},
 	{"GET", []string{"announcements"}, (*managerAPI).announcements},
 	{"POST", []string{"announcement"}, (*managerAPI).announce},
 	{"GET", []string{"announcement", "*"}, (*managerAPI).announcement},
@@ -135,7 +137,11 @@ func (m *managerAPI) serve(w http.ResponseWriter, r *http.Request) (any, error) 
 	if err := token.authorize(r); err != nil {
 		return nil, err
 	}
-	return route.do(m, call)
+	body, err := route.do(m, call)
+	if err == nil && route.method != "GET" {
+		m.eventLog.add(logEvent{Time: time.Now(), Kind: "call", Text: route.method + " /manager/" + strings.Join(path, "/")})
+	}
+	return body, err
 }
 
 // call has the aggregator do something and waits until it is done and stored.

@@ -193,3 +193,55 @@ func TestAnnounceCommand(t *testing.T) {
 	}
 	r.stop(syscall.SIGTERM)
 }
+
+func TestLogCommand(t *testing.T) {
+	t.Parallel()
+	hook := newHook(t)
+	address := freeAddress(t)
+	text := strings.ReplaceAll(commandsConfig, "ADDRESS", address)
+	r := startVigil(t, text)
+	r.waitForLog("", `to=dead reason="connection refused"`)
+	r.waitForLog("", `msg="node changed" node=box:disk from=unknown to=sick reason="91 % full"`)
+	if strings.Contains(r.logged(), "msg=notification") {
+		t.Error("a notification is logged, but there is no channel")
+	}
+	r.write(text + "[notify.webhook]\nhook_url = \"" + hook.URL + "\"\n")
+	r.want(0, []string{"Reloaded:"}, "reload")
+	hook.next(t, "changed", "dead")
+	log := func(args ...string) string {
+		t.Helper()
+		var out string
+		await(t, func() bool {
+			_, out = r.command(append([]string{"log"}, args...)...)
+			return strings.Contains(out, "accepted by webhook") || len(args) > 0
+		}, "no delivery in %s", "the log")
+		return out
+	}
+	for _, want := range []string{"  start ", "web:shop          dead: connection refused\n", "box:disk          sick: 91 % full\n",
+		"  reload            done: sections notify", "  call              POST /manager/reload", "  alert to webhook  changed, the page is dead: web:shop\n"} {
+		if out := log(); !strings.Contains(out, want) {
+			t.Errorf("%q is missing in\n%s", want, out)
+		}
+	}
+	if out := log("box"); !strings.Contains(out, "box:disk") || strings.Contains(out, "web:shop") || strings.Contains(out, "reload") {
+		t.Errorf("of box there is\n%s", out)
+	}
+	for line := range strings.Lines(log("-json", "-since", "1d")) {
+		var e struct{ Kind, Time string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Kind == "" {
+			t.Errorf("%v: %s", err, line)
+		}
+	}
+	r.want(1, []string{`"wbe"`, `"web"`}, "log", "wbe")
+	r.want(2, []string{`vigil log: -since "soon": want a duration like 90m or 7d, or a time like 22:00`}, "log", "-since", "soon")
+
+	// It goes on after a restart.
+	dir := r.cmd.Dir
+	r.stop(syscall.SIGTERM)
+	r = startIn(t, dir, "", serving)
+	out := r.want(0, nil, "log")
+	if strings.Count(out, "  start ") != 2 || strings.Count(out, "  stop") != 1 {
+		t.Errorf("after a restart the log is\n%s", out)
+	}
+	r.stop(syscall.SIGTERM)
+}

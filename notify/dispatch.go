@@ -26,6 +26,13 @@ type Journal interface {
 	Done(target, alertID string)
 }
 
+// A Journal may also be a ResultLog: then it learns how each delivery ended.
+type ResultLog interface {
+	// Result says that the target has accepted the alert or, with an error,
+	// that it will not get it. It must not wait.
+	Result(t Target, a Alert, err error)
+}
+
 // noJournal is for a program that remembers nothing.
 type noJournal struct{}
 

@@ -152,12 +152,12 @@ func (q *queue) finishTry(err error) time.Duration {
 		if q.tries > 1 {
 			q.log.Info("delivered after retries", "alert", a.ID, "attempts", q.tries)
 		}
-		q.pop()
+		q.end(nil)
 		return 0
 	case isFinal(err):
 		q.count.refused.Add(1)
 		q.log.Error("delivery refused, will not retry", "alert", a.ID, "attempts", q.tries, "err", err)
-		q.pop()
+		q.end(err)
 		return 0
 	}
 	q.count.failed.Add(1)
@@ -193,12 +193,12 @@ func (q *queue) finishTry(err error) time.Duration {
 	case left <= 0 && refused:
 		q.count.refused.Add(1)
 		q.log.Error("delivery still refused, giving up", "alert", a.ID, "attempts", q.tries, "err", err)
-		q.pop()
+		q.end(err)
 		return time.Until(q.hold)
 	case left <= 0:
 		q.count.givenUp.Add(1)
 		q.log.Error("delivery failed, giving up", "alert", a.ID, "attempts", q.tries, "err", err)
-		q.pop()
+		q.end(err)
 		return time.Until(q.hold)
 	case q.dropSent(), q.mergeReminders(0):
 		return time.Until(q.hold)
@@ -338,6 +338,14 @@ func (q *queue) merge(i int) {
 	q.count.merged.Add(1)
 	q.remove(i)
 	q.log.Debug("merged an alert into a newer one", "alert", older.ID, "newer", newer.ID)
+}
+
+// end takes the oldest alert off, whose delivery has ended.
+func (q *queue) end(err error) {
+	if log, ok := q.journal.(ResultLog); ok {
+		log.Result(q.target, q.backlog[0], err)
+	}
+	q.pop()
 }
 
 // pop takes the oldest alert off: it is delivered, or never will be.

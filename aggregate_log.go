@@ -1,0 +1,464 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"vigil/notify"
+)
+
+const (
+	eventFolder    = "events" // in the storage folder
+	eventFormat    = 1        // of a file, in its first line
+	eventDays      = 90       // that are kept
+	eventBytes     = 64 << 20 // that all files may have; the oldest go first
+	eventDayBytes  = 32 << 20 // that one day may have
+	eventQueue     = 8192     // events that may wait for the disk
+	eventDrainTime = time.Second
+	eventReaders   = 4 // at a time
+	maxEventLine   = 64 << 10
+)
+
+// A logEvent is one line of the log of events. Which fields it has depends on
+// its kind.
+type logEvent struct {
+	Time time.Time `json:"time"`
+	Kind string    `json:"kind"` // transition, alert, delivery, reload, call, start or stop
+
+	// transition: a node's status changed. "unknown" is a status here.
+	Service string `json:"service,omitempty"`
+	Node    string `json:"node,omitempty"`
+	From    string `json:"from,omitempty"`
+	To      string `json:"to,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	Outage  string `json:"outage,omitempty"`
+
+	// alert: a channel is told; delivery: a recipient of it was.
+	Alert   string   `json:"alert,omitempty"` // the alert's id
+	Channel string   `json:"channel,omitempty"`
+	Type    string   `json:"type,omitempty"` // startup, changed, reminder, ...
+	Status  string   `json:"status,omitempty"`
+	Nodes   []string `json:"nodes,omitempty"` // as service:node; at most maxEventNodes
+	Target  string   `json:"recipient,omitempty"`
+	Result  string   `json:"result,omitempty"` // accepted or given up
+
+	// reload, call, start: what was done, and how it went.
+	Text string `json:"text,omitempty"`
+}
+
+// errNoEvents is for a log that cannot be read, as it is not kept.
+var errNoEvents = errors.New("no log of events is kept: storage.path is empty or cannot be written")
+
+// maxEventNodes is how many nodes one line names.
+const maxEventNodes = 100
+
+// eventFile is the name of a day's file; old days are compressed.
+var eventFile = regexp.MustCompile(`^(\d{4}-\d\d-\d\d)\.ndjson(\.gz)?$`)
+
+// An eventLog keeps what happened: a file for each day (UTC) of newline-delimited
+// JSON. Whoever adds an event never waits: one goroutine writes, and what comes
+// faster than the disk takes it is dropped and counted. A nil eventLog keeps
+// nothing.
+type eventLog struct {
+	root    *os.Root // nil: events only go to the program's own log
+	log     *slog.Logger
+	in      chan logEvent
+	readers chan struct{} // of a capacity: each reader reads files
+	dropped atomic.Uint64
+
+	// Of the goroutine in run:
+	file    *os.File
+	day     string
+	size    int64
+	failing bool
+	full    bool // the day has all that it may have
+}
+
+// newEventLog opens the log in the store's folder. Without one, or with one that
+// cannot be used, nothing is kept.
+func newEventLog(s *store, log *slog.Logger) *eventLog {
+	l := &eventLog{log: log, in: make(chan logEvent, eventQueue), readers: make(chan struct{}, eventReaders)}
+	if s.disk == nil {
+		return l
+	}
+	dir, ok := s.disk.dir.(*diskFolder)
+	if !ok {
+		return l
+	}
+	err := dir.root.Mkdir(eventFolder, 0o700)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		l.root, err = dir.root.OpenRoot(eventFolder)
+	}
+	if err != nil {
+		log.Error("log of events cannot be kept", "path", eventFolder, "err", err)
+	}
+	return l
+}
+
+// logTransition notes a change of a node's status.
+func (st *state) logTransition(ns *nodeState, now time.Time) {
+	const unknown = "unknown"
+	s, known := ns.condition()
+	from, to := cmp.Or(ns.logged, unknown), unknown
+	if known {
+		to = s.String()
+	}
+	if from == to {
+		return
+	}
+	ns.logged = to
+	e := logEvent{Time: now, Kind: "transition", Service: ns.service.conf.ID, Node: ns.conf.ID, From: from, To: to, Outage: ns.alert.id}
+	if known && s != healthy {
+		for _, r := range ns.replicas {
+			if r.status >= s && r.reason != "" {
+				e.Reason = r.reason
+				break
+			}
+		}
+	}
+	st.eventLog.add(e)
+}
+
+// logAlert notes that a channel is told.
+func (st *state) logAlert(a notify.Alert) {
+	e := logEvent{Time: a.Time, Kind: "alert", Alert: a.ID, Channel: a.Channel, Type: string(a.Kind), Status: string(a.Status)}
+	// What is news; a reminder, or the first message to a new channel, has none.
+	news := slices.ContainsFunc(a.Outages, func(o notify.Outage) bool { return o.New || o.Over })
+	for _, o := range a.Outages {
+		if (o.New || o.Over || !news) && len(e.Nodes) < maxEventNodes {
+			e.Nodes = append(e.Nodes, o.Service+":"+o.Node)
+		}
+	}
+	st.eventLog.add(e)
+}
+
+// add adds an event. It never waits.
+func (l *eventLog) add(e logEvent) {
+	if l == nil {
+		return
+	}
+	select {
+	case l.in <- e:
+	default:
+		l.dropped.Add(1)
+	}
+}
+
+// run writes events until ctx ends, which is no error.
+func (l *eventLog) run(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
+	defer l.close()
+	for {
+		select {
+		case e := <-l.in:
+			l.write(l.gather(e))
+		case <-ctx.Done():
+			// What was added before the end is written, unless the disk hangs.
+			for until := time.Now().Add(eventDrainTime); len(l.in) > 0 && time.Now().Before(until); {
+				l.write(l.gather(<-l.in))
+			}
+			return nil
+		}
+	}
+}
+
+func (l *eventLog) close() {
+	if l.file != nil {
+		_ = l.file.Close() // what it says changes nothing any more
+		l.file = nil
+	}
+}
+
+// gather returns the event and those that wait behind it.
+func (l *eventLog) gather(e logEvent) []logEvent {
+	events := []logEvent{e}
+	for len(events) < 512 {
+		select {
+		case e := <-l.in:
+			events = append(events, e)
+		default:
+			return events
+		}
+	}
+	return events
+}
+
+// write logs transitions, for those who read the program's own log, and appends
+// all events to the files of their days.
+func (l *eventLog) write(events []logEvent) {
+	var lines bytes.Buffer
+	for i, e := range events {
+		l.note(e)
+		e.Time = e.Time.UTC()
+		line, err := json.Marshal(e)
+		if err != nil || len(line) > maxEventLine {
+			l.dropped.Add(1)
+			continue
+		}
+		lines.Write(append(line, '\n'))
+		day := e.Time.Format(time.DateOnly)
+		if i < len(events)-1 && events[i+1].Time.UTC().Format(time.DateOnly) == day {
+			continue
+		}
+		l.report(l.append(day, lines.Bytes()))
+		lines.Reset()
+	}
+}
+
+// note writes a transition to the program's log.
+func (l *eventLog) note(e logEvent) {
+	if e.Kind != "transition" || e.From == "unknown" && e.To == "healthy" {
+		return
+	}
+	attrs := []any{"node", e.Service + ":" + e.Node, "from", e.From, "to", e.To}
+	if e.Reason != "" {
+		attrs = append(attrs, "reason", e.Reason)
+	}
+	l.log.Info("node changed", attrs...)
+}
+
+// report logs that the log cannot be written, and that it can again, once each.
+func (l *eventLog) report(err error) {
+	switch {
+	case err != nil && !l.failing:
+		l.log.Error("log of events not written", "err", err)
+	case err == nil && l.failing:
+		l.log.Info("log of events written again", "dropped", l.dropped.Load())
+	}
+	l.failing = err != nil
+}
+
+// append appends lines to the file of a day.
+func (l *eventLog) append(day string, lines []byte) error {
+	if l.root == nil {
+		return nil
+	}
+	if l.file == nil || l.day != day {
+		if err := l.open(day); err != nil {
+			l.dropped.Add(uint64(bytes.Count(lines, []byte("\n"))))
+			return err
+		}
+	}
+	if l.size+int64(len(lines)) > eventDayBytes {
+		if !l.full {
+			l.full = true
+			l.log.Warn("log of events is full for today", "limit", eventDayBytes)
+		}
+		l.dropped.Add(uint64(bytes.Count(lines, []byte("\n"))))
+		return nil
+	}
+	n, err := l.file.Write(lines)
+	l.size += int64(n)
+	if err != nil {
+		l.close()
+	}
+	return err
+}
+
+// open opens the file of a day, and clears away what is too old or too much.
+func (l *eventLog) open(day string) error {
+	l.close()
+	f, err := l.root.OpenFile(day+".ndjson", os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	if err == nil && info.Size() == 0 {
+		_, err = fmt.Fprintf(f, "{\"vigil_events\":%d}\n", eventFormat)
+	} else if err == nil {
+		err = endLine(f, info.Size())
+	}
+	if err != nil {
+		f.Close()
+		return err
+	}
+	l.file, l.day, l.size, l.full = f, day, info.Size(), false
+	return l.clean(day)
+}
+
+// endLine ends the last line of a file, which a kill or a full disk may have
+// cut in two.
+func endLine(f *os.File, size int64) error {
+	last := make([]byte, 1)
+	if _, err := f.ReadAt(last, size-1); err != nil || last[0] == '\n' {
+		return err
+	}
+	_, err := f.Write([]byte("\n"))
+	return err
+}
+
+// clean compresses the files of other days, and removes those that are too old
+// or over the limit of all together.
+func (l *eventLog) clean(today string) error {
+	days, err := l.days()
+	if err != nil {
+		return err
+	}
+	now, err := time.Parse(time.DateOnly, today)
+	if err != nil {
+		return err
+	}
+	oldest := now.AddDate(0, 0, 1-eventDays).Format(time.DateOnly)
+	var all int64 = eventDayBytes // for today
+	for _, d := range slices.Backward(days) {
+		if d.day == today {
+			continue
+		}
+		if !strings.HasSuffix(d.name, ".gz") && d.day < today {
+			if err := l.compress(d.name); err != nil {
+				return err
+			}
+			d.name += ".gz"
+		}
+		if info, err := l.root.Stat(d.name); err == nil {
+			all += info.Size()
+		}
+		if d.day < oldest || all > eventBytes {
+			if err := l.root.Remove(d.name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compress replaces a file by a compressed one.
+func (l *eventLog) compress(name string) error {
+	from, err := l.root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := l.root.Create(name + ".tmp")
+	if err != nil {
+		return err
+	}
+	zip := gzip.NewWriter(to)
+	_, err = io.Copy(zip, from)
+	if err = errors.Join(err, zip.Close(), to.Sync(), to.Close()); err == nil {
+		err = l.root.Rename(name+".tmp", name+".gz")
+	}
+	if err != nil {
+		_ = l.root.Remove(name + ".tmp")
+		return err
+	}
+	return l.root.Remove(name)
+}
+
+// An eventDay is the file of a day.
+type eventDay struct{ day, name string }
+
+// days returns the files, oldest first. While a day is being compressed it has
+// two; the plain one counts.
+func (l *eventLog) days() (days []eventDay, err error) {
+	entries, err := fs.ReadDir(l.root.FS(), ".")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if m := eventFile.FindStringSubmatch(e.Name()); m != nil {
+			days = append(days, eventDay{m[1], e.Name()})
+		}
+	}
+	slices.SortFunc(days, func(a, b eventDay) int { return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(a.name, b.name)) })
+	return slices.CompactFunc(days, func(a, b eventDay) bool { return a.day == b.day }), nil
+}
+
+// read yields the events since a time, oldest first, until ctx ends or yield
+// returns false. It skips damaged lines and files and returns how many there
+// were.
+func (l *eventLog) read(ctx context.Context, since time.Time, yield func(e logEvent) bool) (damaged int, err error) {
+	if l == nil || l.root == nil {
+		return 0, errNoEvents
+	}
+	days, err := l.days()
+	if err != nil {
+		return 0, err
+	}
+	first := since.UTC().Format(time.DateOnly)
+	for _, d := range days {
+		if d.day < first {
+			continue
+		}
+		bad, more := l.readDay(ctx, d.name, since, yield)
+		damaged += bad
+		if !more {
+			break
+		}
+	}
+	return damaged, ctx.Err()
+}
+
+func (l *eventLog) readDay(ctx context.Context, name string, since time.Time, yield func(e logEvent) bool) (damaged int, more bool) {
+	f, err := l.root.Open(name)
+	if err != nil {
+		return 1, true
+	}
+	defer f.Close()
+	var r io.Reader = f
+	if strings.HasSuffix(name, ".gz") {
+		zip, err := gzip.NewReader(f)
+		if err != nil {
+			return 1, true
+		}
+		r = zip
+	}
+	bad, more, err := readEvents(ctx, r, since, yield)
+	if err != nil {
+		bad++
+	}
+	return bad, more
+}
+
+// readEvents yields the events since a time that a file holds. Lines that are
+// no events are counted.
+func readEvents(ctx context.Context, r io.Reader, since time.Time, yield func(e logEvent) bool) (damaged int, more bool, err error) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 4096), maxEventLine+1)
+	for n := 0; lines.Scan(); n++ {
+		if n%1000 == 0 && ctx.Err() != nil {
+			return damaged, false, nil
+		}
+		var head struct {
+			Format int `json:"vigil_events"`
+		}
+		if n == 0 && json.Unmarshal(lines.Bytes(), &head) == nil && head.Format != 0 {
+			if head.Format > eventFormat {
+				return damaged, true, fmt.Errorf("format %d is newer than this program", head.Format)
+			}
+			continue
+		}
+		var e logEvent
+		if len(lines.Bytes()) == 0 {
+			continue
+		}
+		if json.Unmarshal(lines.Bytes(), &e) != nil || e.Kind == "" || e.Time.IsZero() {
+			damaged++
+			continue
+		}
+		if !e.Time.Before(since) && !yield(e) {
+			return damaged, false, nil
+		}
+	}
+	return damaged, true, lines.Err()
+}

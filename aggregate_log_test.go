@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// newTestLog returns a log of events in a folder of its own.
+func newTestLog(t *testing.T, out *bytes.Buffer) *eventLog {
+	t.Helper()
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	log := slog.New(slog.NewTextHandler(out, nil))
+	return &eventLog{root: root, log: log, in: make(chan logEvent, eventQueue), readers: make(chan struct{}, eventReaders)}
+}
+
+// turned is a node's change.
+func turned(at time.Time, node, from, to, reason string) logEvent {
+	return logEvent{Time: at, Kind: "transition", Service: "web", Node: node, From: from, To: to, Reason: reason}
+}
+
+// nodesSince reads the log back.
+func nodesSince(t *testing.T, l *eventLog, since time.Time) (nodes []string, damaged int) {
+	t.Helper()
+	damaged, err := l.read(t.Context(), since, func(e logEvent) bool {
+		nodes = append(nodes, e.Node)
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nodes, damaged
+}
+
+func TestEventLog(t *testing.T) {
+	var out bytes.Buffer
+	l := newTestLog(t, &out)
+	begin := time.Date(2026, 11, 26, 23, 59, 58, 0, time.UTC)
+	l.write([]logEvent{turned(begin, "a", "healthy", "dead", "HTTP 503"), turned(begin.Add(time.Second), "b", "unknown", "healthy", "")})
+	l.write([]logEvent{turned(begin.Add(3*time.Second), "c", "healthy", "sick", "slow: 6 s"), {Time: begin.Add(4 * time.Second), Kind: "stop"}})
+	l.close()
+	if got, damaged := nodesSince(t, l, time.Time{}); !slices.Equal(got, []string{"a", "b", "c", ""}) || damaged > 0 {
+		t.Errorf("read %q, %d damaged", got, damaged)
+	}
+	if got, _ := nodesSince(t, l, begin.Add(time.Second)); !slices.Equal(got, []string{"b", "c", ""}) {
+		t.Errorf("read %q since the second event", got)
+	}
+	// The day before is compressed, and the program's log has each change.
+	names, err := filepath.Glob(filepath.Join(l.root.Name(), "*"))
+	if err != nil || len(names) != 2 || filepath.Base(names[0]) != "2026-11-26.ndjson.gz" || filepath.Base(names[1]) != "2026-11-27.ndjson" {
+		t.Errorf("files %q, %v", names, err)
+	}
+	for _, want := range []string{
+		`level=INFO msg="node changed" node=web:a from=healthy to=dead reason="HTTP 503"`,
+		`level=INFO msg="node changed" node=web:c from=healthy to=sick reason="slow: 6 s"`,
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s is missing in\n%s", want, &out)
+		}
+	}
+	if strings.Contains(out.String(), "web:b") {
+		t.Errorf("a first check that is well is logged:\n%s", &out)
+	}
+}
+
+// What a kill or another program left in a file costs no more than itself.
+func TestEventLogDamage(t *testing.T) {
+	l := newTestLog(t, new(bytes.Buffer))
+	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	l.write([]logEvent{turned(now, "a", "healthy", "dead", "")})
+	l.close()
+	file, err := l.root.OpenFile("2026-11-26.ndjson", os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteString("\n\x00\n{}\n{\"time\":\"2026-11-26T12:00:01Z\",\"kind\":\"tran"); err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	for name, text := range map[string]string{"2026-11-25.ndjson.gz": "no gzip", "2026-11-24.ndjson": "{\"vigil_events\":99}\n", "notes.txt": "mine"} {
+		if err := l.root.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.write([]logEvent{turned(now.Add(time.Minute), "b", "dead", "healthy", "")})
+	if got, damaged := nodesSince(t, l, time.Time{}); !slices.Equal(got, []string{"a", "b"}) || damaged != 5 {
+		t.Errorf("read %q, %d damaged, want a, b and 5", got, damaged)
+	}
+	if _, err := l.root.Stat("notes.txt"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Days that are too old, and those over the limit of all, go.
+func TestEventLogLimits(t *testing.T) {
+	l := newTestLog(t, new(bytes.Buffer))
+	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	for days, size := range map[int]int64{1: eventBytes - eventDayBytes - 100, 2: 200, 89: 10, 90: 10} {
+		name := now.AddDate(0, 0, -days).Format(time.DateOnly) + ".ndjson.gz"
+		if err := l.root.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(filepath.Join(l.root.Name(), name), size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.write([]logEvent{turned(now, "a", "healthy", "dead", "")})
+	days, err := l.days()
+	if err != nil || len(days) != 2 || days[0].day != "2026-11-25" {
+		t.Errorf("left are %q, %v", days, err)
+	}
+	l.size = eventDayBytes
+	l.write([]logEvent{turned(now, "b", "healthy", "dead", "")})
+	if got, _ := nodesSince(t, l, now); !slices.Equal(got, []string{"a"}) || l.dropped.Load() != 1 {
+		t.Errorf("a full day has %q, %d dropped", got, l.dropped.Load())
+	}
+}
+
+// Nobody waits for a log that is not written.
+func TestEventLogNeverWaits(t *testing.T) {
+	l := newTestLog(t, new(bytes.Buffer))
+	for range eventQueue + 10 {
+		l.add(logEvent{Time: time.Now(), Kind: "stop"})
+	}
+	if n := l.dropped.Load(); n != 10 {
+		t.Errorf("%d dropped, want 10", n)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.run(ctx); err != nil || len(l.in) > 0 {
+		t.Errorf("%d are left at the end: %v", len(l.in), err)
+	}
+	var none *eventLog
+	none.add(logEvent{})
+	if _, err := none.read(t.Context(), time.Time{}, nil); !errors.Is(err, errNoEvents) {
+		t.Error(err)
+	}
+}
+
+func FuzzReadEvents(f *testing.F) {
+	f.Add("{\"vigil_events\":1}\n{\"time\":\"2026-11-26T12:00:01Z\",\"kind\":\"stop\"}\n")
+	f.Add("{\"kind\":1}\n\n[]")
+	f.Fuzz(func(t *testing.T, text string) {
+		n := 0
+		damaged, more, err := readEvents(t.Context(), strings.NewReader(text), time.Time{}, func(e logEvent) bool {
+			if e.Kind == "" || e.Time.IsZero() {
+				t.Errorf("yields %+v", e)
+			}
+			n++
+			return true
+		})
+		if lines := strings.Count(text, "\n") + 1; n+damaged > lines || !more && err == nil {
+			t.Errorf("%d events and %d damaged of %d lines, %v, %v", n, damaged, lines, more, err)
+		}
+	})
+}
+
+func BenchmarkEventLog(b *testing.B) {
+	l := &eventLog{in: make(chan logEvent, eventQueue)}
+	e := turned(time.Now(), "a", "healthy", "dead", "HTTP 503")
+	for i := range b.N {
+		l.add(e)
+		if i%eventQueue == eventQueue-1 {
+			for len(l.in) > 0 {
+				<-l.in
+			}
+		}
+	}
+}
