@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -49,6 +50,18 @@ func (p *pipeline) watch(life, ctx context.Context, a *aggregator, alerts chan<-
 	p.probes.adopt(p.conf.Metrics, p.conf.Services, p.conf.Connectivity, p.poller, p.scripter)
 	a.alerts, a.confirm = alerts, p.probes.connectivity.asked()
 	g, ctx := errgroup.WithContext(ctx)
+	a.check = func(nodes []*Node) {
+		match := func(r *replica) bool { return slices.Contains(nodes, r.node) }
+		for _, pool := range []*pool{p.probes.poll, p.probes.script} {
+			g.Go(func() error { // the pool may wait for the aggregator
+				select {
+				case pool.asked <- &order{match: match}:
+				case <-ctx.Done():
+				}
+				return nil
+			})
+		}
+	}
 	g.Go(func() error { return p.probes.run(life, ctx.Done()) })
 	g.Go(func() error { return a.run(ctx) })
 	return g.Wait()
