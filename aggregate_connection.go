@@ -22,6 +22,7 @@ type connectionReport struct{ down bool }
 
 func (l connectionReport) apply(st *state, now time.Time) {
 	conn := &st.alerter.connection
+	down := conn.down
 	switch {
 	case l.down == !conn.down.IsZero():
 		return
@@ -33,7 +34,7 @@ func (l connectionReport) apply(st *state, now time.Time) {
 		*conn = connectionState{}
 	}
 	if !l.down {
-		st.extendOverdue(now)
+		st.extendOverdue(down, now)
 	}
 	st.dirty = true
 }

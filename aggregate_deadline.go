@@ -113,6 +113,9 @@ func (st *state) expire(now time.Time) {
 // some patience later.
 func (st *state) due(r *replicaState) time.Time {
 	m := st.metrics(r.node)
+	if hb := r.node.conf.Heartbeat; hb != nil {
+		return r.deadline.Add(-hb.Grace)
+	}
 	if r.node.conf.Mode == modeLocal {
 		return r.deadline.Add(-m.LocalDelayDead)
 	}
@@ -122,7 +125,7 @@ func (st *state) due(r *replicaState) time.Time {
 // markOverdue notes that the replica's time is up.
 func (st *state) markOverdue(r *replicaState, now time.Time) {
 	if len(st.conf.Connectivity) == 0 {
-		st.set(r, dead, "no report in "+r.grace.String(), now)
+		st.set(r, dead, r.lateReason(), now)
 		return
 	}
 	r.overdue = true
@@ -140,7 +143,7 @@ func (st *state) confirmOverdue(asked []*replicaState, sure bool, now time.Time)
 		case !r.overdue:
 		case sure:
 			r.overdue = false
-			st.set(r, dead, "no report in "+r.grace.String(), now)
+			st.set(r, dead, r.lateReason(), now)
 		default:
 			st.markUncertain(r, now)
 			if st.alerter.connection.down.IsZero() { // it works again, or else it will be asked again
@@ -152,7 +155,11 @@ func (st *state) confirmOverdue(asked []*replicaState, sure bool, now time.Time)
 
 // extend gives the replica its whole time anew.
 func (st *state) extend(r *replicaState, now time.Time) {
-	st.await(r, now.Add(r.grace))
+	grace := r.grace
+	if hb := r.node.conf.Heartbeat; hb != nil {
+		grace = hb.Grace
+	}
+	st.await(r, now.Add(grace))
 }
 
 // await sets the deadline by which the replica is to report.
@@ -162,14 +169,21 @@ func (st *state) await(r *replicaState, deadline time.Time) {
 }
 
 // extendOverdue does so for all who should have reported while the monitor's
-// own connection was down.
-func (st *state) extendOverdue(now time.Time) {
+// own connection was down. Of a job, only a deadline that passed then moves, by
+// that long.
+func (st *state) extendOverdue(down, now time.Time) {
 	for ns := range st.allNodes() {
-		if ns.byID == nil {
+		if ns.byID == nil && ns.conf.Heartbeat == nil {
 			continue
 		}
 		for _, r := range ns.replicas {
-			if r.overdue || r.heaped > 0 && st.due(r).Before(now) {
+			switch {
+			case r.job != nil && (r.overdue || r.heaped > 0):
+				st.postpone(r, down, now)
+				if r.overdue {
+					st.extend(r, now)
+				}
+			case r.overdue || r.heaped > 0 && st.due(r).Before(now):
 				st.extend(r, now)
 			}
 		}

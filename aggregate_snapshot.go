@@ -106,6 +106,8 @@ type replicaView struct {
 	reason    string
 	grace     time.Duration // of a push or local replica: from a report to the deadline
 	load      *replicaLoad  // what a push replica reported; else nil
+	job       *jobState     // of a heartbeat; nil before its first ping
+	deadline  time.Time     // of a heartbeat: when it is dead without a ping
 }
 
 // replicaLoad is what a push replica reported, and its queue's depth.
@@ -253,5 +255,7 @@ func (r *replicaState) show() *replicaView {
 		reason:    r.reason,
 		grace:     r.grace,
 		load:      r.load,
+		job:       r.job,
+		deadline:  r.jobDeadline(),
 	}
 }

@@ -94,8 +94,9 @@ type replicaState struct {
 	reason    string
 	since     time.Time
 	load      *replicaLoad
-	later     int  // 1 + its index in ledger.later; 0: not in it
-	changed   bool // it is in node.changed
+	job       *jobState // of a heartbeat; nil before its first ping
+	later     int       // 1 + its index in ledger.later; 0: not in it
+	changed   bool      // it is in node.changed
 
 	// Of push and local replicas:
 	grace    time.Duration // from a report to the deadline
@@ -249,6 +250,9 @@ func (st *state) buildNode(ns, old *nodeState, now time.Time) {
 				add(r.id)
 			}
 		}
+	case modeHeartbeat:
+		add(jobID)
+		st.buildJob(ns, old)
 	default:
 		for i := range ns.conf.Targets {
 			add(ns.conf.Targets[i].Raw)

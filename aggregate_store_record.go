@@ -68,6 +68,9 @@ type replicaRecord struct {
 	Since  time.Time   `json:"since"`
 	Grace  float64     `json:"grace,omitempty"` // seconds from a report to the deadline
 	Load   *loadRecord `json:"load,omitempty"`
+	Job    *jobRecord  `json:"job,omitempty"`
+
+	Unchecked bool `json:"unchecked,omitempty"` // of a job that began and has not ended yet
 }
 
 type loadRecord struct {

@@ -30,6 +30,10 @@ func (v *replicaView) record(name replicaName) record {
 			rec.Load.Ready, rec.Load.Unacked = &v.load.ready, &v.load.unacked
 		}
 	}
+	if v.job != nil {
+		rec.Unchecked = !v.checked
+		rec.Job = v.job.record(v.deadline)
+	}
 	return record{Replica: rec}
 }
 
@@ -72,7 +76,7 @@ func (s *snapshot) records() iter.Seq[record] {
 		for _, service := range s.services {
 			for _, node := range service.nodes {
 				for _, r := range node.replicas.all() {
-					if r.checked && !yield(r.record(replicaName{service.conf.ID, node.conf.ID, r.id})) {
+					if (r.checked || r.job != nil) && !yield(r.record(replicaName{service.conf.ID, node.conf.ID, r.id})) {
 						return
 					}
 				}
@@ -110,7 +114,7 @@ func (st *state) restore(im *restored, now time.Time) {
 		}
 		for _, r := range ns.replicas {
 			if i, ok := im.index[r.name()]; ok {
-				st.restoreReplica(r, im.replicas[i], now)
+				st.restoreReplica(r, im.replicas[i], im.alive, now)
 			}
 		}
 	}
@@ -120,7 +124,7 @@ func (st *state) restore(im *restored, now time.Time) {
 		}
 		ns := nodes[nodeKey{rec.Service, rec.Node}]
 		if ns != nil && ns.byID != nil && ns.byID[rec.ID] == nil {
-			st.restoreReplica(st.addReplica(ns, rec.ID), rec, now)
+			st.restoreReplica(st.addReplica(ns, rec.ID), rec, im.alive, now)
 		}
 	}
 	for _, rec := range im.quiet {
@@ -135,9 +139,10 @@ func (st *state) restore(im *restored, now time.Time) {
 }
 
 // restoreReplica gives a replica the status that it had.
-func (st *state) restoreReplica(r *replicaState, rec *replicaRecord, now time.Time) {
+func (st *state) restoreReplica(r *replicaState, rec *replicaRecord, alive, now time.Time) {
+	st.restoreJob(r, rec.Job, alive, now)
 	s := slices.Index(statusNames[:], rec.Status)
-	if s < 0 {
+	if s < 0 || rec.Unchecked {
 		return
 	}
 	st.count(r.node, r.status, -1)
@@ -273,6 +278,11 @@ func (im *restored) rewind(now time.Time) {
 	for _, rec := range im.replicas {
 		if rec != nil {
 			move(&rec.Since)
+			if j := rec.Job; j != nil {
+				for _, t := range []*time.Time{&j.Last, &j.Due, &j.Started, &j.Deadline} {
+					move(t)
+				}
+			}
 		}
 	}
 	for _, c := range im.channels {

@@ -124,9 +124,10 @@ const (
 	modePush
 	modeScript
 	modeLocal
+	modeHeartbeat
 )
 
-var modeNames = [...]string{"poll", "push", "script", "local"}
+var modeNames = [...]string{"poll", "push", "script", "local", "heartbeat"}
 
 func (m mode) String() string { return modeNames[m] }
 
@@ -168,6 +169,8 @@ type Node struct {
 	TLS      TLS
 	IPFamily string         // "", "ipv4" or "ipv6"
 	DNSMatch *regexp.Regexp // nil: any record will do
+
+	Heartbeat *Heartbeat // of a heartbeat node
 
 	RevealReplicaName bool
 	ReportPrefix      string // of an agent's node: before its replicas' ids, with a colon

@@ -14,13 +14,14 @@ func (c *Config) readProbe(t *table) {
 	c.Connectivity = t.targets("connectivity")
 	first := make(map[string]*table)
 	var all []nodeTable
+	tokens := make(map[string]*table) // of heartbeats
 	for _, sub := range t.tables("service") {
 		s := &Service{ID: sub.id("service", "", first), Hidden: sub.yes("hidden", false)}
 		s.Label = sub.label(s.ID)
 		sub.get("depends_on") // read when all nodes are known
 		nodes := make(map[string]*table)
 		for _, node := range sub.tables("node") {
-			n := c.readNode(node, nodes)
+			n := c.readNode(node, nodes, tokens)
 			n.Hidden = n.Hidden || s.Hidden
 			s.Nodes = append(s.Nodes, n)
 			all = append(all, nodeTable{node, s, n, sub})
@@ -57,7 +58,7 @@ func (t *table) label(id string) string {
 }
 
 // readNode reads one [[probe.service.node]].
-func (c *Config) readNode(t *table, first map[string]*table) *Node {
+func (c *Config) readNode(t *table, first, tokens map[string]*table) *Node {
 	n := &Node{
 		ID:        t.id("node", " of this service", first),
 		LinkURL:   t.site("link_url"),
@@ -70,6 +71,10 @@ func (c *Config) readNode(t *table, first map[string]*table) *Node {
 	t.checkNeeded(n)
 	t.get("depends_on") // read when all nodes are known
 	n.RevealReplicaName = t.yes("reveal_replica_name", false)
+
+	if hasMode {
+		t.readHeartbeat(n, tokens)
+	}
 
 	n.RabbitMQQueue = t.text("rabbitmq_queue", "")
 	if n.RabbitMQQueue != "" && c.RabbitMQ == nil {

@@ -284,8 +284,9 @@ func (c *Config) readPlugins(t *table) {
 
 func (c *Config) readRabbitMQ(t *table) {
 	r := &RabbitMQ{}
-	if api := t.endpoint("api_url", "http://127.0.0.1:15672"); api != "" {
-		r.APIURL, _ = parseURL(api, "http", "https") // endpoint noted what is wrong
+	api := t.endpoint("api_url", "http://127.0.0.1:15672") // reports a wrong URL
+	if u, err := parseURL(api, "http", "https"); err == nil {
+		r.APIURL = u
 		if path, ok := strings.CutSuffix(strings.TrimSuffix(r.APIURL.Path, "/"), "/api"); ok {
 			r.APIURL.Path, r.APIURL.RawPath = path, "" // each query adds it
 		}

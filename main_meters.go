@@ -31,7 +31,7 @@ func routeOf(first string) int {
 		return routeStatus
 	case "assets", "favicon.ico", "robots.txt":
 		return routeAsset
-	case "reporter":
+	case "reporter", "ping":
 		return routeReporter
 	case "manager":
 		return routeManager

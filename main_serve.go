@@ -142,6 +142,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 		aggregator: a, store: d.store, events: d.events, rabbit: queues}
 	server := newServer(d.page.handler(map[string]http.Handler{
 		"reporter": reporter,
+		"ping":     newPingAPI(b, d.events, throttle),
 		"manager":  newManagerAPI(b, d.events, d.reloads, d.probes, d.eventLog, throttle),
 		"mcp":      newMCP(b, version),
 		"metrics":  metrics,

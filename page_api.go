@@ -310,7 +310,7 @@ func newThrottle(log *slog.Logger) *throttle {
 // judge returns err, the outcome of r, but instead of a wrong token too many a
 // refusal that says how long to wait.
 func (t *throttle) judge(r *http.Request, err error) error {
-	if !errors.Is(err, errWrongToken) {
+	if !errors.Is(err, errWrongToken) && !errors.Is(err, errUnknownPing) {
 		return err
 	}
 	wait := t.count(clientNet(r.RemoteAddr), time.Now())

@@ -59,6 +59,7 @@ func newAPIRig(t testing.TB, conf *Config) *apiRig {
 	rig.reporter = newReporterAPI(rig.board, rig.events, rig.asks, throttle)
 	rooms := map[string]http.Handler{
 		"reporter": rig.reporter,
+		"ping":     newPingAPI(rig.board, rig.events, throttle),
 		"manager":  newManagerAPI(rig.board, rig.events, nil, nil, nil, throttle),
 		"mcp":      newMCP(rig.board, "1.2.3"),
 	}

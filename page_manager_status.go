@@ -135,6 +135,10 @@ func newManagerReplica(conf *Node, r *replicaView) managerReplica {
 		v.Next = timeOrNil(last.Add(conf.Metrics.PollInterval))
 	case modeScript:
 		v.Next = timeOrNil(last.Add(conf.Metrics.ScriptInterval))
+	case modeHeartbeat:
+		if r.job != nil {
+			v.Next = timeOrNil(r.job.due)
+		}
 	default:
 		v.Next = timeOrNil(last.Add(r.grace))
 	}

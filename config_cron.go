@@ -1,0 +1,244 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"strconv"
+	"strings"
+	"time"
+
+	"vigil/notify"
+)
+
+// A Heartbeat is a job that must show up in time.
+type Heartbeat struct {
+	Token    notify.Secret // in the URL of its pings
+	Interval time.Duration // from a ping to when the next is due; 0: Schedule says it
+	Schedule *cron
+	Grace    time.Duration // how much later the node is dead
+	MaxRun   time.Duration // how long a run may take; 0: any time
+}
+
+// due returns when the ping after one at that time is due.
+func (h *Heartbeat) due(last time.Time) time.Time {
+	if h.Schedule != nil {
+		return h.Schedule.next(last)
+	}
+	return last.Add(h.Interval)
+}
+
+// minToken is how long the token of a heartbeat must be.
+const minToken = 16
+
+// readHeartbeat reads the keys of a heartbeat node. Tokens are where tokens of
+// other nodes were read.
+func (t *table) readHeartbeat(n *Node, tokens map[string]*table) {
+	keys := []string{"token", "interval", "schedule", "timezone", "grace", "max_run"}
+	if n.Mode != modeHeartbeat {
+		for _, key := range keys {
+			if t.has(key) {
+				t.fault(key, "is set, but mode is %q; allowed only where mode is \"heartbeat\"", n.Mode)
+			}
+		}
+		t.known = append(t.known, keys...)
+		return
+	}
+	h := &Heartbeat{Token: t.secret("token", "text of at least 16 letters, digits, hyphens and underscores")}
+	switch other := tokens[string(h.Token)]; {
+	case h.Token == "":
+	case !isPingToken(string(h.Token)):
+		t.fault("token", "is too short or has other characters; allowed: at least %d letters, digits, hyphens and underscores", minToken)
+	case other != nil:
+		t.fault("token", "is also the token of the node on line %d; allowed: a different one for each node", other.line)
+	default:
+		tokens[string(h.Token)] = t
+	}
+	if t.has("interval") == t.has("schedule") {
+		t.fault(t.either("interval", "schedule"), "one of interval and schedule says when the job is due; allowed: either of them")
+	}
+	h.Interval = t.seconds("interval", 0, 1)
+	zone := t.zone("timezone")
+	if s := t.text("schedule", ""); t.has("schedule") {
+		var err error
+		if h.Schedule, err = parseCron(s, zone); err != nil {
+			t.fault("schedule", "%s %v; allowed: five fields for minute, hour, day, month and weekday, like \"30 2 * * mon-fri\", or @hourly, @daily, @weekly, @monthly or @yearly", t.show("schedule", s), err)
+		}
+	} else if t.has("timezone") {
+		t.warn("timezone", "has no effect without schedule")
+	}
+	if !t.has("grace") {
+		t.fault("grace", "is missing; allowed: an integer from 1 up, in seconds")
+	}
+	h.Grace = t.seconds("grace", time.Second, 1)
+	h.MaxRun = t.seconds("max_run", 0, 1)
+	n.Heartbeat = h
+}
+
+// isPingToken reports whether s may be a token in the path of a URL.
+func isPingToken(s string) bool {
+	return len(s) >= minToken && isBareKey(s)
+}
+
+// A cron is a schedule in the form of cron: a set of minutes, hours, days,
+// months and weekdays. Bit n of a set is the value n.
+type cron struct {
+	minutes, hours, days, months, weekdays uint64
+	anyDay, anyWeekday                     bool // the field begins with *
+	zone                                   *time.Location
+}
+
+// cronFields are the five fields, their limits and the names of their values.
+var cronFields = [...]struct {
+	name   string
+	lo, hi int
+	words  []string // of the values from lo on
+}{
+	{"minute", 0, 59, nil},
+	{"hour", 0, 23, nil},
+	{"day", 1, 31, nil},
+	{"month", 1, 12, []string{"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"}},
+	{"weekday", 0, 7, []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}}, // 0 and 7 are Sunday
+}
+
+var cronWords = map[string]string{
+	"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0",
+	"@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *",
+}
+
+// parseCron reads a schedule. Its times are those of the zone.
+func parseCron(text string, zone *time.Location) (*cron, error) {
+	text = strings.ToLower(strings.TrimSpace(text))
+	if long, ok := cronWords[text]; ok {
+		text = long
+	} else if strings.HasPrefix(text, "@") {
+		return nil, errors.New("is no known word")
+	}
+	fields := strings.Fields(text)
+	if len(fields) != len(cronFields) {
+		return nil, fmt.Errorf("has %d fields", len(fields))
+	}
+	c := &cron{zone: zone, anyDay: strings.HasPrefix(fields[2], "*"), anyWeekday: strings.HasPrefix(fields[4], "*")}
+	for i, set := range []*uint64{&c.minutes, &c.hours, &c.days, &c.months, &c.weekdays} {
+		var err error
+		if *set, err = parseCronField(fields[i], i); err != nil {
+			return nil, fmt.Errorf("has a wrong %s field: it %w", cronFields[i].name, err)
+		}
+	}
+	c.weekdays |= c.weekdays >> 7 & 1
+	if !c.possible() {
+		return nil, errors.New("is a date that no year has")
+	}
+	return c, nil
+}
+
+// parseCronField reads one field: a list of values, ranges and steps.
+func parseCronField(text string, field int) (set uint64, err error) {
+	f := &cronFields[field]
+	for part := range strings.SplitSeq(text, ",") {
+		span, stepText, stepped := strings.Cut(part, "/")
+		step := 1
+		if stepped {
+			if step, err = strconv.Atoi(stepText); err != nil || step < 1 || step > f.hi {
+				return 0, fmt.Errorf("has no step from 1 to %d behind its /", f.hi)
+			}
+		}
+		lo, hi := f.lo, f.hi
+		if span != "*" {
+			from, to, isRange := strings.Cut(span, "-")
+			if lo, err = cronValue(from, field); err != nil {
+				return 0, err
+			}
+			switch {
+			case isRange:
+				if hi, err = cronValue(to, field); err != nil {
+					return 0, err
+				}
+			case !stepped: // "5/15" goes on to the end
+				hi = lo
+			}
+			if hi < lo {
+				return 0, errors.New("has a range that ends before it begins")
+			}
+		} else if field == 4 {
+			hi = 6 // not Sunday twice
+		}
+		for n := lo; n <= hi; n += step {
+			set |= 1 << n
+		}
+	}
+	return set, nil
+}
+
+// cronValue reads a number or a name of a field.
+func cronValue(text string, field int) (int, error) {
+	f := &cronFields[field]
+	for i, word := range f.words {
+		if text == word {
+			return f.lo + i, nil
+		}
+	}
+	n, err := strconv.ParseUint(text, 10, 8)
+	if err != nil || int(n) < f.lo || int(n) > f.hi {
+		return 0, fmt.Errorf("is not from %d to %d", f.lo, f.hi)
+	}
+	return int(n), nil
+}
+
+// possible reports whether some year has such a day.
+func (c *cron) possible() bool {
+	if !c.anyWeekday {
+		return true
+	}
+	for month, days := range [...]int{0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31} {
+		if c.months>>month&1 == 1 && bits.TrailingZeros64(c.days) <= days {
+			return true
+		}
+	}
+	return false
+}
+
+// cronYears is how far ahead a time can be: February 29 comes once in eight
+// years at the turn of most centuries.
+const cronYears = 8
+
+// next returns the first time of the schedule after a time. Across changes of
+// the clock each time comes once: those that clocks skip at the moment when
+// they do, those that clocks show twice at the first of the two.
+func (c *cron) next(after time.Time) time.Time {
+	year, month, day := after.In(c.zone).Date()
+	for n := range (cronYears + 1) * 366 {
+		date := time.Date(year, month, day+n, 0, 0, 0, 0, time.UTC)
+		if !c.has(date) {
+			continue
+		}
+		for hours := c.hours; hours != 0; hours &= hours - 1 {
+			hour := date.Add(time.Duration(bits.TrailingZeros64(hours)) * time.Hour)
+			// Skip hours that are over; clocks change by less than three.
+			if n == 0 && wallTime(hour, c.zone).Add(3*time.Hour).Before(after) {
+				continue
+			}
+			for minutes := c.minutes; minutes != 0; minutes &= minutes - 1 {
+				at := wallTime(hour.Add(time.Duration(bits.TrailingZeros64(minutes))*time.Minute), c.zone)
+				if at.After(after) {
+					return at
+				}
+			}
+		}
+	}
+	return after.AddDate(cronYears, 0, 0) // parseCron refuses a schedule without times
+}
+
+// has reports whether a day is in the schedule. As in cron, with both days and
+// weekdays given one of them is enough.
+func (c *cron) has(date time.Time) bool {
+	_, month, day := date.Date()
+	if c.months>>int(month)&1 == 0 {
+		return false
+	}
+	isDay, isWeekday := c.days>>day&1 == 1, c.weekdays>>int(date.Weekday())&1 == 1
+	if c.anyDay || c.anyWeekday {
+		return isDay && isWeekday
+	}
+	return isDay || isWeekday
+}
