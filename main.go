@@ -43,7 +43,7 @@ commands:
 
   check        validate a config and print what it does
   init         write a config to start from
-  probe        check one target now and print everything about the answer
+  probe        check a target or nodes now and print what came of it
   health       check that Vigil runs on this machine
   notify       send one test message through each configured channel
   local        run an agent that reports to a Vigil elsewhere

@@ -3,10 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -15,80 +17,126 @@ import (
 )
 
 const probeUsage = `usage: vigil probe [-c config.cfg] [-json] URL
+       vigil probe [flags] SELECTOR
 
 Checks a target once, now, and prints everything about the answer: the addresses
 and which one was used, how long name, connection, TLS and first byte took, the
 status and the headers that matter, the certificates with the days they have
-left, what matched, and the verdict with the rule that made it. It needs no
-running Vigil.
+left, what matched, and the verdict with the rule that made it. A URL needs no
+running Vigil. With a selector, the running Vigil checks all poll and script
+replicas of these nodes, and uses the results.
 
-  -c, --config file   judge the answer by [metrics] of this config, and by the
-                      keys of the node that has the URL as a replica, if any;
-                      without it, by the defaults
+  -c, --config file   for a URL: judge the answer by [metrics] of this config,
+                      and by the keys of the node that has the URL as a replica,
+                      if any, instead of the defaults. For a selector: the
+                      config of the running Vigil; default: ./config.cfg
+  -url url            ask the Vigil at this address instead, with the token in
+                      VIGIL_MANAGER_TOKEN
   -json               print JSON
 
-The URL is one that a config may have in replicas: http://, https://,
-tcp://host:port, tls://host:port, ssh://host:port, icmp://host or
-dns://server/name?type=MX.
+The URL is one that a config may have in replicas, like https://example.com/,
+tcp://host:port or icmp://host. A selector is a service, a node as service:node,
+or * for all.
 
 examples:
 
   vigil probe https://status.example.com/
   vigil probe -c /etc/vigil/config.cfg -json tcp://db.example.com:5432
+  vigil probe web:core
 
-Exit status: 0 if the target is healthy or sick, 1 if it is dead or cannot be
-checked, 2 for wrong usage.
+Exit status: 0 if nothing is dead, 1 if something is or cannot be checked, 2 for
+wrong usage.
 `
+
+// probeAnswerTime is how long the running Vigil may take to check nodes, and to
+// say so.
+const probeAnswerTime = 40 * time.Second
 
 // runProbe is "vigil probe".
 func runProbe(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil probe", flag.ContinueOnError)
-	path := configFlag(fs)
-	asJSON := fs.Bool("json", false, "")
+	flags := addClientFlags(fs)
 	rest, code, ok := parseArgs(fs, probeUsage, args, stdout, stderr)
 	if !ok {
 		return code
 	}
 	if len(rest) != 1 {
-		return wrongUsage(fs, stderr, fmt.Errorf("want one URL, got %d arguments", len(rest)))
-	}
-	target, err := parseTarget(rest[0])
-	if err != nil {
-		return wrongUsage(fs, stderr, fmt.Errorf("URL %q %w; allowed: %s", rest[0], err, targetForms))
+		return wrongUsage(fs, stderr, fmt.Errorf("want one URL or selector, got %d arguments", len(rest)))
 	}
 	ctx, stop := notifyStop(ctx)
 	defer stop()
-	conf, err := probeConfig(ctx, *path)
+	var fine bool
+	var err error
+	if strings.Contains(rest[0], "://") {
+		target, fault := parseTarget(rest[0])
+		if fault != nil {
+			return wrongUsage(fs, stderr, fmt.Errorf("URL %q %w; allowed: %s", rest[0], fault, targetForms))
+		}
+		fine, err = probeTarget(ctx, flags, target, newPrinter(stdout), stderr)
+	} else {
+		fine, err = probeNodes(ctx, flags, rest[0], newPrinter(stdout))
+	}
 	if err != nil {
-		fmt.Fprintln(stderr, err)
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintf(stderr, "vigil probe: %s\n", line)
+		}
 		return exitError
 	}
-	r := replicaOf(conf, target)
+	if !fine {
+		return exitError
+	}
+	return exitOK
+}
+
+// probeTarget checks a target in this process, prints what it found and reports
+// whether the target is not dead.
+func probeTarget(ctx context.Context, flags *clientFlags, target Target, p *printer, stderr io.Writer) (fine bool, err error) {
+	conf, err := probeConfig(ctx, flags.config)
+	if err != nil {
+		return false, err
+	}
 	ch, err := newChecker(conf, slog.New(slog.NewTextHandler(stderr, nil)))
 	if err != nil {
-		fmt.Fprintf(stderr, "vigil probe: %v\n", err)
-		return exitError
+		return false, err
 	}
 	defer ch.close()
-	report := ch.trace(ctx, r)
+	report := ch.trace(ctx, replicaOf(conf, target))
 	if ctx.Err() != nil {
-		fmt.Fprintln(stderr, "vigil probe: stopped before the answer")
-		return exitError
+		return false, errors.New("stopped before the answer")
 	}
-	p := newPrinter(stdout)
-	if *asJSON {
+	if flags.json {
 		err = p.json(report)
 	} else {
 		report.print(p)
 	}
+	return report.verdict.status != dead && !report.verdict.inconclusive, err
+}
+
+// probeNodes has the running Vigil check the nodes that the selector selects,
+// prints what it found and reports whether none is dead.
+func probeNodes(ctx context.Context, flags *clientFlags, selector string, p *printer) (fine bool, err error) {
+	c, err := flags.client()
 	if err != nil {
-		fmt.Fprintf(stderr, "vigil probe: %v\n", err)
-		return exitError
+		return false, err
 	}
-	if report.verdict.status == dead || report.verdict.inconclusive {
-		return exitError
+	var answer struct {
+		Results []managerResult `json:"results"`
 	}
-	return exitOK
+	err = c.callWithin(ctx, probeAnswerTime, http.MethodPost, "check/", map[string]string{"selector": selector}, &answer)
+	if err != nil {
+		return false, err
+	}
+	fine = !slices.ContainsFunc(answer.Results, func(r managerResult) bool { return r.Status == "dead" })
+	if flags.json {
+		return fine, p.json(answer)
+	}
+	var rows [][]cell
+	for _, r := range answer.Results {
+		rows = append(rows, []cell{statusCell(r.Status), {text: r.Service + ":" + r.Node}, {text: cmp.Or(r.Label, r.Replica)},
+			{text: fmt.Sprintf("%.1f ms", r.Latency)}, {text: r.Reason}})
+	}
+	p.columns(rows)
+	return fine, nil
 }
 
 // probeConfig loads the config at path, or one with the defaults only.

@@ -91,7 +91,7 @@ scripts = ["echo a bit slow; exit 1"]
 			"verdict  dead: certificate signed by unknown authority", "rule     tls_verify\n"}},
 		{"TCP", []string{"tcp://" + ln.Addr().String()}, 0, []string{"connect  " + ln.Addr().String() + ": connected"}},
 		{"nobody there", []string{"tcp://127.0.0.1:1"}, 1, []string{"connect  127.0.0.1:1: connection refused", "verdict  dead: connection refused"}},
-		{"no URL", nil, 2, []string{"vigil probe: want one URL, got 0 arguments (see 'vigil probe -h')\n"}},
+		{"no URL", nil, 2, []string{"vigil probe: want one URL or selector, got 0 arguments (see 'vigil probe -h')\n"}},
 		{"no such scheme", []string{"gopher://example.com"}, 2, []string{`vigil probe: URL "gopher://example.com" has a scheme that is not allowed; allowed: `}},
 		{"no such config", []string{"-c", "none.cfg", server.URL}, 1, []string{"none.cfg: cannot be read"}},
 	} {

@@ -245,3 +245,22 @@ func TestLogCommand(t *testing.T) {
 	}
 	r.stop(syscall.SIGTERM)
 }
+
+func TestProbeCommand(t *testing.T) {
+	t.Parallel()
+	r := startCommands(t)
+	r.want(1, []string{"dead     web:shop  tcp://127.0.0.1:1", "connection refused\n", "healthy  web:shop  tcp://127.0.0.1:"}, "probe", "web")
+	r.want(0, []string{"sick  box:disk  0  ", "91 % full\n"}, "probe", "box:disk")
+	out := r.want(1, []string{`"results"`}, "probe", "*", "-json")
+	var answer struct {
+		Results []struct{ Service, Status string }
+	}
+	if err := json.Unmarshal([]byte(out), &answer); err != nil || len(answer.Results) != 3 {
+		t.Errorf("%v: %s", err, out)
+	}
+	r.want(1, []string{"vigil probe: ", "web:jobs"}, "probe", "web:jobs")
+	r.want(1, []string{`"wbe"`, `"web"`}, "probe", "wbe")
+	r.want(0, []string{"verdict  healthy"}, "probe", r.url)
+	r.stop(syscall.SIGTERM)
+	r.want(1, []string{"verdict  dead: connection refused"}, "probe", r.url)
+}

@@ -191,7 +191,7 @@ func TestUsages(t *testing.T) {
 					taken = append(taken, m[1])
 				}
 			}
-			if strings.Contains(source, "c.run(ctx, args") { // the flags of all that talk to a running Vigil
+			if strings.Contains(source, "c.run(ctx, args") || strings.Contains(source, "addClientFlags(fs)") { // the flags of all that talk to a running Vigil
 				taken = append(taken, "c", "config", "url", "json")
 			}
 			if strings.Contains(source, "configFlag(f") {
