@@ -87,12 +87,13 @@ type Outage struct {
 	ServiceLabel string `json:"service_label,omitempty"`
 	NodeLabel    string `json:"node_label,omitempty"`
 
-	Status Status    `json:"status"`         // of the node now: Dead or Sick while it goes on
-	Since  time.Time `json:"since"`          // when it began
-	Until  time.Time `json:"until,omitzero"` // when it ended; zero while it goes on
-	New    bool      `json:"new,omitempty"`  // this channel is told of it for the first time, and it just began
-	Over   bool      `json:"over,omitempty"` // it ended, for this channel: Status may still be Sick
-	Gone   bool      `json:"gone,omitempty"` // with Over: the node is no longer monitored
+	Status Status    `json:"status"`          // of the node now: Dead or Sick while it goes on
+	Since  time.Time `json:"since"`           // when it began
+	Until  time.Time `json:"until,omitzero"`  // when it ended; zero while it goes on
+	New    bool      `json:"new,omitempty"`   // this channel is told of it for the first time, and it just began
+	First  bool      `json:"first,omitempty"` // this channel is told of it for the first time, though it began earlier
+	Over   bool      `json:"over,omitempty"`  // it ended, for this channel: Status may still be Sick
+	Gone   bool      `json:"gone,omitempty"`  // with Over: the node is no longer monitored
 
 	// Replicas are the dead ones (the sick ones when the node is sick) or, when
 	// it is Over, those that were dead.
@@ -238,6 +239,7 @@ type Target struct {
 	RemindersOnly bool
 	Notifier
 
-	// turn, when set, is shared by targets that are served one after another.
-	turn chan struct{}
+	incidents bool          // see kind
+	forgets   bool          // see kind
+	turn      chan struct{} // shared by targets that are served one after another, or nil
 }

@@ -22,6 +22,13 @@ var kinds = []kind{
 	{name: "xmpp", read: readXMPP},
 	{name: "matrix", read: readMatrix},
 	{name: "webex", read: readWebex},
+	{name: "discord", read: readDiscord},
+	{name: "teams", read: readTeams},
+	{name: "mattermost", read: readMattermost},
+	{name: "googlechat", read: readGoogleChat},
+	{name: "ntfy", read: readNtfy},
+	{name: "pagerduty", read: readPagerDuty, incidents: true},
+	{name: "alertmanager", read: readAlertmanager, incidents: true, forgets: true},
 	{name: "webhook", read: readWebhook},
 }
 
@@ -30,6 +37,13 @@ type kind struct {
 	name   string // of its table in the config
 	read   func(Keys) Service
 	inTurn bool // its recipients are served one after another
+
+	// It keeps incidents of its own: it gets acknowledgements, and ends of
+	// outages even where it gets reminders only.
+	incidents bool
+
+	// It takes an outage to be over when it hears no more of it.
+	forgets bool
 }
 
 // A Service is what a kind of channel has of its own: its part of the config,
@@ -82,9 +96,13 @@ func Kinds() []string {
 	return names
 }
 
+func kindOf(name string) kind {
+	return kinds[slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })]
+}
+
 // Read reads the table of a channel of that kind.
 func Read(name string, keys Keys) Channel {
-	k := kinds[slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })]
+	k := kindOf(name)
 	c := Channel{Kind: name, ID: name}
 	if keys.Has("id") {
 		const allowed = "letters, digits, dots, hyphens and underscores, at most 64"
@@ -146,7 +164,8 @@ func (c Config) Targets(version string) []Target {
 	var targets []Target
 	for _, ch := range c.Channels {
 		var turn chan struct{}
-		if slices.ContainsFunc(kinds, func(k kind) bool { return k.name == ch.Kind && k.inTurn }) {
+		k := kindOf(ch.Kind)
+		if k.inTurn {
 			turn = make(chan struct{}, 1)
 		}
 		list := ch.recipients(c.Page)
@@ -157,7 +176,7 @@ func (c Config) Targets(version string) []Target {
 			}
 			t := Target{
 				Key: recipientKey(ch.ID, r.address), Name: ch.ID, Channel: ch.ID,
-				RemindersOnly: ch.RemindersOnly, Notifier: r.Notifier, turn: turn,
+				RemindersOnly: ch.RemindersOnly, Notifier: r.Notifier, turn: turn, incidents: k.incidents, forgets: k.forgets,
 			}
 			if len(list) > 1 {
 				t.Name = fmt.Sprintf("%s#%d", ch.ID, i+1)

@@ -85,6 +85,16 @@ func (d *Dispatcher) Restore(key string, alerts []Alert) {
 	q.restore(alerts)
 }
 
+// Told says which outages a channel was told of, in an earlier run or before a
+// reload, that still go on. It must be called before Run.
+func (d *Dispatcher) Told(channel string, page Page, outages []Outage) {
+	for _, q := range d.queues {
+		if q.target.Channel == channel && q.target.forgets {
+			q.posted.add(Alert{Page: page, Outages: outages})
+		}
+	}
+}
+
 func (d *Dispatcher) targets() []Target {
 	var list []Target
 	for _, q := range d.queues {

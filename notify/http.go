@@ -51,6 +51,10 @@ type httpNotifier struct {
 	// sent. It does no I/O.
 	request func(Alert, time.Time) (*http.Request, error)
 
+	// requests, where it is set, takes the place of request: it is for services
+	// that want an event for each outage.
+	requests func(Alert, time.Time) ([]*http.Request, error)
+
 	// judge says what the service means by an answer.
 	judge func(answer) verdict
 
@@ -74,13 +78,33 @@ func newClient() *http.Client {
 	}
 }
 
-// Notify implements Notifier.
+// all returns the requests that an alert takes; there may be none.
+func (n httpNotifier) all(a Alert, now time.Time) ([]*http.Request, error) {
+	if n.requests != nil {
+		return n.requests(a, now)
+	}
+	req, err := n.request(a, now)
+	return []*http.Request{req}, err
+}
+
+// Notify implements Notifier. Of several requests, all are made again after one
+// has failed: they are events that their service tells apart.
 func (n httpNotifier) Notify(ctx context.Context, a Alert) error {
 	now := time.Now()
-	req, err := n.request(a, now)
+	reqs, err := n.all(a, now)
 	if err != nil {
 		return &FinalError{n.clean(err)}
 	}
+	for _, req := range reqs {
+		if err := n.deliver(ctx, a, now, req); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliver makes one request and says what the answer means.
+func (n httpNotifier) deliver(ctx context.Context, a Alert, now time.Time, req *http.Request) error {
 	r, err := n.send(ctx, req)
 	if err == nil && n.again != nil {
 		if req, err = n.again(a, now, r); err != nil {

@@ -45,6 +45,10 @@ type queue struct {
 	tries   int        // of the first one, since the queue began
 	last    time.Time  // when the last try began
 	hold    time.Time  // until when the service wants to be left alone
+
+	posted    posted           // for a target that forgets
+	postAgain <-chan time.Time // when that is due; nil for other targets
+	posting   chan error       // the result of posting it, while that is under way
 }
 
 func newQueue(t Target, journal Journal, handing *atomic.Bool, log *slog.Logger) *queue {
@@ -95,8 +99,11 @@ func (q *queue) inherit(l leftover) {
 func (q *queue) run(ctx context.Context) {
 	defer q.leave()
 	var wait <-chan time.Time // until the next try; nil when it is due
+	if q.target.forgets {
+		q.postAgain = time.After(0)
+	}
 	for {
-		if len(q.backlog) > 0 && q.trying == nil && wait == nil && q.before == nil {
+		if len(q.backlog) > 0 && q.trying == nil && wait == nil && q.before == nil && q.posting == nil {
 			q.try(ctx)
 		}
 		select {
@@ -109,6 +116,9 @@ func (q *queue) run(ctx context.Context) {
 				return
 			}
 			q.journal.Queued(q.target.Key, a)
+			if q.target.forgets {
+				q.posted.add(a)
+			}
 			if q.add(a) {
 				wait = after(time.Until(q.hold))
 			}
@@ -117,8 +127,28 @@ func (q *queue) run(ctx context.Context) {
 			wait = after(q.finishTry(err))
 		case <-wait:
 			wait = nil
+		case <-q.postAgain:
+			q.postAgain = time.After(postEvery)
+			q.post(ctx)
+		case err := <-q.posting:
+			q.posting = nil
+			if err != nil {
+				q.log.Debug("posting open outages again failed", "err", err)
+			}
 		}
 	}
+}
+
+// post tells a target that forgets what still goes on, unless an alert is on
+// its way there, which says the same.
+func (q *queue) post(ctx context.Context) {
+	a, ok := q.posted.again(time.Now())
+	if !ok || q.trying != nil || len(q.backlog) > 0 || q.before != nil || q.posting != nil {
+		return
+	}
+	result := make(chan error, 1)
+	q.posting = result
+	go func() { result <- q.target.Deliver(ctx, a) }()
 }
 
 // after is a channel that fires then, or nil for at once.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -14,10 +15,12 @@ const deliveryLimit = 5 * time.Minute
 // Wants reports whether the target is to get the alert.
 func (t Target) Wants(a Alert) bool {
 	switch {
-	case a.Channel != "" && a.Channel != t.Channel, a.Kind == Acknowledged:
+	case a.Channel != "" && a.Channel != t.Channel, a.Kind == Acknowledged && !t.incidents:
 		return false
+	case !t.RemindersOnly, a.Kind == Reminder, a.Test:
+		return true
 	}
-	return !t.RemindersOnly || a.Kind == Reminder || a.Test
+	return t.incidents && slices.ContainsFunc(a.Outages, func(o Outage) bool { return o.Over })
 }
 
 // Deliver makes one try. It ends with ctx or after 5 min, not counting the time
@@ -30,6 +33,9 @@ func (t Target) Deliver(ctx context.Context, a Alert) (err error) {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+	if t.RemindersOnly && a.Kind != Reminder && !a.Test { // only to close its incidents
+		a.Outages = slices.DeleteFunc(slices.Clone(a.Outages), func(o Outage) bool { return !o.Over })
 	}
 	ctx, cancel := context.WithTimeout(ctx, deliveryLimit)
 	defer cancel()

@@ -1,13 +1,19 @@
 package notify
 
 import (
+	"cmp"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 )
 
 // Webhook is the alert as JSON, for everything else.
 type Webhook struct {
 	HookURL Secret
+	Method  string            // default "POST"
+	Headers map[string]Secret // beside its own
+	Body    string            // a template; "": the default body
 }
 
 // webhookPayload is the alert as JSON. The fields up to Page are those of the
@@ -53,7 +59,9 @@ type webhookPage struct {
 }
 
 func readWebhook(k Keys) Service {
-	return &Webhook{HookURL: Secret(k.URL("hook_url", "https://example.com/webhooks/..."))}
+	w := &Webhook{HookURL: Secret(k.URL("hook_url", "https://example.com/webhooks/..."))}
+	w.readRequestForm(k)
+	return w
 }
 
 // Describe implements Service.
@@ -63,19 +71,35 @@ func (w *Webhook) recipients(Page) []recipient { return []recipient{{"", w.notif
 
 func (w *Webhook) notifier() httpNotifier {
 	return httpNotifier{
-		hide:    newRedactor("", w.HookURL),
+		hide:    newRedactor("", append(slices.Collect(maps.Values(w.Headers)), w.HookURL)...),
 		request: w.request,
 		judge:   func(r answer) verdict { return r.verdict(string(r.body)) },
 	}
 }
 
 func (w *Webhook) request(a Alert, now time.Time) (*http.Request, error) {
-	req, err := jsonRequest(http.MethodPost, string(w.HookURL), newWebhookPayload(a, now))
+	method := cmp.Or(w.Method, http.MethodPost)
+	var req *http.Request
+	var err error
+	switch {
+	case method == http.MethodGet:
+		req, err = http.NewRequest(method, string(w.HookURL), nil)
+	case w.Body != "":
+		var body []byte
+		if body, err = w.body(a, now); err == nil {
+			req, err = newRequest(method, string(w.HookURL), "application/json", body)
+		}
+	default:
+		req, err = jsonRequest(method, string(w.HookURL), newWebhookPayload(a, now))
+	}
 	if err != nil {
 		return nil, err
 	}
 	// The same over all tries, so that a receiver can tell a repetition.
 	req.Header.Set("Idempotency-Key", a.ID)
+	for name, value := range w.Headers {
+		req.Header.Set(name, string(value))
+	}
 	return req, nil
 }
 
