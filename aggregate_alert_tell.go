@@ -87,7 +87,8 @@ func (st *state) inOrder(keys map[nodeKey]bool) []nodeKey {
 func (c *channel) began(st *state, ns *nodeState, alert string, isNew bool, now time.Time) notify.Outage {
 	key, l := ns.key(), &ns.alert
 	known := c.told[key]
-	if known == nil {
+	first := known == nil
+	if first {
 		known = &told{id: l.id, labels: [2]string{ns.service.conf.Label, ns.conf.Label}}
 		if out := ns.track.outage; out != nil && l.status == dead {
 			known.id = out.id
@@ -110,7 +111,22 @@ func (c *channel) began(st *state, ns *nodeState, alert string, isNew bool, now 
 	st.keep(record{Heard: known.record(c.id, key, alert)}, nil)
 	// What began before the channel or its routes came into force is not new.
 	o.New = isNew && !known.since.Before(c.since)
+	o.First = first && !o.New
 	return o
+}
+
+// openOutages lists, by channel, the outages that it was told of and that go
+// on.
+func (st *state) openOutages() map[string][]notify.Outage {
+	open := make(map[string][]notify.Outage)
+	for _, c := range st.alerter.channels {
+		for key, known := range c.told {
+			if ns := st.byKey[key]; ns != nil {
+				open[c.id] = append(open[c.id], known.outage(st, ns))
+			}
+		}
+	}
+	return open
 }
 
 // ended takes the channel to know that the outage of a node is over.

@@ -52,3 +52,46 @@ func TestChannelIDs(t *testing.T) {
 		})
 	}
 }
+
+// What is wrong with a channel is one line that says what is allowed.
+func TestChannelProblems(t *testing.T) {
+	const hook = "hook_url = \"https://a.example/x\"\n"
+	for _, tt := range []struct{ text, want string }{
+		{"[notify.webhook]\n" + hook + "method = \"FETCH\"", `3: notify.webhook.method: "FETCH" is not a method; allowed: GET, POST, PUT, PATCH, DELETE`},
+		{"[notify.webhook]\n" + hook + "method = \"get\"\nbody = \"x\"", `4: notify.webhook.body: is not sent with GET; allowed: another method`},
+		{"[notify.webhook]\n" + hook + "body = \"{{.subject\"", `3: notify.webhook.body: is not a template: line 1: unclosed action`},
+		{"[notify.webhook]\n" + hook + "body = \"{{.subjekt}}\"",
+			`3: notify.webhook.body: fails for an example alert of type "changed" with status "dead": line 1:2: executing "body" at <.subjekt>: map has no entry for key "subjekt"`},
+		{"[notify.webhook]\n" + hook + "body = \"{{(index .outages 0).label}}\"",
+			`3: notify.webhook.body: fails for an example alert of type "startup" with status "healthy": line 1:3: executing "body" at <index .outages 0>: error calling index: reflect: slice index out of range`},
+		{"[notify.webhook]\n" + hook + "headers = { \"A B\" = \"x\" }", `3: notify.webhook.headers: "A B" is not the name of a header`},
+		{"[notify.webhook]\n" + hook + "headers = { host = \"x\" }", `3: notify.webhook.headers: "host" is set by Vigil itself`},
+		{"[notify.webhook]\n" + hook + "headers = { X = \"a\\nb\" }", `3: notify.webhook.headers: the value of "X" holds a control character; allowed: one line of text`},
+		{"[notify.webhook]\n" + hook + "headers = [\"x\"]", `3: notify.webhook.headers: is a list; allowed: a table of strings, like { Authorization = "Bearer ..." }`},
+		{"[notify.webhook]\n" + hook + "headers = { X = 1 }", `3: notify.webhook.headers.X: is an integer; allowed: a string`},
+		{"[notify.ntfy]\ntopic = \"a b\"", `2: notify.ntfy.topic: is not a topic; allowed: letters, digits, hyphens and underscores, at most 64`},
+		{"[notify.ntfy]\ntopic = \"a\"\ntoken = \"t\"\nusername = \"u\"", `4: notify.ntfy.username: is beside token; allowed: either token, or username and password`},
+		{"[notify.ntfy]\ntopic = \"a\"\nusername = \"u\"", `1: notify.ntfy.password: is missing; allowed: any non-empty text`},
+		{"[notify.alertmanager]\nurls = [\"am:9093\"]", `2: notify.alertmanager.urls[0]: "am:9093" is not a URL of http or https; allowed: one like http://alertmanager.example.com:9093`},
+		{"[notify.alertmanager]\nurls = []", `2: notify.alertmanager.urls: is empty; allowed: a list of URLs, like http://alertmanager.example.com:9093`},
+		{"[notify.alertmanager]\nurls = [\"http://am:9093\"]\npassword = \"p\"", `1: notify.alertmanager.username: is missing; allowed: any non-empty text`},
+		{"[notify.pagerduty]", `1: notify.pagerduty.routing_key: is missing; allowed: any non-empty text`},
+		{"[notify.discord]\nhook_url = \"discord\"", `2: notify.discord.hook_url: has no scheme; allowed: an http:// or https:// URL with a host, like https://discord.com/api/webhooks/...`},
+		{"[notify.teams]\nhook_url = \"https://acme.webhook.office.com/webhookb2/x\"",
+			`warning 2: notify.teams.hook_url: is an Office 365 connector, which Microsoft switched off in May 2026; allowed: the URL of a Workflows webhook`},
+		{"[notify.email]\nto = \"a@example.com\"\nfrom = \"v@example.com\"\nsmtp_host = \"mail.example.com\"\nsmtp_username = \"u\"\nsmtp_password = \"p\"\nsmtp_encrypt = false",
+			`warning 7: notify.email.smtp_encrypt: is false: the password is sent unencrypted if the server offers no TLS`},
+	} {
+		_, warnings, err := parseConfig(strings.NewReader(tt.text+"\n[branding]\npage_url = \"https://s.example\""), "config.cfg", environ(nil))
+		var got []string
+		if err != nil {
+			got = append(got, strings.ReplaceAll(err.Error(), "config.cfg:", ""))
+		}
+		for _, w := range warnings {
+			got = append(got, "warning "+strings.TrimPrefix(w.Error(), "config.cfg:"))
+		}
+		if s := strings.Join(got, "\n"); s != tt.want {
+			t.Errorf("%s\ngot  %s\nwant %s", tt.text, s, tt.want)
+		}
+	}
+}

@@ -46,6 +46,12 @@ func TestSampleConfig(t *testing.T) {
 func TestSampleConfigUncommented(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^#([a-z_]+ =|\[)`).ReplaceAllString(sampleConfig, "$1")
 	_, warnings, err := parseConfig(strings.NewReader(text), "", func(name string) (string, bool) {
+		switch name {
+		case "NTFY_TOPIC":
+			return "topic", true
+		case "PAGERDUTY_KEY":
+			return strings.Repeat("k", 32), true
+		}
 		return "https://" + name, true
 	})
 	if err != nil {
@@ -176,7 +182,28 @@ func TestFullConfig(t *testing.T) {
 	same(t, "webex", *service[*notify.Webex](t, c), notify.Webex{
 		EndpointURL: "https://webexapis.com/v1/messages", Token: "t10", RoomID: "Y2lz",
 	})
-	same(t, "webhook", *service[*notify.Webhook](t, c), notify.Webhook{HookURL: "https://example.com/t11"})
+	same(t, "webhook", *service[*notify.Webhook](t, c), notify.Webhook{
+		HookURL: "https://example.com/t11", Method: "PUT",
+		Headers: map[string]notify.Secret{"Authorization": "Bearer h11", "X-Source": "vigil"},
+		Body:    "{\"message\": {{json .subject}}, \"outages\": {{json .outages}}}",
+	})
+	same(t, "discord", *service[*notify.Discord](t, c), notify.Discord{HookURL: "https://discord.com/api/webhooks/1/t12"})
+	same(t, "teams", *service[*notify.Teams](t, c), notify.Teams{
+		HookURL: "https://x.environment.api.powerplatform.com:443/powerautomate/t13?sp=%2Ftriggers&sig=s13",
+	})
+	same(t, "mattermost", *service[*notify.Mattermost](t, c), notify.Mattermost{HookURL: "https://mattermost.example.com/hooks/t14"})
+	same(t, "googlechat", *service[*notify.GoogleChat](t, c), notify.GoogleChat{
+		HookURL: "https://chat.googleapis.com/v1/spaces/A/messages?key=t15&token=t15",
+	})
+	same(t, "ntfy", *service[*notify.Ntfy](t, c), notify.Ntfy{
+		URL: "https://ntfy.example.com", Topic: "t16", Username: "vigil", Password: "p16",
+	})
+	same(t, "pagerduty", *service[*notify.PagerDuty](t, c), notify.PagerDuty{
+		RoutingKey: "0123456789abcdef0123456789abcdef", APIURL: "https://events.eu.pagerduty.com",
+	})
+	same(t, "alertmanager", *service[*notify.Alertmanager](t, c), notify.Alertmanager{
+		URLs: []string{"http://am-1.example.com:9093", "http://am-2.example.com:9093/am"}, Username: "vigil", Password: "p17",
+	})
 
 	const secure = "HTTPS://user:pass@Example.net/a?b=%20c"
 	for _, n := range slices.Concat(c.Services[0].Nodes, c.Services[1].Nodes) {

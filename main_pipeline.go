@@ -87,6 +87,9 @@ func (d *daemon) runPipelines(ctx context.Context, p *pipeline, a *aggregator, u
 		p.dispatcher.Restore(target, alerts)
 	}
 	for {
+		for channel, outages := range a.state.openOutages() {
+			p.dispatcher.Told(channel, p.conf.Notify.Page, outages)
+		}
 		alerts := make(chan notify.Alert, alertBuffer)
 		deliver := p.deliver
 		g.Go(func() error {

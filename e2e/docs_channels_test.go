@@ -65,9 +65,28 @@ gotify: accepted
 xmpp: accepted
 matrix: accepted
 webex: accepted
+discord: accepted
+teams: accepted
+mattermost: accepted
+googlechat: accepted
+ntfy: accepted
+pagerduty: accepted
+alertmanager#1: accepted
+alertmanager#2: accepted
 webhook: accepted
 `
 	if err != nil || string(out) != want {
+		t.Errorf("%v\n%s", err, out)
+	}
+	// So do the recipes for other services.
+	recipes := "[branding]\npage_title = \"Acme Status\"\npage_url = \"https://status.example.com/\"\n" + fenceWith(t, channelsDocument, `id = "opsgenie"`).text
+	if err := os.WriteFile(file, []byte(recipes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.Command(f.vigil, "notify", "-c", file, "-status", "dead")
+	cmd.Env = f.env
+	out, err = cmd.CombinedOutput()
+	if want := "opsgenie: accepted\nrocketchat: accepted\nsignal: accepted\nhomeassistant: accepted\n"; err != nil || string(out) != want {
 		t.Errorf("%v\n%s", err, out)
 	}
 	for channel, parts := range map[string][]string{

@@ -70,6 +70,18 @@ var channelSecrets = map[string]string{
 	"MATRIX_TOKEN":   "matrix-word",
 	"WEBEX_TOKEN":    "webex-word",
 	"WEBHOOK_URL":    "https://hooks.example.com/vigil?key=webhook-word",
+
+	"DISCORD_HOOK_URL":       "https://discord.com/api/webhooks/1234567890/discord-word",
+	"TEAMS_HOOK_URL":         "https://flow.environment.api.powerplatform.com/powerautomate/automations/direct/workflows/1/triggers/manual/paths/invoke?api-version=1&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=teams-word",
+	"MATTERMOST_HOOK_URL":    "https://mattermost.example.com/hooks/mattermost-word",
+	"GOOGLECHAT_HOOK_URL":    "https://chat.googleapis.com/v1/spaces/AAAA/messages?key=googlechat-key&token=googlechat-word",
+	"NTFY_TOPIC":             "ntfy-topic",
+	"NTFY_TOKEN":             "tk_ntfy-word",
+	"PAGERDUTY_KEY":          "pagerduty-word-0123456789abcdef0",
+	"ALERTMANAGER_PASSWORD":  "alertmanager-word",
+	"OPSGENIE_KEY":           "opsgenie-word",
+	"ROCKETCHAT_HOOK_URL":    "https://rocket.example.com/hooks/1/rocketchat-word",
+	"HOMEASSISTANT_HOOK_URL": "https://home.example.com/api/webhook/homeassistant-word",
 }
 
 // A webService is a service that takes messages over HTTPS. It takes a request
@@ -106,6 +118,38 @@ var webServices = map[string]webService{
 	"webex": {"POST https://webexapis.com/v1/messages", []string{
 		"Authorization=Bearer webex-word", `"roomId":"Y2lzY29zcGFyazovL3VzL1JPT00vMmJmOD"`,
 	}, 200, `{"id":"Y2lzY29zcGFyazovL3VzL01FU1NBR0UvOTJkY","roomId":"Y2lzY29zcGFyazovL3VzL1JPT00vMmJmOD"}`},
+	"discord": {"POST https://discord.com/api/v10/webhooks/1234567890/discord-word?wait=true", []string{
+		`"embeds":[{"description":"`, `"allowed_mentions":{"parse":[]}`,
+	}, 200, `{"id":"1"}`},
+	"teams": {"POST https://flow.environment.api.powerplatform.com/powerautomate/automations/direct/workflows/1/triggers/manual/paths/invoke?api-version=1&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=teams-word", []string{
+		`{"type":"message","attachments":[{"contentType":"application/vnd.microsoft.card.adaptive","contentUrl":null,"content":{`, `"version":"1.4"`,
+	}, 202, ""},
+	"mattermost": {"POST https://mattermost.example.com/hooks/mattermost-word", []string{`"text":"`, `"attachments":[{`}, 200, "ok"},
+	"googlechat": {"POST https://chat.googleapis.com/v1/spaces/AAAA/messages?key=googlechat-key&token=googlechat-word", []string{
+		"Content-Type=application/json; charset=UTF-8", `"text":"`,
+	}, 200, `{"name":"spaces/AAAA/messages/B"}`},
+	"ntfy": {"POST https://ntfy.sh/", []string{
+		"Authorization=Bearer tk_ntfy-word", `{"topic":"ntfy-topic","title":"[Acme Status] TEST: `,
+	}, 200, `{"id":"x","topic":"ntfy-topic"}`},
+	"pagerduty": {"POST https://events.pagerduty.com/v2/enqueue", []string{
+		`{"routing_key":"pagerduty-word-0123456789abcdef0","event_action":"`, `"severity":"info"`, `"custom_details":{}`,
+	}, 202, `{"status":"success","message":"Event processed"}`},
+	"alertmanager-1": {"POST https://alertmanager-1.example.com/api/v2/alerts", []string{
+		"login=vigil:alertmanager-word", `[{"labels":{"alertname":"VigilTest","node":"`,
+	}, 200, ""},
+	"alertmanager-2": {"POST https://alertmanager-2.example.com/api/v2/alerts", []string{
+		"login=vigil:alertmanager-word", `"endsAt":"`,
+	}, 200, ""},
+	"opsgenie": {"POST https://api.opsgenie.com/v2/alerts", []string{
+		"Authorization=GenieKey opsgenie-word", `{"message": "[Acme Status] TEST: `, `"source": "Vigil"}`,
+	}, 202, `{"result":"Request will be processed","requestId":"1"}`},
+	"rocketchat": {"POST https://rocket.example.com/hooks/1/rocketchat-word", []string{`{"text": "[Acme Status] TEST: `}, 200, `{"success":true}`},
+	"signal": {"POST https://signal.example.com/v2/send", []string{
+		`{"number": "+33600000000", "recipients": ["+33600000001"], "text_mode": "normal", "message": "[Acme Status] TEST: `,
+	}, 201, `{"timestamp":"1"}`},
+	"homeassistant": {"POST https://home.example.com/api/webhook/homeassistant-word", []string{
+		"Content-Type=application/json", `{"type":"changed","status":"`,
+	}, 200, ""},
 	"webhook": {"POST https://hooks.example.com/vigil?key=webhook-word", []string{
 		`{"type":"changed","status":"`, `"page":{"title":"Acme Status","url":"https://status.example.com/"}`,
 	}, 204, ""},

@@ -92,9 +92,14 @@ func (m *Alertmanager) requests(base string, a Alert, now time.Time) ([]*http.Re
 		}
 		// A node that is degraded is no longer down, and the other way round.
 		// Alertmanager ignores the end of what it never heard of.
-		for _, name := range []string{"VigilNodeDown", "VigilNodeDegraded"} {
+		names := []string{"VigilNodeDown", "VigilNodeDegraded"}
+		if a.Test {
+			names = []string{"VigilTest"}
+		}
+		for _, name := range names {
 			until := now.Add(firingFor)
 			switch {
+			case a.Test:
 			case o.Over && o.Until.After(o.Since):
 				until = o.Until
 			case o.Over || (o.Status == Sick) != (name == "VigilNodeDegraded"):
@@ -126,7 +131,7 @@ func newAlertmanagerAlert(name string, o Outage, a Alert, until time.Time) alert
 		summary += ", " + o.depending()
 	}
 	if a.Test {
-		name, summary = "VigilTest", "This is a test message. Nothing happened."
+		summary = "This is a test message. Nothing happened."
 	}
 	if until.Before(o.Since) {
 		until = o.Since
@@ -162,30 +167,22 @@ type posted struct {
 	ended []Outage
 }
 
-// add takes in an alert on its way to the service.
+// add takes in an alert on its way to the service. What an alert leaves out,
+// as reminders do, goes on.
 func (p *posted) add(a Alert) {
 	p.page = a.Page
-	told := make(map[string]bool)
-	var open []Outage
+	same := func(x Outage) func(Outage) bool {
+		return func(o Outage) bool { return o.Service == x.Service && o.Node == x.Node }
+	}
 	for _, o := range a.Outages {
-		told[o.ID] = true
+		p.open = slices.DeleteFunc(p.open, same(o))
+		p.ended = slices.DeleteFunc(p.ended, same(o))
 		if o.Over {
 			p.ended = append(p.ended, o)
 		} else {
-			open = append(open, o)
+			p.open = append(p.open, o)
 		}
 	}
-	if a.MoreDown > 0 || a.Kind == Acknowledged { // not all of them
-		for _, o := range p.open {
-			if !told[o.ID] {
-				open = append(open, o)
-			}
-		}
-	}
-	p.open = open
-	p.ended = slices.DeleteFunc(p.ended, func(o Outage) bool {
-		return slices.ContainsFunc(open, func(n Outage) bool { return n.Service == o.Service && n.Node == o.Node })
-	})
 }
 
 // again returns the alert to post now, if any.

@@ -21,6 +21,8 @@ var secrets = []string{
 	"slack-secret-T0", "slack-secret-B0", "twilio-secret", "zulip-secret", "123456:telegram-secret",
 	"pushover-secret-app", "pushover-secret-1", "pushover-secret-2", "gotify-secret",
 	"matrix-secret", "webex-secret", "webhook-secret-path", "webhook-secret-key",
+	"discord-secret-token", "teams-secret-sig", "mattermost-secret-hook", "googlechat-secret-key", "googlechat-secret-token",
+	"ntfy-secret-topic", "tk_ntfy-secret", "pagerduty-secret-0123456789abcde", "alertmanager-secret",
 }
 
 // channels configures a channel for each service, named by its kind.
@@ -48,6 +50,13 @@ func webConfig(base string) Config {
 		&Gotify{AppURL: base + "/push", AppToken: "gotify-secret"},
 		&Matrix{HomeserverURL: base, AccessToken: "matrix-secret", RoomID: "!abc123:example.org"},
 		&Webex{EndpointURL: base + "/v1/messages", Token: "webex-secret", RoomID: "Y2lzY29zcGFyazov"},
+		&Discord{HookURL: Secret(base + "/api/webhooks/1234567890/discord-secret-token")},
+		&Teams{HookURL: Secret(base + "/powerautomate/workflows/0a1b/triggers/manual/paths/invoke?api-version=1&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=teams-secret-sig")},
+		&Mattermost{HookURL: Secret(base + "/hooks/mattermost-secret-hook")},
+		&GoogleChat{HookURL: Secret(base + "/v1/spaces/AAAA/messages?key=googlechat-secret-key&token=googlechat-secret-token%3D")},
+		&Ntfy{URL: base, Topic: "ntfy-secret-topic", Token: "tk_ntfy-secret"},
+		&PagerDuty{RoutingKey: "pagerduty-secret-0123456789abcde", APIURL: base},
+		&Alertmanager{URLs: []string{base + "/am", base + "/am2/"}, Username: "vigil", Password: "alertmanager-secret"},
 		&Webhook{HookURL: Secret(base + "/webhooks/webhook-secret-path?key=webhook-secret-key")},
 	)}
 }
@@ -120,16 +129,19 @@ func TestRequests(t *testing.T) {
 		messages := make(map[string][]byte)
 		for _, target := range targets {
 			n := target.Notifier.(httpNotifier)
-			req, err := n.request(alert, at.Add(time.Second))
+			reqs, err := n.all(alert, at.Add(time.Second))
 			if err != nil {
 				t.Fatalf("%s: %v", target.Name, err)
 			}
-			req.Header.Set("User-Agent", n.agent)
-			dump, err := httputil.DumpRequestOut(req, true)
-			if err != nil {
-				t.Fatalf("%s: %v", target.Name, err)
+			messages[target.Channel] = append(messages[target.Channel], ""...)
+			for _, req := range reqs {
+				req.Header.Set("User-Agent", n.agent)
+				dump, err := httputil.DumpRequestOut(req, true)
+				if err != nil {
+					t.Fatalf("%s: %v", target.Name, err)
+				}
+				messages[target.Channel] = append(append(messages[target.Channel], dump...), '\n')
 			}
-			messages[target.Channel] = append(append(messages[target.Channel], dump...), '\n')
 		}
 		for channel, got := range messages {
 			golden(t, filepath.Join("testdata", channel+"."+name+".http"), got)
@@ -156,10 +168,11 @@ func TestTwilioFrom(t *testing.T) {
 // messageOf is the message that a request carries, as its receiver unpacks it.
 func messageOf(t *testing.T, target Target, a Alert, now time.Time) string {
 	t.Helper()
-	req, err := target.Notifier.(httpNotifier).request(a, now)
-	if err != nil {
-		t.Fatalf("%s: %v", target.Name, err)
+	reqs, err := target.Notifier.(httpNotifier).all(a, now)
+	if err != nil || len(reqs) == 0 {
+		t.Fatalf("%s: %d requests, %v", target.Name, len(reqs), err)
 	}
+	req := reqs[0]
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +193,7 @@ func messageOf(t *testing.T, target Target, a Alert, now time.Time) string {
 		}
 	}
 	for _, key := range []string{"Body", "content", "message", "body", "text"} {
-		if s, ok := m[key].(string); ok && target.Channel != "slack" {
+		if s, ok := m[key].(string); ok && !slices.Contains([]string{"slack", "mattermost", "discord"}, target.Channel) {
 			if title, ok := m["title"].(string); ok {
 				s = title + "\n\n" + s
 			}
@@ -194,8 +207,8 @@ func messageOf(t *testing.T, target Target, a Alert, now time.Time) string {
 func TestWording(t *testing.T) {
 	alerts := goldenAlerts()
 	for _, target := range webConfig("https://service.example").Targets("1.2.3") {
-		if target.Channel == "webhook" {
-			continue // has fields instead of words
+		if slices.Contains([]string{"webhook", "pagerduty", "alertmanager"}, target.Channel) {
+			continue // have fields instead of words
 		}
 		subjectOnly := target.Channel == "twilio"
 		for name, want := range map[string][]string{
@@ -216,8 +229,10 @@ func TestWording(t *testing.T) {
 				late = 4*time.Minute + 30*time.Second
 			}
 			got := messageOf(t, target, alerts[name], alerts[name].Time.Add(late))
-			for _, tag := range []string{"<b>", "</b>", "<strong>", "</strong>", "<code>", "</code>", "`", "*"} {
-				got = strings.ReplaceAll(got, tag, "")
+			for _, tag := range []string{"<b>", "</b>", "<strong>", "</strong>", "<code>", "</code>", "`", "*", "\\"} {
+				if tag != "\\" || target.Channel == "discord" || target.Channel == "mattermost" {
+					got = strings.ReplaceAll(got, tag, "")
+				}
 			}
 			got = strings.NewReplacer("&gt;", "~", "\\u003e", "~", ">", "~", `\n`, "\n", "&#39;", "'").Replace(got)
 			for _, want := range want {
@@ -228,7 +243,7 @@ func TestWording(t *testing.T) {
 					t.Errorf("%s: the %s message lacks %q:\n%s", target.Name, name, want, got)
 				}
 			}
-			if target.Channel != "pushover" && !subjectOnly && !strings.Contains(got, "https://status.example.com/") {
+			if target.Channel != "pushover" && target.Channel != "ntfy" && !subjectOnly && !strings.Contains(got, "https://status.example.com/") {
 				t.Errorf("%s: the %s message lacks the link:\n%s", target.Name, name, got)
 			}
 		}
@@ -250,6 +265,7 @@ func TestLimits(t *testing.T) {
 		"gotify":   {utf8.RuneCountInString, 4200},
 		"matrix":   {byteCount, 20000},
 		"webex":    {byteCount, 7439},
+		"ntfy":     {byteCount, 120*4 + 2 + 4000},
 	}
 	for _, label := range []string{"a", "日本語", "🔥", "<&>", "`", "\"", "é" + strings.Repeat("🔥", 400)} {
 		a := downAlert()
@@ -276,7 +292,7 @@ func TestLimits(t *testing.T) {
 			if !strings.Contains(got, " more") {
 				t.Errorf("%s: a message of %q does not say that it was cut", target.Name, label)
 			}
-			if target.Channel != "pushover" && target.Channel != "twilio" && !strings.Contains(got, a.Page.URL) {
+			if target.Channel != "pushover" && target.Channel != "twilio" && target.Channel != "ntfy" && !strings.Contains(got, a.Page.URL) {
 				t.Errorf("%s: a message of %q lost its link", target.Name, label)
 			}
 		}
@@ -463,7 +479,8 @@ func TestTargets(t *testing.T) {
 		}
 	}
 	if want := []string{"email#1", "email#2", "xmpp", "twilio#1", "twilio#2", "slack", "zulip", "telegram", "pushover#1", "pushover#2",
-		"gotify", "matrix", "webex", "webhook", "db-team"}; !slices.Equal(names, want) {
+		"gotify", "matrix", "webex", "discord", "teams", "mattermost", "googlechat", "ntfy", "pagerduty", "alertmanager#1", "alertmanager#2",
+		"webhook", "db-team"}; !slices.Equal(names, want) {
 		t.Errorf("targets %q, want %q", names, want)
 	}
 	if want := []string{"db-team"}; !slices.Equal(quiet, want) {

@@ -27,6 +27,9 @@ func class(err error) string {
 	case isFinal(err):
 		return "final"
 	case isPermanent(err):
+		if retry, ok := errors.AsType[*RetryError](err); ok {
+			return "refused in " + retry.After.String()
+		}
 		return "refused"
 	case isUnconfirmed(err):
 		return "unconfirmed"
@@ -149,6 +152,63 @@ func TestAnswers(t *testing.T) {
 		{"webex", 429, "20", "", "retry in 20s", "HTTP 429: Too Many Requests"},
 		{"webex", 503, "", "", "retry", "HTTP 503: Service Unavailable"},
 
+		{"discord", 200, "", `{"id":"1"}`, "accepted", ""},
+		{"discord", 204, "", "", "accepted", ""},
+		{"discord", 400, "", `{"code":50035,"message":"Invalid Form Body"}`, "refused", "HTTP 400: Invalid Form Body (code 50035)"},
+		{"discord", 401, "", `{"code":50027,"message":"Invalid Webhook Token"}`, "refused", "HTTP 401: Invalid Webhook Token (code 50027)"},
+		{"discord", 404, "", `{"code":10015,"message":"Unknown Webhook"}`, "final", "HTTP 404: Unknown Webhook (code 10015)"},
+		{"discord", 404, "", gone, "refused", "HTTP 404: <html> <h1>Sign in</h1></html>"},
+		{"discord", 429, "", `{"message":"You are being rate limited.","retry_after":0.35,"global":false}`, "retry in 350ms", "HTTP 429: You are being rate limited. (code 0)"},
+		{"discord", 429, "7", "", "retry in 7s", "HTTP 429: Too Many Requests"},
+		{"discord", 429, "", `{"code":0,"message":"blocked"}`, "retry in 2m0s", "HTTP 429: blocked (code 0)"},
+		{"discord", 502, "", "", "retry", "HTTP 502: Bad Gateway"},
+
+		{"teams", 202, "", "", "accepted", ""},
+		{"teams", 200, "", "1", "accepted", ""},
+		{"teams", 200, "", "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId x", "retry in 1m0s",
+			"HTTP 200: Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId x"},
+		{"teams", 401, "", `{"error":{"code":"DirectApiAuthorizationRequired"}}`, "refused", `HTTP 401: {"error":{"code":"DirectApiAuthorizationRequired"}}`},
+		{"teams", 404, "", "", "refused", "HTTP 404: Not Found"},
+		{"teams", 429, "4", "", "retry in 4s", "HTTP 429: Too Many Requests"},
+		{"teams", 500, "", "", "retry", "HTTP 500: Internal Server Error"},
+
+		{"mattermost", 200, "", "ok", "accepted", ""},
+		{"mattermost", 200, "", "", "accepted", ""},
+		{"mattermost", 200, "", `{"id":"web.incoming_webhook.invalid.app_error","message":"Invalid webhook"}`, "refused", "HTTP 200: Invalid webhook (web.incoming_webhook.invalid.app_error)"},
+		{"mattermost", 400, "", `{"id":"web.incoming_webhook.invalid.app_error","message":"Invalid webhook","status_code":400}`, "refused", "HTTP 400: Invalid webhook (web.incoming_webhook.invalid.app_error)"},
+		{"mattermost", 403, "", "", "refused", "HTTP 403: Forbidden"},
+		{"mattermost", 501, "", `{"id":"web.incoming_webhook.disabled.app_error","message":"Incoming webhooks have been disabled"}`, "refused", "HTTP 501: Incoming webhooks have been disabled (web.incoming_webhook.disabled.app_error)"},
+		{"mattermost", 502, "", "", "retry", "HTTP 502: Bad Gateway"},
+
+		{"googlechat", 200, "", `{"name":"spaces/A/messages/B"}`, "accepted", ""},
+		{"googlechat", 400, "", `{"error":{"code":400,"message":"Message is longer than 4096 characters","status":"INVALID_ARGUMENT"}}`, "refused", "HTTP 400: INVALID_ARGUMENT: Message is longer than 4096 characters"},
+		{"googlechat", 404, "", "", "refused", "HTTP 404: Not Found"},
+		{"googlechat", 429, "", `{"error":{"code":429,"message":"Resource has been exhausted","status":"RESOURCE_EXHAUSTED"}}`, "retry in 1m0s", "HTTP 429: RESOURCE_EXHAUSTED: Resource has been exhausted"},
+		{"googlechat", 503, "", "", "retry", "HTTP 503: Service Unavailable"},
+
+		{"ntfy", 200, "", `{"id":"x","time":1}`, "accepted", ""},
+		{"ntfy", 400, "", `{"code":40009,"http":400,"error":"invalid topic"}`, "refused in 2m0s", "HTTP 400: invalid topic (code 40009)"},
+		{"ntfy", 401, "", `{"code":40101,"http":401,"error":"unauthorized"}`, "refused in 2m0s", "HTTP 401: unauthorized (code 40101)"},
+		{"ntfy", 403, "", `{"code":40301,"http":403,"error":"forbidden"}`, "refused in 2m0s", "HTTP 403: forbidden (code 40301)"},
+		{"ntfy", 429, "", `{"code":42901,"http":429,"error":"limit reached"}`, "retry in 5s", "HTTP 429: limit reached (code 42901)"},
+		{"ntfy", 429, "", `{"code":42908,"http":429,"error":"daily quota"}`, "retry in 30m0s", "HTTP 429: daily quota (code 42908)"},
+		{"ntfy", 429, "", `{"code":42909,"http":429,"error":"too many auth failures"}`, "retry in 5m0s", "HTTP 429: too many auth failures (code 42909)"},
+		{"ntfy", 502, "", "", "retry in 5s", "HTTP 502: Bad Gateway"},
+
+		{"pagerduty", 202, "", `{"status":"success","message":"Event processed","dedup_key":"x"}`, "accepted", ""},
+		{"pagerduty", 400, "", `{"status":"invalid event","message":"Event object is invalid","errors":["'routing_key' is invalid"]}`, "refused", "HTTP 400: Event object is invalid, 'routing_key' is invalid"},
+		{"pagerduty", 429, "", "", "retry in 30s", "HTTP 429: Too Many Requests"},
+		{"pagerduty", 408, "", "", "retry", "HTTP 408: Request Timeout"},
+		{"pagerduty", 500, "", "", "retry", "HTTP 500: Internal Server Error"},
+
+		{"alertmanager", 200, "", "", "accepted", ""},
+		{"alertmanager", 400, "", `"at least one label pair required"`, "final", "HTTP 400: at least one label pair required"},
+		{"alertmanager", 422, "", `{"code":602,"message":"labels in body is required"}`, "final", `HTTP 422: {"code":602,"message":"labels in body is required"}`},
+		{"alertmanager", 401, "", "", "refused", "HTTP 401: Unauthorized"},
+		{"alertmanager", 404, "", "", "refused", "HTTP 404: Not Found"},
+		{"alertmanager", 429, "", "", "retry", "HTTP 429: Too Many Requests"},
+		{"alertmanager", 503, "", "", "retry", "HTTP 503: Service Unavailable"},
+
 		{"webhook", 200, "", gone, "accepted", ""},
 		{"webhook", 204, "", "", "accepted", ""},
 		{"webhook", 302, "https://other.example/x", "", "refused", "HTTP 302: it redirects to https://other.example, which is not followed"},
@@ -255,7 +315,7 @@ func TestRedirectsElsewhere(t *testing.T) {
 		srv := httptest.NewServer(http.RedirectHandler(other.URL, status))
 		for _, target := range webConfig(srv.URL).Targets("1.2.3") {
 			err := target.Deliver(t.Context(), deadAlert())
-			if class(err) != "refused" && class(err) != "retry in 5s" || !isPermanent(err) {
+			if !isPermanent(err) || isFinal(err) {
 				t.Errorf("%s: a %d came out as %v, want a refusal", target.Name, status, err)
 			} else if want := "redirects to " + other.URL + ","; !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v does not say %q", target.Name, err, want)
@@ -293,13 +353,13 @@ func TestRedirectsToTheSameHost(t *testing.T) {
 			n := target.Notifier.(httpNotifier)
 			n.client = secure.Client()
 			n.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-			request0 := n.request
-			n.request = func(a Alert, now time.Time) (*http.Request, error) {
-				req, err := request0(a, now)
-				if err == nil {
+			all := n // with its own address
+			n.requests = func(a Alert, now time.Time) ([]*http.Request, error) {
+				reqs, err := all.all(a, now)
+				for _, req := range reqs[:1] {
 					req.URL.Host = strings.TrimPrefix(srv.URL, "http://")
 				}
-				return req, err
+				return reqs[:1], err
 			}
 			if err := n.Notify(t.Context(), deadAlert()); err != nil {
 				t.Errorf("%s, %d: %v", target.Name, status, err)
@@ -412,14 +472,17 @@ func TestFaultsHideSecrets(t *testing.T) {
 				}
 				err := target.Deliver(ctx, deadAlert())
 				want := fault.class
-				switch {
-				case target.Channel != "pushover":
-				case want == "refused" && fault.name == "echo 400":
+				switch echo := strings.HasPrefix(fault.name, "echo"); {
+				case target.Channel == "pushover" && fault.name == "echo 400", target.Channel == "alertmanager" && fault.name == "echo 400":
 					want = "final"
-				case want == "retry":
+				case (target.Channel == "pushover" || target.Channel == "ntfy") && want == "retry":
 					want = "retry in 5s"
-				case want == "refused":
-					want = "refused"
+				case target.Channel == "pushover" && want == "refused":
+					want = "refused in 5s"
+				case target.Channel == "ntfy" && want == "refused" && echo:
+					want = "refused in 2m0s"
+				case target.Channel == "pushover" && want == "unconfirmed", target.Channel == "ntfy" && want == "unconfirmed":
+					want = "unconfirmed"
 				}
 				if got := class(err); got != want {
 					t.Errorf("%v is classed %q, want %q", err, got, want)

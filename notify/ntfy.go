@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -52,7 +53,7 @@ var ntfyTopic = regexp.MustCompile(`^[-_A-Za-z0-9]{1,64}$`)
 
 func readNtfy(k Keys) Service {
 	n := &Ntfy{URL: k.BaseURL("url", ntfyURL), Topic: k.Secret("topic")}
-	if n.Topic != "" && !ntfyTopic.MatchString(string(n.Topic)) {
+	if t := string(n.Topic); t != "" && !ntfyTopic.MatchString(t) && !strings.Contains(t, "${") {
 		k.Fault("topic", "is not a topic; allowed: letters, digits, hyphens and underscores, at most 64")
 	}
 	switch {

@@ -57,11 +57,7 @@ type pagerDutyLink struct {
 }
 
 func readPagerDuty(k Keys) Service {
-	p := &PagerDuty{RoutingKey: k.Secret("routing_key"), APIURL: k.BaseURL("api_url", pagerDutyURL)}
-	if n := len(p.RoutingKey); n != 0 && n != 32 {
-		k.Warn("routing_key", "has %d characters; an integration key of the Events API v2 has 32", n)
-	}
-	return p
+	return &PagerDuty{RoutingKey: k.Secret("routing_key"), APIURL: k.BaseURL("api_url", pagerDutyURL)}
 }
 
 // Describe implements Service.
