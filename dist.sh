@@ -60,7 +60,7 @@ deb() {
 	install -m 644 README.md PROTOCOL.md CHANGELOG.md "$root/$doc"
 	install -m 644 LICENSE "$root/$doc/copyright"
 	cp -r docs/. "$root/$doc/docs"
-	cp -r packaging/prometheus "$root/$doc"
+	cp -r packaging/compose.yaml packaging/prometheus packaging/grafana packaging/kubernetes "$root/$doc"
 	rm "$root/$doc/docs/vigil.1"
 	echo /etc/vigil/config.cfg >"$root/DEBIAN/conffiles"
 	install -m 755 packaging/debian/postinst packaging/debian/prerm packaging/debian/postrm "$root/DEBIAN"
@@ -80,7 +80,8 @@ for system in $systems; do
 	mkdir "$work/$name"
 	GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=true -tags timetzdata -ldflags '-s -w -buildid=' \
 		-o "$work/$name/$binary" .
-	cp -r README.md PROTOCOL.md CHANGELOG.md LICENSE config.cfg docs packaging/vigil.service packaging/prometheus "$work/$name"
+	cp -r README.md PROTOCOL.md CHANGELOG.md LICENSE config.cfg docs packaging/vigil.service packaging/compose.yaml \
+		packaging/prometheus packaging/grafana packaging/kubernetes "$work/$name"
 	if [ "$os" = linux ] && command -v dpkg-deb >/dev/null; then
 		deb "${arch/%arm/armhf}" "$work/$name/vigil"
 	fi

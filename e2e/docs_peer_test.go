@@ -307,3 +307,33 @@ func TestPeerPrometheusOfPackage(t *testing.T) {
 		}
 	}
 }
+
+// The dashboard's queries are good for Prometheus, and the manifest and the
+// compose file for the programs that they are for.
+func TestPeerManifests(t *testing.T) {
+	installPeer(t, "prometheus", "docker-compose", "python3-venv")
+	rules := "groups:\n- name: dashboard\n  rules:\n"
+	for i, query := range dashboardQueries(t) {
+		query = strings.ReplaceAll(query, "$__rate_interval", "1m")
+		rules += fmt.Sprintf("  - record: panel%d\n    expr: %q\n", i, query)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "rules.yml"), []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("promtool", "check", "rules", filepath.Join(dir, "rules.yml")).CombinedOutput(); err != nil {
+		t.Errorf("the dashboard's queries: %v\n%s", err, out)
+	}
+	if out, err := exec.Command("docker-compose", "-f", "packaging/compose.yaml", "config", "--quiet").CombinedOutput(); err != nil {
+		t.Errorf("packaging/compose.yaml: %v\n%s", err, out)
+	}
+	// This package has the schemas of Kubernetes' API in it.
+	install(t, dir, nil, "python3", "-m", "venv", "venv")
+	install(t, dir, nil, filepath.Join(dir, "venv/bin/pip"), "install", "--quiet", "--disable-pip-version-check", "kubernetes-validate==1.37.0")
+	for _, release := range []string{"1.28", "1.37"} {
+		if out, err := exec.Command(filepath.Join(dir, "venv/bin/kubernetes-validate"), "--strict", "-k", release,
+			"packaging/kubernetes/vigil.yaml").CombinedOutput(); err != nil {
+			t.Errorf("Kubernetes %s: %v\n%s", release, err, out)
+		}
+	}
+}

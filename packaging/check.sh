@@ -51,7 +51,9 @@ for system in linux/amd64 linux/arm64 linux/armv7 linux/riscv64 darwin/amd64 dar
 		cmp "$file" "$work/$name/$file"
 	done
 	cmp packaging/vigil.service "$work/$name/vigil.service"
-	diff -r packaging/prometheus "$work/$name/prometheus"
+	for folder in prometheus grafana kubernetes; do
+		diff -r "packaging/$folder" "$work/$name/$folder"
+	done
 	# The limit is for Linux: the formats of the others take more for the same.
 	case $system in linux/*)
 		[ "$size" -le $((25 << 19)) ] || fail "the program for $system is larger than 12.5 MiB"
