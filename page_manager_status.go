@@ -21,6 +21,11 @@ type managerNode struct {
 	Checked      bool             `json:"checked"` // false: the status is a default or an old one
 	Since        *time.Time       `json:"since"`
 	Reason       string           `json:"reason"`
+	Outage       *string          `json:"outage"` // id of the open one
+	Acknowledged bool             `json:"acknowledged"`
+	Maintenance  *string          `json:"maintenance"` // title of the running one
+	Silence      *string          `json:"silence"`     // text of the running one
+	Cause        *string          `json:"cause"`       // a dead node that this one depends on
 	Replicas     []managerReplica `json:"replicas"`
 }
 
@@ -63,6 +68,12 @@ func (m *managerAPI) status(c *managerCall) (any, error) {
 		}{snap.status.String(), inSecond(snap.at)})
 		out.Write(head[:len(head)-1])
 		out.WriteString(`,"nodes":[`)
+		acknowledged := make(map[string]bool) // outages
+		for i := range snap.pastIncidents {
+			if in := &snap.pastIncidents[i]; in.ack != nil && in.end.IsZero() && in.ack.until.After(snap.at) {
+				acknowledged[in.id] = true
+			}
+		}
 		first := true
 		for _, sv := range snap.services {
 			for _, nv := range sv.nodes {
@@ -73,13 +84,26 @@ func (m *managerAPI) status(c *managerCall) (any, error) {
 					out.WriteByte(',')
 				}
 				first = false
-				if enc.Encode(newManagerNode(sv, nv)) != nil {
+				node := newManagerNode(sv, nv)
+				node.Acknowledged = acknowledged[nv.outage]
+				node.Cause = textOrNil(snap.nameOf(nv.cause))
+				if enc.Encode(node) != nil {
 					return // the client has left
 				}
 			}
 		}
 		out.WriteString("]}\n")
 	}), nil
+}
+
+// nameOf returns a node as service:node, "" for nil.
+func (s *snapshot) nameOf(node *Node) string {
+	for _, sv := range s.services {
+		if node != nil && slices.ContainsFunc(sv.nodes, func(nv *nodeView) bool { return nv.conf == node }) {
+			return sv.conf.ID + ":" + node.ID
+		}
+	}
+	return ""
 }
 
 func newManagerNode(sv *serviceView, nv *nodeView) managerNode {
@@ -91,7 +115,14 @@ func newManagerNode(sv *serviceView, nv *nodeView) managerNode {
 		Mode:         nv.conf.Mode.String(),
 		Status:       nv.status.String(),
 		Checked:      true,
+		Outage:       textOrNil(nv.outage),
 		Replicas:     make([]managerReplica, 0, nv.replicas.len()),
+	}
+	if nv.maintenance != nil {
+		v.Maintenance = &nv.maintenance.title
+	}
+	if nv.silence != nil {
+		v.Silence = &nv.silence.text
 	}
 	var since time.Time
 	for _, r := range nv.replicas.all() {

@@ -253,9 +253,10 @@ func TestManagerStatus(t *testing.T) {
 		}
 	}
 	const head = `{"status":"dead","at":TIME,"nodes":[`
-	const jobs = `{"service":"web","service_label":"Web","node":"jobs","label":"Jobs","mode":"push","status":"sick","checked":true,"since":TIME,"reason":"cpu 1.50 over 0.90",` +
+	const quiet = `"outage":null,"acknowledged":false,"maintenance":null,"silence":null,"cause":null,`
+	const jobs = `{"service":"web","service_label":"Web","node":"jobs","label":"Jobs","mode":"push","status":"sick","checked":true,"since":TIME,"reason":"cpu 1.50 over 0.90",` + quiet +
 		`"replicas":[{"id":"b","label":"","status":"sick","checked":true,"since":TIME,"reason":"cpu 1.50 over 0.90","latency_ms":null,"load":{"cpu":1.5,"ram":0},"last":TIME,"next":TIME}]}` + "\n"
-	const core = `{"service":"web","service_label":"Web","node":"core","label":"Core","mode":"poll","status":"healthy","checked":false,"since":null,"reason":"",` +
+	const core = `{"service":"web","service_label":"Web","node":"core","label":"Core","mode":"poll","status":"healthy","checked":false,"since":null,"reason":"",` + quiet +
 		`"replicas":[{"id":"tcp://192.0.2.1:80","label":"","status":"healthy","checked":false,"since":null,"reason":"","latency_ms":null,"last":null,"next":null}]}` + "\n"
 	ask("?selector=web:jobs", head+jobs+"]}\n")
 	ask("?selector=web%3Ajobs&selector=web:core", head+core+","+jobs+"]}\n")
@@ -269,6 +270,148 @@ func TestManagerStatus(t *testing.T) {
 	rig.table(t, []apiRow{
 		{"unknown", "GET", "/manager/status/?selector=web:corr", manageToken, "", 400, fault(`selector \"web:corr\" selects no service and no node; allowed: \"*\", a service's id, or service:node; did you mean \"web:core\"?`)},
 		{"bad query", "GET", "/manager/status/?selector=%zz", manageToken, "", 400, fault("the query is not well percent-encoded")},
+	})
+}
+
+// Maintenances, silences and acknowledgements: what each refuses, and what they
+// do.
+func TestManagerQuiet(t *testing.T) {
+	rig := newAPIRig(t, apiConfig())
+	const tok, plans, silences = manageToken, "/manager/maintenances/", "/manager/silences/"
+	end := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	seconds := fault("seconds is not a whole number from 1 to 31536000")
+	rig.table(t, []apiRow{
+		{"none", "GET", plans, tok, "", 200, "[]\n"},
+		{"no silence", "GET", silences, tok, "", 200, "[]\n"},
+		{"no outage", "GET", "/manager/outages/", tok, "", 200, "[]\n"},
+		{"no title", "POST", plans, tok, `{"selectors":["web"],"end":"` + end + `"}`, 400, fault("title is missing or empty")},
+		{"no selectors", "POST", plans, tok, `{"title":"a","end":"` + end + `"}`, 400, fault(`selectors is missing or empty: a list of \"service\", \"service:node\" or \"*\"`)},
+		{"unknown selector", "POST", plans, tok, `{"title":"a","selectors":["wob"],"end":"` + end + `"}`, 400,
+			fault(`selector \"wob\" selects no service and no node; allowed: \"*\", a service's id, or service:node; did you mean \"web\"?`)},
+		{"no end", "POST", plans, tok, `{"title":"a","selectors":["web"]}`, 400, fault("end is missing: a time like 2026-11-26T22:00:00Z")},
+		{"over", "POST", plans, tok, `{"title":"a","selectors":["web"],"end":"2020-01-01T00:00:00Z"}`, 400, fault("end is not after the start, or has passed")},
+		{"far", "POST", plans, tok, `{"title":"a","selectors":["web"],"end":"2120-01-01T00:00:00Z"}`, 400, fault("end is more than 366 days ahead")},
+		{"backwards", "POST", plans, tok, `{"title":"a","selectors":["web"],"start":"2120-01-01T00:00:00Z","end":"` + end + `"}`, 400, fault("end is not after the start, or has passed")},
+		{"typo", "POST", plans, tok, `{"title":"a","selectors":["web"],"ende":"` + end + `"}`, 400, fault(`unknown field \"ende\"`)},
+		{"not a time", "POST", plans, tok, `{"title":"a","selectors":["web"],"end":"22:00"}`, 400, fault(`invalid JSON: parsing time \"22:00\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"22:00\" as \"2006\"`)},
+		{"no seconds", "POST", silences, tok, `{"selectors":["web"],"text":"x"}`, 400, seconds},
+		{"half a second", "POST", silences, tok, `{"selectors":["web"],"text":"x","seconds":0.5}`, 400, seconds},
+		{"too long", "POST", silences, tok, `{"selectors":["web"],"text":"x","seconds":31536001}`, 400, seconds},
+		{"no reason", "POST", silences, tok, `{"selectors":["web"],"seconds":60}`, 400, fault("text is missing or empty")},
+		{"end none", "DELETE", "/manager/maintenance/x/", tok, "", 404, fault(`no maintenance \"x\"`)},
+		{"end no silence", "DELETE", "/manager/silence/x/", tok, "", 404, fault(`no silence \"x\"`)},
+		{"unknown outage", "GET", "/manager/outage/x/", tok, "", 404, fault(`no outage \"x\"`)},
+		{"ack unknown", "PUT", "/manager/outage/x/ack/", tok, `{"text":"a","seconds":60}`, 404, fault(`no outage \"x\"`)},
+		{"ack without text", "PUT", "/manager/outage/x/ack/", tok, `{"seconds":60}`, 400, fault("text is missing or empty")},
+		{"ack by lines", "PUT", "/manager/outage/x/ack/", tok, `{"by":"a\nb","text":"a","seconds":60}`, 400, fault("by contains control characters")},
+		{"ack with a typo", "PUT", "/manager/outage/x/ack/", tok, `{"who":"a","text":"a","seconds":60}`, 400, fault(`unknown field \"who\"`)},
+		{"unack unknown", "DELETE", "/manager/outage/x/ack/", tok, "", 404, fault(`no outage \"x\"`)},
+	})
+
+	node := func() managerNode {
+		t.Helper()
+		_, body := rig.do(t, "GET", "/manager/status/?selector=web:far", tok, "")
+		var s struct{ Nodes []managerNode }
+		if err := json.Unmarshal([]byte(body), &s); err != nil || len(s.Nodes) != 1 {
+			t.Fatalf("%v %s", err, body)
+		}
+		return s.Nodes[0]
+	}
+	add := func(path, body string) string {
+		t.Helper()
+		resp, text := rig.do(t, "POST", path, tok, body)
+		var made struct{ ID string }
+		if err := json.Unmarshal([]byte(text), &made); err != nil || resp.StatusCode != 200 || made.ID == "" {
+			t.Fatalf("%d %s", resp.StatusCode, text)
+		}
+		return made.ID
+	}
+	plan := add(plans, `{"title":"Switch","selectors":["web:far"],"end":"`+end+`"}`)
+	silence := add(silences, `{"selectors":["web"],"seconds":60,"text":"Load test"}`)
+	rig.until(t, "both run", func(s *snapshot) bool {
+		nv := s.services[0].nodes[3]
+		return nv.maintenance != nil && nv.silence != nil
+	})
+	if n := node(); *n.Maintenance != "Switch" || *n.Silence != "Load test" {
+		t.Errorf("%+v", n)
+	}
+	_, body := rig.do(t, "GET", plans, tok, "")
+	var list []maintenanceJSON
+	if err := json.Unmarshal([]byte(body), &list); err != nil || len(list) != 1 || list[0].ID != plan || !list[0].Running || list[0].End.UTC().Format(time.RFC3339) != end {
+		t.Errorf("%v %s", err, body)
+	}
+	for _, path := range []string{"/manager/maintenance/" + plan, "/manager/silence/" + silence} {
+		if resp, body := rig.do(t, "DELETE", path, tok, ""); resp.StatusCode != 200 || body != "" {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
+	}
+	rig.until(t, "both ended", func(s *snapshot) bool {
+		nv := s.services[0].nodes[3]
+		return nv.maintenance == nil && nv.silence == nil
+	})
+
+	if resp, body := rig.do(t, "POST", "/reporter/web/far/", "tok/en+secret", `{"replica":"a","interval":600,"health":"dead"}`); resp.StatusCode != 200 {
+		t.Fatal(body)
+	}
+	rig.until(t, "an outage", func(s *snapshot) bool { return s.services[0].nodes[3].outage != "" && len(s.pastIncidents) == 1 })
+	id := *node().Outage
+	add("/manager/announcement/", `{"title":"Down","text":"We look.","selectors":["web:far"],"type":"incident"}`)
+	add("/manager/announcement/", `{"title":"Other","text":"No.","selectors":["web:jobs"]}`)
+	if resp, body := rig.do(t, "PUT", "/manager/outage/"+id+"/ack/", tok, `{"by":"Ada","text":"On it","seconds":60}`); resp.StatusCode != 200 {
+		t.Fatal(body)
+	}
+	rig.until(t, "it is acknowledged", func(s *snapshot) bool { return s.pastIncidents[0].ack != nil })
+	if !node().Acknowledged {
+		t.Error("the node's outage is not acknowledged")
+	}
+	read := func() (out managerOutage) {
+		t.Helper()
+		_, body := rig.do(t, "GET", "/manager/outage/"+id+"/", tok, "")
+		if err := json.Unmarshal([]byte(body), &out); err != nil {
+			t.Fatalf("%v %s", err, body)
+		}
+		return out
+	}
+	out := read()
+	if a := out.Acknowledgement; a == nil || a.By != "Ada" || a.Text != "On it" || a.Until.Sub(a.At) != time.Minute || out.End != nil ||
+		len(out.Replicas) != 1 || out.Replicas[0] != (outageReplica{"a", "", "reported dead"}) || len(out.Updates) != 1 || out.Updates[0].Title != "Down" {
+		t.Errorf("%+v", out)
+	}
+	if _, body := rig.do(t, "GET", "/manager/outages/?selector=web:jobs", tok, ""); body != "[]\n" {
+		t.Errorf("of other nodes: %s", body)
+	}
+	if resp, body := rig.do(t, "DELETE", "/manager/outage/"+id+"/ack/", tok, ""); resp.StatusCode != 200 || read().Acknowledgement != nil {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+}
+
+// Whatever the bodies of the second edition say, what is accepted is in bounds.
+func FuzzManagerBodies(f *testing.F) {
+	f.Add([]byte(`{"title":"a","selectors":["web"],"end":"2026-03-01T13:00:00Z","start":"2026-03-01T12:30:00Z"}`))
+	f.Add([]byte(`{"selectors":["*"],"seconds":1e3,"text":"x"}`))
+	f.Add([]byte(`{"selectors":["web:core"],"seconds":-0,"text":"\ud800"}`))
+	conf, now := apiConfig(), sampleTime
+	f.Fuzz(func(t *testing.T, body []byte) {
+		check := func(q *quietTime, err error) {
+			if err != nil {
+				if refusalOf(err).code != http.StatusBadRequest {
+					t.Fatalf("refused with %v", err)
+				}
+				return
+			}
+			if len(q.selectors) == 0 || len(q.selectors) > maxSelectors || q.start.Before(now) || !q.end.After(q.start) || q.end.After(now.Add(maxAhead)) ||
+				len(q.text) > maxText || strings.ContainsAny(q.title+q.text, "\x00\x1b") {
+				t.Errorf("accepted %+v", q)
+			}
+		}
+		var b quietBody
+		if err := decodeStrict(body, &b); err == nil {
+			check(b.maintenance(conf, now))
+		}
+		var s silenceBody
+		if err := decodeStrict(body, &s); err == nil {
+			check(s.silence(conf, now))
+		}
 	})
 }
 

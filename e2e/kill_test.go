@@ -222,17 +222,133 @@ func (o *operator) act(rnd *rand.Rand) {
 	}
 }
 
+// plannerTitle is that of the planner's announcements, which no other operator
+// removes.
+const plannerTitle = "long"
+
+// A planner makes maintenances and silences and ends them, edits and updates an
+// announcement, and acknowledges outages, and remembers what was accepted.
+type planner struct {
+	*victim
+	mu      sync.Mutex
+	made    map[string]string // id of what is there: its kind
+	unsure  map[string]bool   // ids that were perhaps ended
+	note    string            // id of the announcement; "" before the first
+	updates int               // accepted, at least
+	acked   map[string]string // id of an outage: its last accepted text; "" when not sure
+	acks    int
+}
+
+func (p *planner) act(rnd *rand.Rand) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var made struct{ ID string }
+	switch kind := []string{"maintenance", "silence"}[rnd.IntN(2)]; rnd.IntN(5) {
+	case 0: // end one
+		for id, kind := range p.made {
+			p.unsure[id] = true
+			if code := p.call("manager", "DELETE", "manager/"+kind+"/"+id+"/", nil, nil); code == http.StatusOK || code == http.StatusNotFound {
+				delete(p.made, id)
+				p.acks++
+			}
+			break
+		}
+	case 1: // write of the announcement
+		if p.note == "" || p.updates > 80 {
+			if p.call("manager", "POST", "manager/announcement/", map[string]string{"title": plannerTitle, "text": "x"}, &made) == http.StatusOK {
+				p.note, p.updates = made.ID, 0
+				p.acks++
+			}
+		} else if p.call("manager", "POST", "manager/announcement/"+p.note+"/update/", map[string]string{"text": "more"}, nil) == http.StatusOK {
+			p.updates++
+			p.acks++
+		}
+	case 2: // acknowledge an open outage
+		var open []struct {
+			ID  string
+			End *time.Time
+		}
+		p.call("manager", "GET", "manager/outages/", nil, &open)
+		if len(open) == 0 || open[0].End != nil {
+			return
+		}
+		text := fmt.Sprint("text ", rnd.IntN(1e9))
+		p.acked[open[0].ID] = ""
+		if p.call("manager", "PUT", "manager/outage/"+open[0].ID+"/ack/", map[string]any{"text": text, "seconds": 3600}, nil) == http.StatusOK {
+			p.acked[open[0].ID] = text
+			p.acks++
+		}
+	default: // make one, for a node that has no outages
+		if len(p.made) > 30 {
+			return
+		}
+		body := map[string]any{"selectors": []string{"web:load"}, "text": "x"}
+		if kind == "silence" {
+			body["seconds"] = 3600
+		} else {
+			body["title"], body["end"] = "t", time.Now().Add(time.Hour)
+		}
+		if p.call("manager", "POST", "manager/"+kind+"s/", body, &made) == http.StatusOK {
+			p.made[made.ID] = kind
+			p.acks++
+		}
+	}
+}
+
+func (p *planner) check() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	have := make(map[string]bool)
+	for _, kind := range []string{"maintenance", "silence"} {
+		var list []struct{ ID string }
+		if code := p.call("manager", "GET", "manager/"+kind+"s/", nil, &list); code != http.StatusOK {
+			p.t.Errorf("%ss: status %d", kind, code)
+			return
+		}
+		for _, it := range list {
+			have[it.ID] = true
+			if p.made[it.ID] == "" && p.unsure[it.ID] {
+				p.t.Errorf("%s %s is back", kind, it.ID)
+			}
+		}
+	}
+	for id, kind := range p.made {
+		if !have[id] && !p.unsure[id] {
+			p.t.Errorf("%s %s is lost", kind, id)
+		}
+	}
+	var note struct{ Updates []any }
+	if p.note != "" {
+		if code := p.call("manager", "GET", "manager/announcement/"+p.note+"/", nil, &note); code != http.StatusOK || len(note.Updates) < p.updates {
+			p.t.Errorf("announcement %s: status %d, %d of %d updates", p.note, code, len(note.Updates), p.updates)
+		}
+		p.updates = len(note.Updates)
+	}
+	for id, text := range p.acked {
+		var out struct {
+			Acknowledgement *struct{ Text string }
+		}
+		code := p.call("manager", "GET", "manager/outage/"+id+"/", nil, &out)
+		if text != "" && (code != http.StatusOK || out.Acknowledgement == nil || out.Acknowledgement.Text != text) {
+			p.t.Errorf("acknowledgement %q of outage %s: status %d, %+v", text, id, code, out.Acknowledgement)
+		}
+	}
+}
+
 // check compares what the program knows with what it acknowledged.
 func (o *operator) check() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	var list []struct{ ID string }
+	var list []struct{ ID, Title string }
 	if code := o.call("manager", "GET", "manager/announcements/", nil, &list); code != http.StatusOK {
 		o.t.Errorf("announcements: status %d", code)
 		return
 	}
 	have := make(map[string]bool)
 	for _, a := range list {
+		if a.Title == plannerTitle {
+			continue
+		}
 		have[a.ID] = true
 		if o.gone[a.ID] {
 			o.t.Errorf("announcement %s is back", a.ID)
@@ -341,6 +457,8 @@ func killRounds(t *testing.T, rounds int) {
 		t.Fatal(err)
 	}
 	op := &operator{victim: v, unsure: make(map[string]bool), gone: make(map[string]bool)}
+	plans := &planner{victim: v, made: make(map[string]string), unsure: make(map[string]bool), acked: make(map[string]string)}
+	check := func() { op.check(); plans.check() }
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -348,6 +466,11 @@ func killRounds(t *testing.T, rounds int) {
 	users.Go(func() {
 		for rnd := rand.New(rand.NewPCG(seed, 1)); ctx.Err() == nil; {
 			op.act(rnd)
+		}
+	})
+	users.Go(func() {
+		for rnd := rand.New(rand.NewPCG(seed, 2)); ctx.Err() == nil; {
+			plans.act(rnd)
 		}
 	})
 	users.Go(func() {
@@ -366,7 +489,7 @@ func killRounds(t *testing.T, rounds int) {
 
 	kills := 0
 	for range rounds {
-		v.live(op.check, func() <-chan time.Time {
+		v.live(check, func() <-chan time.Time {
 			if rnd.IntN(4) > 0 {
 				return time.After(time.Duration(rnd.Int64N(int64(600 * time.Millisecond))))
 			}
@@ -385,7 +508,7 @@ func killRounds(t *testing.T, rounds int) {
 	calm()
 	v.live(func() {
 		flips.Wait() // all are told
-		op.check()
+		check()
 	}, func() <-chan time.Time { return time.After(1500 * time.Millisecond) })
 	cancel()
 	users.Wait()
@@ -395,14 +518,14 @@ func killRounds(t *testing.T, rounds int) {
 	for _, n := range outages {
 		total += n
 	}
-	if total == 0 || op.acks < rounds {
-		t.Errorf("only %d outages and %d acknowledged calls", total, op.acks)
+	if total == 0 || op.acks < rounds || plans.acks < rounds {
+		t.Errorf("only %d outages, %d and %d acknowledged calls", total, op.acks, plans.acks)
 	}
 	if strings.Contains(v.log.String(), "level=ERROR") && !strings.Contains(v.log.String(), "damaged file") || t.Failed() {
 		t.Errorf("log:\n%s", tail(v.log.String(), 4000))
 	}
 	t.Logf("%d kills: %d acknowledged calls, none lost; %d outages in %d alerts, %d of which came again, marked; %d files damaged",
-		kills, op.acks, total, alerts, repeats, strings.Count(v.log.String(), "damaged file"))
+		kills, op.acks+plans.acks, total, alerts, repeats, strings.Count(v.log.String(), "damaged file"))
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }

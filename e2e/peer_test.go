@@ -79,7 +79,7 @@ func TestPeerProtocol(t *testing.T) {
 
 	uuid := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`)
 	moment := regexp.MustCompile(`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)"`)
-	latency := regexp.MustCompile(`"latency_ms":[0-9.]+`)
+	latency := regexp.MustCompile(`"(latency_ms|seconds)":[0-9.]+`)
 	documented := uuid.FindString(string(text))
 	actual := documented
 	run := 0
