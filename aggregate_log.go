@@ -110,8 +110,12 @@ func newEventLog(s *store, log *slog.Logger) *eventLog {
 	return l
 }
 
-// logTransition notes a change of a node's status.
+// logTransition notes a change of a node's status. What changes during a
+// maintenance is noted at its end.
 func (st *state) logTransition(ns *nodeState, now time.Time) {
+	if ns.maintenance != nil {
+		return
+	}
 	const unknown = "unknown"
 	s, known := ns.condition()
 	from, to := cmp.Or(ns.logged, unknown), unknown

@@ -118,7 +118,7 @@ func TestFullConfig(t *testing.T) {
 	same(t, "assets", c.Assets, "testdata")
 	same(t, "server", c.Server, Server{
 		LogLevel: "warn", Inet: "0.0.0.0:9090", InetSet: true, PathPrefix: "/status",
-		ManagerToken: "m\"\n${REGION}", ReporterToken: "r-7", MCP: true,
+		ManagerToken: "m\"\n${REGION}", ReporterToken: "r-7", MCP: true, ContentPolicy: new(string),
 	})
 	same(t, "branding", c.Branding, Branding{
 		PageTitle: "Crisp Status", PageURL: "https://status.crisp.chat/", CompanyName: "Crisp IM SAS",
