@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"embed"
 	"fmt"
@@ -212,8 +213,9 @@ const (
 // once, so that a request never touches the disk and cannot leave the folder.
 func loadFiles(folder string, log *slog.Logger) (map[string][]byte, error) {
 	files := make(map[string][]byte)
-	err := walkFiles(embedded, func(name string) (err error) {
-		files[name], err = embedded.ReadFile(name)
+	err := walkFiles(embedded, func(name string) error {
+		body, err := embedded.ReadFile(name)
+		files[name] = slim(name, body)
 		return err
 	})
 	if err != nil || folder == "" {
@@ -253,6 +255,28 @@ func loadFiles(folder string, log *slog.Logger) (map[string][]byte, error) {
 		return nil, fmt.Errorf("assets: %w", err)
 	}
 	return files, nil
+}
+
+var cssComment = regexp.MustCompile(`(?s)/\*.*?\*/`)
+
+// slim leaves out of the program's own style sheets and scripts what is only for
+// those who read the sources: indentation, and comments on lines of their own.
+func slim(name string, text []byte) []byte {
+	switch path.Ext(name) {
+	case ".css":
+		text = cssComment.ReplaceAll(text, nil)
+	case ".js":
+	default:
+		return text
+	}
+	var b bytes.Buffer
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && !bytes.HasPrefix(line, []byte("//")) {
+			b.Write(line)
+			b.WriteByte('\n')
+		}
+	}
+	return b.Bytes()
 }
 
 // walkFiles calls visit for each file of fsys but the hidden ones.

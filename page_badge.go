@@ -14,10 +14,11 @@ import (
 type badgeLook struct{ name, fill, ink, sign string }
 
 var badgeLooks = map[string]badgeLook{
-	stateOK:   {"healthy", "#15803d", "#fff", `<path d="M5.5 10.5l3 3 6-6.5"/>`},
-	stateWarn: {"sick", "#d97706", "#1f1100", `<path d="M10 5.5v5.5M10 14v.5"/>`},
-	stateDown: {"dead", "#c92a2a", "#fff", `<path d="M6.25 6.25l7.5 7.5M13.75 6.25l-7.5 7.5"/>`},
-	stateWait: {"checking", "#515c69", "#fff", `<path d="M5.5 10v.1M10 10v.1M14.5 10v.1"/>`},
+	stateOK:    {"healthy", "#15803d", "#fff", `<path d="M5.5 10.5l3 3 6-6.5"/>`},
+	stateWarn:  {"sick", "#d97706", "#1f1100", `<path d="M10 5.5v5.5M10 14v.5"/>`},
+	stateDown:  {"dead", "#c92a2a", "#fff", `<path d="M6.25 6.25l7.5 7.5M13.75 6.25l-7.5 7.5"/>`},
+	stateMaint: {"maintenance", "#2563c9", "#fff", `<path d="M6 14l5-5M11 5.5a3 3 0 1 0 3.5 3.5l-2 .5-1.5-1.5z"/>`},
+	stateWait:  {"checking", "#515c69", "#fff", `<path d="M5.5 10v.1M10 10v.1M14.5 10v.1"/>`},
 }
 
 // A subject is what a badge speaks of: the page, a service or a node.

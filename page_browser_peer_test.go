@@ -97,6 +97,13 @@ func browserStates(t *testing.T) http.Handler {
 	})
 	serve("crowd", crowdSample(100))
 	serve("mixedcrowd", mixedCrowdSample())
+	serve("badcrowd", badCrowdSample())
+	serve("twenty", twentySample())
+	for _, tag := range languageTags("") {
+		s := toldSample()
+		s.conf.Branding.Language = tag
+		serve("lang-"+tag, s)
+	}
 	serve("branded", brandedSample())
 	serve("readme", readmeSample())
 

@@ -15,6 +15,7 @@ type dayKind uint8
 const (
 	dayUnknown dayKind = iota
 	dayWell
+	dayMaintenance
 	dayDegraded
 	dayBrief // down, for 10 minutes at most
 	dayDown  // down, for an hour at most
@@ -23,11 +24,12 @@ const (
 )
 
 // dayShapes are the ids of the shapes that stand for a kind in the page's SVG.
-var dayShapes = [dayKinds]string{dayDegraded: "ds", dayBrief: "da", dayDown: "db", dayLong: "dc"}
+var dayShapes = [dayKinds]string{dayMaintenance: "dm", dayDegraded: "ds", dayBrief: "da", dayDown: "db", dayLong: "dc"}
 
 // Days are a node's last 90, oldest first.
 type days struct {
 	down, weak [historyDays]time.Duration
+	kept       [historyDays]time.Duration // in maintenance
 	known      [historyDays]time.Duration
 	outages    [historyDays]string // as data-t has them
 }
@@ -39,7 +41,7 @@ func newDays(h *nodeHistory, incidents []*incident, now time.Time) (d days) {
 	}
 	for ago, s := range h.recent(historyDays, now) {
 		i := historyDays - 1 - ago
-		d.down[i], d.weak[i], d.known[i] = s.parts[dead], s.parts[sick], s.total()
+		d.down[i], d.weak[i], d.kept[i], d.known[i] = s.parts[dead], s.parts[sick], s.parts[maintained], s.total()
 	}
 	for _, in := range incidents {
 		d.addIncident(in, now)
@@ -103,6 +105,8 @@ func (d *days) kind(i int) dayKind {
 		return dayBrief
 	case d.weak[i] > 0:
 		return dayDegraded
+	case d.kept[i] > 0:
+		return dayMaintenance
 	case d.known[i] > 0:
 		return dayWell
 	}
@@ -182,8 +186,9 @@ func (o *outline) drawing(details *days) template.HTML {
 		}
 		for ; i < end; i++ {
 			if shape := dayShapes[o.kinds[i]]; shape != "" {
-				rest = append(rest, `<use href="#`+shape+`" x="`...)
+				rest = append(rest, `<use x="`...) // this order compresses best
 				rest = strconv.AppendInt(rest, int64(i), 10)
+				rest = append(rest, `" href="#`+shape...)
 				if details != nil {
 					rest = append(rest, `" data-t="`...)
 					rest = details.appendDetail(rest, i)
@@ -210,7 +215,8 @@ func appendLine(b []byte, x, y, n int) []byte {
 }
 
 // appendDetail adds what is known of day i: its outages, or "d12" for as many
-// minutes down when they are not known one by one, and "s95" for degraded.
+// minutes down when they are not known one by one, "s95" for degraded, and "m60" for
+// maintenance.
 func (d *days) appendDetail(b []byte, i int) []byte {
 	n := len(b)
 	if d.outages[i] != "" {
@@ -221,6 +227,9 @@ func (d *days) appendDetail(b []byte, i int) []byte {
 	}
 	if d.weak[i] > 0 {
 		b = appendMinutes(b, n, 's', d.weak[i])
+	}
+	if d.kept[i] > 0 {
+		b = appendMinutes(b, n, 'm', d.kept[i])
 	}
 	return b
 }
@@ -273,6 +282,9 @@ func (l *language) legend(have *[dayKinds]bool) template.HTML {
 	down(dayLong, ">"+l.say("hours_short", "n", 1))
 	if have[dayDegraded] {
 		item(`<path class="pw" d="M0 12h1"/><use href="#ds"/>`, l.words["degraded"])
+	}
+	if have[dayMaintenance] {
+		item(`<path class="pw" d="M0 12h1"/><use href="#dm"/>`, l.words["maintenance"])
 	}
 	if have[dayUnknown] {
 		item(`<path class="pu" d="M0 20h1"/>`, l.words["no_data"])

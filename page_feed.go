@@ -143,6 +143,14 @@ func newFeed(lang *language, s *snapshot, service *Service) *atomFeed {
 			}
 		}
 	}
+	for _, m := range s.maintenances() {
+		if m.start.Sub(s.at) > maintenanceNotice {
+			continue
+		}
+		if service == nil || slices.ContainsFunc(service.Nodes, func(n *Node) bool { return !n.Hidden && m.selectors.matches(service.ID, n.ID) }) {
+			f.Entries = append(f.Entries, fw.maintenance(m))
+		}
+	}
 	for i := range s.incidents {
 		if in := &s.incidents[i]; service == nil || in.service.ID == service.ID {
 			f.Entries = append(f.Entries, fw.incident(in))
@@ -201,6 +209,36 @@ func (fw *feedWriter) announcement(a *announcement) atomEntry {
 		e.updated = u.at
 	}
 	e.Updated = e.updated.UTC().Format(time.RFC3339)
+	return e
+}
+
+// maintenanceNotice is how long before a maintenance feeds tell of it.
+const maintenanceNotice = 7 * 24 * time.Hour
+
+// maintenance returns the entry of a maintenance that runs or is planned. Its
+// start is an update of the same entry.
+func (fw *feedWriter) maintenance(m *quietTime) atomEntry {
+	lang, zone := fw.lang, fw.snap.at.Location()
+	e := atomEntry{
+		ID:      fw.tag("maintenance", m.id, m.start),
+		Title:   lang.say("service_state", "service", lang.words["planned_maintenance"], "state", cmp.Or(steady(m.title), lang.words["running_maintenance"])),
+		Link:    fw.home,
+		updated: m.start.Add(-maintenanceNotice),
+	}
+	if m.running(fw.snap.at) {
+		e.updated = m.start
+		e.Title = lang.say("service_state", "service", lang.words["running_maintenance"], "state", cmp.Or(steady(m.title), lang.words["running_maintenance"]))
+	}
+	moment := func(t time.Time) string { return lang.time(t.In(zone), weekdayTimeForm) + t.In(zone).Format(" MST") }
+	e.Content = lang.say("from_to", "from", moment(m.start), "to", moment(m.end))
+	if m.text != "" {
+		e.Content += "\n" + steady(m.text)
+	}
+	if fw.home != nil {
+		e.Link = &atomLink{Rel: "alternate", Type: "text/html", Href: fw.address("#" + elementID("m", m.id))}
+	}
+	e.Updated = e.updated.UTC().Format(time.RFC3339)
+	e.Published = m.start.Add(-maintenanceNotice).UTC().Format(time.RFC3339)
 	return e
 }
 

@@ -48,7 +48,7 @@ func (s *snapshot) about(match []string) (nodes map[*Node]*nodeView, hits []labe
 			switch {
 			case whole, slices.ContainsFunc(match, func(m string) bool { return m == "*" }):
 			case slices.ContainsFunc(match, func(m string) bool { return selector(m).matches(sv.conf.ID, nv.conf.ID) }):
-				hits = append(hits, labelLink{steady(nv.conf.Label), template.URL("#" + rowID(sv.conf, nv.conf))})
+				hits = append(hits, labelLink{steady(nv.conf.Label), template.URL("#" + nodePath(sv.conf, nv.conf))})
 			default:
 				continue
 			}
@@ -166,6 +166,56 @@ func (v *pageView) addNotes(s *snapshot, lasting map[*Node]*incident) map[*Node]
 	}
 	slices.SortStableFunc(v.Incidents, func(a, b noteView) int { return cmp.Compare(rank(b.State), rank(a.State)) })
 	return covered
+}
+
+// maxMaintenances is how many maintenances the page shows.
+const maxMaintenances = 10
+
+// addMaintenances adds those that run or are planned, of nodes that are shown.
+func (v *pageView) addMaintenances(s *snapshot) {
+	for _, m := range s.maintenances() {
+		if len(v.Maintenances) == maxMaintenances {
+			return
+		}
+		_, hits := s.about(m.match())
+		note := noteView{
+			ID:      elementID("m", m.id),
+			State:   "maint",
+			Kind:    v.lang.words["planned_maintenance"],
+			Icon:    "plan",
+			When:    v.lang.span(m.start, m.end, s.at, weekdayTimeForm),
+			Title:   cmp.Or(steady(m.title), v.lang.words["running_maintenance"]),
+			Text:    linked(m.text),
+			Affects: v.lang.affects(hits),
+		}
+		if m.running(s.at) {
+			note.Kind, note.Icon = v.lang.words["running_maintenance"], ""
+			note.When = v.lang.html("until", "time", v.lang.moment(m.end, s.at))
+		}
+		v.Maintenances = append(v.Maintenances, note)
+	}
+}
+
+// match returns the maintenance's selectors as an announcement has them.
+func (q *quietTime) match() (match []string) {
+	for _, s := range q.selectors {
+		match = append(match, string(s))
+	}
+	return match
+}
+
+// maintenances returns those that visitors may know of: some node that they are
+// for is shown.
+func (s *snapshot) maintenances() (shown []*quietTime) {
+	for _, q := range s.quietTimes {
+		if q.silence || !s.at.Before(q.end) {
+			continue
+		}
+		if nodes, _ := s.about(q.match()); len(nodes) > 0 {
+			shown = append(shown, q)
+		}
+	}
+	return shown
 }
 
 // rank orders states by how urgent they are.

@@ -17,6 +17,9 @@ const (
 
 // state is what the page shows for the node.
 func (nv *nodeView) state() string {
+	if nv.maintenance != nil {
+		return stateMaint
+	}
 	known := func(r *replicaView) bool { return r.state() != stateWait }
 	if nv.status != healthy || nv.replicas.has(known) {
 		return nv.status.state()
@@ -39,33 +42,40 @@ func (r *replicaView) old() bool {
 
 // A rowView is what node.html sees.
 type rowView struct {
-	ID, Label, State, Word string
-	Link                   template.URL // of the node's page
-	Squares                template.HTML
-	Days                   template.HTML // what is in the SVG
-	DaysLabel, Up          string
-	Full                   bool // there was no downtime at all
-	Opened                 *openedView
+	ID, Label, State string
+	Word             template.HTML // where the node is not well
+	Link             template.URL  // of the node's page
+	Squares          template.HTML
+	Days             template.HTML // what is in the SVG
+	DaysLabel, Up    string
+	Full             bool // there was no downtime at all
+	Opened           *openedView
 }
 
 // set makes v the row of a node. The squares are appended to a buffer, which
 // it returns.
 func (v *rowView) set(lang *language, base string, sv *serviceView, nv *nodeView, in *incident, now time.Time, squares []byte) []byte {
 	*v = rowView{
-		ID:    rowID(sv.conf, nv.conf),
+		ID:    nodePath(sv.conf, nv.conf),
 		Label: steady(nv.conf.Label),
 		State: nv.state(),
-		Link:  template.URL(base + "node/" + url.PathEscape(sv.conf.ID) + "/" + url.PathEscape(nv.conf.ID)),
+		Link:  template.URL(base + nodePath(sv.conf, nv.conf)),
 	}
 	switch v.State {
 	case stateDown, stateWarn:
-		v.Word = lang.words[stateWords[v.State]]
+		word := lang.words[stateWords[v.State]]
 		if since := nv.since(in, now); !since.IsZero() {
 			key := map[string]string{stateDown: "row_down_for", stateWarn: "row_degraded_for"}[v.State]
-			v.Word = lang.say(key, "length", lang.length(max(0, now.Sub(since))))
+			word = lang.say(key, "length", lang.length(max(0, now.Sub(since))))
 		}
+		if nv.cause != nil && !nv.cause.Hidden {
+			word += ", " + lang.say("because_of", "node", isolate(nv.cause.Label))
+		}
+		v.Word = template.HTML(template.HTMLEscapeString(word))
+	case stateMaint:
+		v.Word = lang.html("row_maintenance_until", "time", lang.moment(nv.maintenance.end, now))
 	case stateWait:
-		v.Word = lang.words[nv.waitsFor()]
+		v.Word = lang.html(nv.waitsFor())
 	}
 	squares = lang.appendSquares(squares, nv)
 	v.Squares = template.HTML(squares)
@@ -94,7 +104,7 @@ func (nv *nodeView) waitsFor() string {
 // a template.
 func (l *language) appendSquares(b []byte, nv *nodeView) []byte {
 	n, state := nv.replicas.len(), nv.state()
-	if n == 0 || n == 1 && state != stateDown && state != stateWarn && len(nv.conf.Labels) == 0 {
+	if n == 0 || n == 1 && (state == stateOK || state == stateWait) && len(nv.conf.Labels) == 0 {
 		return b
 	}
 	b = append(b, `<ul class="rs`...)
@@ -284,6 +294,9 @@ func newOpenedView(lang *language, base string, nv *nodeView, incidents []*incid
 		}
 		if d.weak[i] > 0 {
 			v.Days = append(v.Days, factView{name, lang.words["degraded"], lang.length(d.weak[i])})
+		}
+		if d.kept[i] > 0 {
+			v.Days = append(v.Days, factView{name, lang.words["maintenance"], lang.length(d.kept[i])})
 		}
 	}
 	v.addInstances(nv)

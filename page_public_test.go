@@ -21,6 +21,15 @@ func hiddenSample() *snapshot {
 	web, vault := s.services[0].conf, s.services[1].conf
 	web.Nodes[1].Hidden, vault.Hidden, vault.Nodes[0].Hidden = true, true, true
 	gone := &Node{ID: "xenolith-gone", Label: "Xenolith of old", Hidden: true}
+	quiet := func(id, title string, silence bool, on ...selector) *quietTime {
+		return &quietTime{id: id, title: title, selectors: on, start: sampleTime.Add(-time.Hour), end: sampleTime.Add(time.Hour), silence: silence}
+	}
+	s.quietTimes = []*quietTime{
+		quiet("q1", "Xenolith work", false, "id-Xenolith vault"),
+		quiet("q2", "Xenolith work", false, "id-Website:id-Xenolith"),
+		quiet("q3", "Xenolith silence", true, "*"),
+	}
+	s.services[0].nodes[0].cause = web.Nodes[1]
 	s.incidents = []incident{
 		{id: "h1", service: web, node: web.Nodes[1], start: sampleTime.Add(-time.Hour)},
 		{id: "h2", service: vault, node: vault.Nodes[0], start: sampleTime.Add(-3 * time.Hour), end: sampleTime.Add(-2 * time.Hour)},

@@ -114,7 +114,7 @@ func newVariant(body []byte, tag string) variant {
 
 // pack returns body in gzip.
 func (p *packer) pack(body []byte) []byte {
-	level := gzip.DefaultCompression
+	level := 7
 	if len(body) > hastyAbove {
 		level = 3
 	}

@@ -201,6 +201,27 @@ func toldSample() *snapshot {
 	return s
 }
 
+// maintainedSample has a maintenance that runs, and two that are planned.
+func maintainedSample() *snapshot {
+	s := healthySample()
+	at := func(in time.Duration) time.Time { return sampleTime.Add(in) }
+	broken := node("Old relay", modePoll, polled("tcp://d.internal:80", dead, 4)).past(90, map[int]time.Duration{4: time.Hour}, nil)
+	broken.history.days.current.parts[maintained] = 40 * time.Minute
+	behind := node("Mailboxes", modePoll, polled("tcp://e.internal:143", healthy, 4), polled("tcp://f.internal:143", healthy, 4)).past(90, nil, nil)
+	n := newSampler().service("Mail", broken, behind)
+	n.services[0].status = dead
+	s.conf.Services, s.services = append(s.conf.Services, n.services[0].conf), append(s.services, n.services[0])
+	s.status = dead
+	s.quietTimes = []*quietTime{
+		{id: "config-1", title: "Relay is replaced", text: "See https://acme.example/relay.", selectors: selectors{"id-Mail:id-Old relay"}, start: at(-40 * time.Minute), end: at(80 * time.Minute)},
+		{id: "m2", title: "Quiet", selectors: selectors{"*"}, start: at(-time.Hour), end: at(time.Hour), silence: true},
+		{id: "m3", title: "Move of the shop", text: "Orders are possible all the time.", selectors: selectors{"id-Website"}, start: at(60 * time.Hour), end: at(62 * time.Hour)},
+		{id: "m4", title: "Everything moves", selectors: selectors{"*"}, start: at(400 * time.Hour), end: at(430 * time.Hour)},
+	}
+	broken.maintenance = s.quietTimes[0]
+	return s
+}
+
 func emptySample() *snapshot { return newSampler().snapshot }
 
 func startingSample() *snapshot {
@@ -235,6 +256,7 @@ func hostileSample() *snapshot {
 		{id: "b", title: hostileLabel, text: "https://x.example/" + hostileLabel + " javascript:alert(1)", at: sampleTime, incident: true, state: hostileLabel, match: []string{"*", hostileLabel},
 			updates: []announcementUpdate{{at: sampleTime, state: hostileLabel, text: hostileLabel}}},
 	}
+	s.quietTimes = []*quietTime{{id: hostileLabel, title: hostileLabel, text: hostileLabel, selectors: selectors{"*"}, start: sampleTime.Add(time.Hour), end: sampleTime.Add(2 * time.Hour)}}
 	s.incidents = []incident{{id: "i", service: s.services[0].conf, node: s.services[0].nodes[0].conf, start: sampleTime.Add(-time.Hour)}}
 	return s
 }
@@ -256,6 +278,51 @@ func crowdSample(services int) *snapshot {
 			nodes = append(nodes, node(fmt.Sprintf("Node %d of the fleet", n), modePoll, replicas...).past(90, outages, nil))
 		}
 		s = s.service(fmt.Sprintf("Service %d", i), nodes...)
+	}
+	return s.snapshot
+}
+
+// badCrowdSample is a page of 100 services whose nodes have names of their own,
+// and of whose 90 days six were bad.
+func badCrowdSample() *snapshot {
+	s := crowdSample(100)
+	names := [...]string{"Amber", "Basalt", "Copper", "Dolomite", "Emerald", "Flint", "Garnet", "Halite", "Indigo", "Jasper"}
+	n := 0
+	for _, sv := range s.services {
+		for _, nv := range sv.nodes {
+			nv.conf.Label = fmt.Sprintf("%s %s %d", names[n%10], names[n/10%10], n)
+			down, weak := make(map[int]time.Duration), make(map[int]time.Duration)
+			for k := range 6 {
+				ago := (n*31 + k*17 + n*n%7) % 90
+				if k < 4 {
+					long := time.Duration(1+(n*7+k*13)%120) * time.Minute
+					down[ago] = long
+					start := (dateOf(sampleTime) - date(ago)).start(time.UTC).Add(time.Duration((n*37+k*211)%600) * time.Minute)
+					s.pastIncidents = append(s.pastIncidents, incident{id: fmt.Sprint("bad", n, "-", k), service: sv.conf, node: nv.conf, start: start, end: start.Add(long)})
+				} else {
+					weak[ago] = time.Duration(1+(n*11+k*7)%200) * time.Minute
+				}
+			}
+			nv.past(90, down, weak)
+			n++
+		}
+	}
+	return s
+}
+
+// twentySample has 20 nodes that are well, in six services.
+func twentySample() *snapshot {
+	s := newSampler()
+	for i, n := range []int{4, 3, 3, 3, 4, 3} {
+		var nodes []*nodeView
+		for k := range n {
+			replicas := []*replicaView{polled(fmt.Sprint("https://", i, k), healthy, 20+k)}
+			if k%2 == 0 {
+				replicas = append(replicas, polled(fmt.Sprint("https://b", i, k), healthy, 30))
+			}
+			nodes = append(nodes, node(fmt.Sprintf("System %d.%d", i+1, k+1), modePoll, replicas...).past(90, nil, nil))
+		}
+		s = s.service(fmt.Sprintf("Service %d", i+1), nodes...)
 	}
 	return s.snapshot
 }
@@ -323,16 +390,17 @@ func wordySample() *snapshot {
 
 // samples are the states that the page is looked at in.
 var samples = map[string]func() *snapshot{
-	"healthy":  healthySample,
-	"sick":     sickSample,
-	"dead":     deadSample,
-	"mixed":    mixedSample,
-	"empty":    emptySample,
-	"told":     toldSample,
-	"starting": startingSample,
-	"offline":  offlineSample,
-	"hostile":  hostileSample,
-	"wordy":    wordySample,
+	"healthy":    healthySample,
+	"sick":       sickSample,
+	"dead":       deadSample,
+	"mixed":      mixedSample,
+	"empty":      emptySample,
+	"maintained": maintainedSample,
+	"told":       toldSample,
+	"starting":   startingSample,
+	"offline":    offlineSample,
+	"hostile":    hostileSample,
+	"wordy":      wordySample,
 }
 
 // newTestPage returns a page of one snapshot. What it logs fails the test.

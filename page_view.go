@@ -17,11 +17,14 @@ const (
 	stateWarn = "warn"
 	stateDown = "down"
 	stateWait = "wait"
+
+	// A node in maintenance is neither well nor ill, whatever its status.
+	stateMaint = "maint"
 )
 
 // stateWords are the words for the states.
 var stateWords = map[string]string{
-	stateOK: "operational", stateWarn: "degraded", stateDown: "down", stateWait: "unchecked",
+	stateOK: "operational", stateWarn: "degraded", stateDown: "down", stateMaint: "maintenance", stateWait: "unchecked",
 }
 
 // state is what the page shows for a status that is known.
@@ -144,6 +147,7 @@ type pageView struct {
 	More          string     // how many further ones
 	Notes         []template.HTML
 	Incidents     []noteView // what people wrote of them
+	Maintenances  []noteView // running and planned, by their start
 	Announcements []noteView // newest first
 
 	Crowd  bool            // there are so many services that they can be searched
@@ -195,10 +199,11 @@ func (v *pageView) addNews(s *snapshot, lasting map[*Node]*incident) {
 	stale, problems, covered := false, 0, v.addNotes(s, lasting)
 	for _, sv := range s.services {
 		for _, nv := range sv.nodes {
-			if nv.status != healthy {
+			ill := nv.ill() != healthy
+			if ill {
 				problems++
 			}
-			if nv.status != healthy && !covered[nv.conf] {
+			if ill && !covered[nv.conf] {
 				v.Lines = append(v.Lines, newLineView(lang, sv, nv, lasting[nv.conf], s.at))
 			}
 			stale = stale || nv.replicas.has(func(r *replicaView) bool { return r.stale })
@@ -211,6 +216,7 @@ func (v *pageView) addNews(s *snapshot, lasting map[*Node]*incident) {
 	if more := len(v.Lines) - maxLines; more > 0 {
 		v.Lines, v.More = v.Lines[:maxLines], lang.count("more", more)
 	}
+	v.addMaintenances(s)
 	if !s.connectionDown.IsZero() {
 		v.Notes = append(v.Notes, lang.html("offline_note", "time", lang.moment(s.connectionDown, s.at)))
 	}
@@ -225,7 +231,7 @@ func newLineView(lang *language, sv *serviceView, nv *nodeView, in *incident, no
 		State:   nv.status.state(),
 		Label:   steady(nv.conf.Label),
 		Service: steady(sv.conf.Label),
-		Link:    template.URL("#" + rowID(sv.conf, nv.conf)),
+		Link:    template.URL("#" + nodePath(sv.conf, nv.conf)),
 	}
 	key := "degraded_for"
 	if nv.status == dead {
@@ -272,7 +278,7 @@ func (s *snapshot) banner(lang *language) (state, sentence string) {
 	for _, sv := range s.services {
 		for _, nv := range sv.nodes {
 			all++
-			switch nv.status {
+			switch nv.ill() {
 			case dead:
 				down++
 			case sick:
@@ -295,18 +301,35 @@ func (s *snapshot) banner(lang *language) (state, sentence string) {
 		return stateWait, lang.say("offline", "time", lang.time(s.connectionDown.In(s.at.Location()), timeForm))
 	case state == stateWait:
 		return state, lang.words["checking"]
+	case state == stateMaint:
+		return state, lang.words["only_maintenance"]
 	}
 	return state, lang.words["all_operational"]
 }
 
+// ill is the node's status as far as it counts: during a maintenance it does
+// not.
+func (nv *nodeView) ill() status {
+	if nv.maintenance != nil {
+		return healthy
+	}
+	return nv.status
+}
+
 // state is what the page shows for the whole.
 func (s *snapshot) state() string {
-	if s.status != healthy {
-		return s.status.state()
+	worst, known := stateOK, false
+	for _, sv := range s.services {
+		state := sv.state()
+		known = known || state != stateWait
+		if state != stateWait && rank(state) > rank(worst) {
+			worst = state
+		}
 	}
-	started := s.checked || !slices.ContainsFunc(s.services, (*serviceView).waits)
-	known := slices.ContainsFunc(s.services, func(sv *serviceView) bool { return sv.state() != stateWait })
-	if started && known {
+	if worst != stateOK {
+		return worst
+	}
+	if started := s.checked || !slices.ContainsFunc(s.services, (*serviceView).waits); started && known {
 		return stateOK
 	}
 	return stateWait
@@ -314,11 +337,18 @@ func (s *snapshot) state() string {
 
 // state is what the page shows for the service.
 func (sv *serviceView) state() string {
-	known := func(nv *nodeView) bool { return nv.state() != stateWait }
-	if sv.status != healthy || slices.ContainsFunc(sv.nodes, known) {
-		return sv.status.state()
+	worst, known := stateOK, false
+	for _, nv := range sv.nodes {
+		state := nv.state()
+		known = known || state != stateWait
+		if state != stateWait && rank(state) > rank(worst) {
+			worst = state
+		}
 	}
-	return stateWait
+	if !known {
+		return stateWait
+	}
+	return worst
 }
 
 // waits reports whether some replica waits for its first check.
@@ -343,7 +373,7 @@ type cardView struct {
 func newCardView(lang *language, sv *serviceView, rows []*drawnNode) (*cardView, outline) {
 	v := &cardView{
 		ID:      anchor(sv.conf),
-		Heading: elementID("h", sv.conf.ID),
+		Heading: "h-" + anchor(sv.conf),
 		Label:   steady(sv.conf.Label),
 		State:   sv.state(),
 		Ago:     lang.count("days_ago", historyDays),
@@ -358,17 +388,19 @@ func newCardView(lang *language, sv *serviceView, rows []*drawnNode) (*cardView,
 		v.Nodes = append(v.Nodes, row.html)
 		all.add(&row.past.outline)
 		row.past.have(&kinds)
-		if nv := sv.nodes[i]; nv.status != healthy && nv.status == sv.status {
+		if sv.nodes[i].state() == v.State {
 			bad++
 		}
 	}
-	switch {
-	case v.State == stateWait:
+	switch v.State {
+	case stateWait:
 		v.Word = lang.words["unchecked"]
-	case sv.status == dead:
+	case stateDown:
 		v.Word = lang.count("some_down_short", bad, "all", len(sv.nodes))
-	case sv.status == sick:
+	case stateWarn:
 		v.Word = lang.count("some_degraded_short", bad, "all", len(sv.nodes))
+	case stateMaint:
+		v.Word = lang.count("some_maintenance_short", bad, "all", len(sv.nodes))
 	}
 	v.Key = lang.legend(&kinds)
 	v.Mini = all.drawing(nil)
@@ -380,4 +412,8 @@ func newCardView(lang *language, sv *serviceView, rows []*drawnNode) (*cardView,
 // id cannot have white space.
 func anchor(sv *Service) string { return "probe-" + strings.Join(strings.Fields(steady(sv.ID)), "-") }
 
-func rowID(sv *Service, n *Node) string { return elementID("n", sv.ID, n.ID) }
+// nodePath is the path of a node's page, and the id of its row: they stand
+// beside each other on the page.
+func nodePath(sv *Service, n *Node) string {
+	return "node/" + url.PathEscape(sv.ID) + "/" + url.PathEscape(n.ID)
+}

@@ -272,9 +272,16 @@
       e.preventDefault();
       toggle(a.closest(".node"), a);
     }
-    const to = e.target.closest("a[href^='#']"), fold = to && $(decodeURIComponent(to.hash.slice(1)))?.closest("details");
+    const to = e.target.closest("a[href^='#']"), fold = to && aim(to.hash)?.closest("details");
     if (fold) fold.open = true; // what a link leads to
   });
+
+  // aim returns what a fragment leads to.
+  function aim(hash) {
+    try {
+      return $(hash.slice(1)) ?? $(decodeURIComponent(hash.slice(1)));
+    } catch {} // it is not well encoded
+  }
 
   // Many services: search, and open all.
 
@@ -485,7 +492,7 @@
     const node = $(id);
     if (node) toggle(node, node.querySelector(".label a"));
   }
-  const target = location.hash && $(decodeURIComponent(location.hash.slice(1)))?.closest("details");
+  const target = aim(location.hash)?.closest("details");
   if (target) target.open = true;
   // An old page that was kept somewhere is asked for anew at once.
   timer = setTimeout(look, Date.now() - Date.parse(stamp()) < 10 * 60e3 ? wait : 1e3);
