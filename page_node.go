@@ -91,6 +91,8 @@ func (v *rowView) setDays(lang *language, past *drawnPast) {
 // waitsFor returns the word for a node of which nothing is known.
 func (nv *nodeView) waitsFor() string {
 	switch {
+	case nv.conf.Mode == modeHeartbeat:
+		return "no_pings"
 	case nv.replicas.len() > 0:
 		return "unchecked"
 	case nv.conf.Mode == modePush || nv.conf.Mode == modeLocal:
@@ -253,7 +255,7 @@ type outageLine struct {
 
 type instanceView struct {
 	State, Name, Word, Latency string
-	Lines                      []string
+	Lines                      []template.HTML
 }
 
 const (
@@ -299,16 +301,31 @@ func newOpenedView(lang *language, base string, nv *nodeView, incidents []*incid
 			v.Days = append(v.Days, factView{name, lang.words["maintenance"], lang.length(d.kept[i])})
 		}
 	}
-	v.addInstances(nv)
+	v.addInstances(nv, now)
 	return v
 }
 
 // addInstances lists the replicas; of very many, those that are not well first.
-func (v *openedView) addInstances(nv *nodeView) {
+func (v *openedView) addInstances(nv *nodeView, now time.Time) {
 	add := func(i int, r *replicaView) {
-		in := instanceView{State: r.state(), Name: nv.conf.replicaName(r, i+1), Word: v.lang.word(r), Lines: v.lang.figures(nv.conf, r)}
+		in := instanceView{State: r.state(), Name: nv.conf.replicaName(r, i+1), Word: v.lang.word(r)}
+		lines := v.lang.figures(nv.conf, r)
 		if r.latency > 0 && r.checked && r.status != dead {
-			in.Latency, in.Lines = v.lang.milliseconds(r.latency), in.Lines[1:]
+			in.Latency, lines = v.lang.milliseconds(r.latency), lines[1:]
+		}
+		for _, line := range lines {
+			in.Lines = append(in.Lines, template.HTML(template.HTMLEscapeString(line)))
+		}
+		if j := r.job; j != nil {
+			if !j.last.IsZero() {
+				in.Lines = append(in.Lines, v.lang.html("last_ping", "time", v.lang.moment(j.last, now)))
+			}
+			if !j.due.IsZero() {
+				in.Lines = append(in.Lines, v.lang.html("next_ping", "time", v.lang.moment(j.due, now)))
+			}
+			if j.took > 0 {
+				in.Lines = append(in.Lines, v.lang.html("run_took", "length", v.lang.length(j.took)))
+			}
 		}
 		v.Instances = append(v.Instances, in)
 	}

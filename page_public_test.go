@@ -126,3 +126,20 @@ func TestLabelsOnThePage(t *testing.T) {
 		t.Error("no label on the node's page")
 	}
 }
+
+// A heartbeat says when its job reported, and when it is due again.
+func TestHeartbeatOnThePage(t *testing.T) {
+	late, fresh := polled(jobID, dead, 0), &replicaView{id: jobID}
+	late.job = &jobState{last: sampleTime.Add(-26 * time.Hour), due: sampleTime.Add(-2 * time.Hour), took: 90 * time.Second}
+	s := newSampler().service("Jobs", node("Backup", modeHeartbeat, late), node("Cleaning", modeHeartbeat, fresh)).snapshot
+	h := newTestPage(t, s).handler(nil)
+	if page := body(t, get(h, "GET", "/")); !strings.Contains(page, "no ping yet") {
+		t.Error("a heartbeat without a ping does not say so")
+	}
+	opened := body(t, get(h, "GET", "/node/id-Jobs/id-Backup"))
+	for _, want := range []string{`Last ping <time datetime="2026-11-19T12:05Z"`, `Next one due <time datetime="2026-11-20T12:05Z"`, "Took 1 min"} {
+		if !strings.Contains(opened, want) {
+			t.Errorf("no %s in\n%s", want, opened)
+		}
+	}
+}
