@@ -22,7 +22,7 @@ import (
 // reads it from the mailbox.
 func TestEmailPeer(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, "mail.sh", []string{"OPEN", "STARTTLS", "LOGIN", "CRAM", "TLS"}, []string{"mail.test"})
+	s := startServer(t, "mail.sh", []string{"OPEN", "STARTTLS", "LOGIN", "CRAM", "TLS", "STRICT", "CLEAR"}, []string{"mail.test"})
 	for i, tt := range []struct {
 		name string
 		port string
@@ -44,6 +44,26 @@ func TestEmailPeer(t *testing.T) {
 				n.cfg.Username, n.cfg.Encrypt, n.roots = "", false, x509.NewCertPool()
 			},
 			with: "ESMTPS",
+		},
+		{
+			name: "a container's host name, a server that wants a full one",
+			port: "STRICT",
+			edit: func(n *emailNotifier) { n.cfg.Username, n.hostname = "", "3f2a9c0de1b4" },
+			with: "ESMTPS",
+		},
+		{
+			name:      "a host name that is not one, to a server that checks it",
+			port:      "STRICT",
+			edit:      func(n *emailNotifier) { n.cfg.Username, n.hostname = "", "box..example.test" },
+			err:       "recipient <ops@mail.test>: 501 5.5.2 <box..example.test>: Helo command rejected: Invalid name",
+			permanent: true,
+		},
+		{name: "password without TLS", port: "CLEAR", edit: func(n *emailNotifier) { n.cfg.Encrypt = false }, with: "ESMTPA"},
+		{
+			name:      "TLS required, none offered",
+			port:      "CLEAR",
+			err:       "the server does not offer STARTTLS, which smtp_encrypt demands",
+			permanent: true,
 		},
 		{name: "address outside ASCII", port: "STARTTLS", edit: func(n *emailNotifier) { n.to = "größe@mail.test" }, with: "UTF8SMTPSA"},
 		{name: "address in quotes", port: "STARTTLS", edit: func(n *emailNotifier) { n.to = `"a b"@mail.test` }, with: "ESMTPSA"},

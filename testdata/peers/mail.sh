@@ -9,6 +9,8 @@
 #   LOGIN     the same with LOGIN alone
 #   CRAM      the same with CRAM-MD5 alone
 #   TLS       login, TLS at once
+#   STRICT    like OPEN, but EHLO must name a host with a domain, or an address
+#   CLEAR     login without TLS, which is not offered
 # The account is vigil, pass-vigil. Mail for anybody at mail.test is delivered
 # to DIR/mail/inbox/new.
 set -eu
@@ -95,6 +97,16 @@ cat >"$dir/pf/master.cf" <<C
   -o smtpd_sasl_mechanism_filter=cram-md5
 127.0.0.1:$TLS inet n - n - - smtpd
   -o smtpd_tls_wrappermode=yes
+  -o smtpd_sasl_auth_enable=yes
+127.0.0.1:$STRICT inet n - n - - smtpd
+  -o smtpd_tls_security_level=may
+  -o smtpd_helo_required=yes
+  -o smtpd_helo_restrictions=reject_invalid_helo_hostname,reject_non_fqdn_helo_hostname
+  -o smtpd_relay_restrictions=reject_unauth_destination
+  -o smtpd_recipient_restrictions=
+127.0.0.1:$CLEAR inet n - n - - smtpd
+  -o smtpd_tls_security_level=none
+  -o smtpd_tls_auth_only=no
   -o smtpd_sasl_auth_enable=yes
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
