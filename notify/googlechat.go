@@ -71,7 +71,7 @@ func (g *GoogleChat) request(a Alert, now time.Time) (*http.Request, error) {
 // googleChatEscape defuses what Chat reads as markup, for which it has no
 // escapes: <users/all> rings everybody.
 func googleChatEscape(s string) string {
-	return strings.NewReplacer("<", "‹", "*", "∗", "_", "_\u200b", "~", "~\u200b", "`", "'", "@", "@\u200b").Replace(s)
+	return strings.NewReplacer("<", "‹", "*", "∗", "_", "_\u200b", "~", "~\u200b", "`", "'", "@", "@\u200b", "](", "]\u200b(").Replace(s)
 }
 
 // judgeGoogleChat reads an answer.

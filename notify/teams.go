@@ -104,9 +104,9 @@ func (w *Teams) request(a Alert, now time.Time) (*http.Request, error) {
 	})
 }
 
-// teamsEscape keeps a name from being a link: its Markdown has no escapes that
-// all clients know.
-func teamsEscape(s string) string { return strings.ReplaceAll(s, "](", "]\u200b(") }
+// teamsEscape keeps a name from being a link or a mention: its Markdown has no
+// escapes that all clients know.
+func teamsEscape(s string) string { return noMention(strings.ReplaceAll(s, "](", "]\u200b(")) }
 
 // judgeTeams reads an answer. The old connectors reported their limit with a
 // status of success.
