@@ -158,8 +158,8 @@ func (a Alert) Trim() Alert {
 	return a
 }
 
-// outages returns what the alert tells of. For an alert of an earlier version
-// it makes them up from the replicas: paths are all that is known of these.
+// outages returns the alert's outages. For an alert of an earlier version it
+// derives them from the paths of replicas.
 func (a Alert) outages() []Outage {
 	if len(a.Outages) > 0 {
 		return a.Outages

@@ -160,7 +160,7 @@ func judgeAlertmanager(r answer) verdict {
 	return v
 }
 
-// A posted is what a service that forgets must be told again.
+// A posted holds the outages to post again to a service that forgets them.
 type posted struct {
 	page  Page
 	open  []Outage

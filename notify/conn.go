@@ -28,8 +28,8 @@ const (
 	// is known, so a server that is slow to hang up costs next to nothing.
 	farewellTimeout = time.Second
 
-	// dialogueBytes bounds what a server may say in one dialogue, TLS
-	// included. Real ones say 5 to 20 KB.
+	// dialogueBytes bounds how much a server may send in one dialogue, TLS
+	// included. Real servers send 5 to 20 KB.
 	dialogueBytes = 256 << 10
 )
 
@@ -92,10 +92,9 @@ func interruptOn(ctx context.Context, conn net.Conn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 }
 
-// netError puts what ended a dialogue into an operator's words, and marks as
-// permanent what only the operator can mend. A certificate that is out of date
-// is not among those: it may be renewed, or this machine's clock be set,
-// within the hour.
+// netError words the end of a dialogue for an operator, and marks errors that
+// only the operator can fix as permanent. An expired certificate is not one of
+// them: it may be renewed, or this machine's clock set, within the hour.
 func netError(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = context.DeadlineExceeded
@@ -118,8 +117,8 @@ func netError(err error) error {
 	return err
 }
 
-// deliveryID names one notification to one recipient. It is the same at every
-// try, so that whoever got it twice can tell.
+// deliveryID identifies one notification to one recipient. It is the same for
+// every try, so that a recipient can recognize a duplicate.
 func deliveryID(a Alert, to string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%d\n%s", a.ID, a.Time.UnixNano(), to))
 	return hex.EncodeToString(sum[:16])

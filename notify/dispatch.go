@@ -18,10 +18,10 @@ const grace = 5 * time.Second
 // from several goroutines and return at once: a slow disk must not hold up an
 // alert.
 type Journal interface {
-	// Queued says that the target is to get the alert. One with the same id
-	// that is queued already is replaced.
+	// Queued records that the target is to get the alert. It replaces a queued
+	// alert with the same id.
 	Queued(target string, a Alert)
-	// Done says that the target has the alert, does not want it or never will
+	// Done records that the target has the alert, doesn't want it, or will never
 	// get it.
 	Done(target, alertID string)
 }
@@ -33,14 +33,14 @@ type ResultLog interface {
 	Result(t Target, a Alert, err error)
 }
 
-// noJournal is for a program that remembers nothing.
+// noJournal is for a program that saves nothing.
 type noJournal struct{}
 
 func (noJournal) Queued(string, Alert) {}
 func (noJournal) Done(string, string)  {}
 
-// A Dispatcher brings every alert to every target that wants it, each on a
-// queue and a goroutine of its own.
+// A Dispatcher delivers every alert to every target that wants it. Each target
+// has its own queue and goroutine.
 type Dispatcher struct {
 	queues  []*queue
 	gone    []*queue // of the dispatcher before, of targets that there are no more
@@ -114,14 +114,14 @@ func (d *Dispatcher) giveUp(key, name string, alerts []Alert) {
 	}
 }
 
-// HandOver says that another dispatcher follows this one, whose alerts are
-// about to end: then only deliveries under way go on, and the other one has
-// the rest.
+// HandOver announces that another dispatcher follows this one. Once its alerts
+// end, this one only finishes the deliveries under way and leaves the rest to
+// the other.
 func (d *Dispatcher) HandOver() { d.handing.Store(true) }
 
-// Follow makes d go on with what the dispatcher before does not deliver, each
-// target as soon as its own queue there has ended, so that no target waits for
-// another. It must be called before Run; that of the other one ends the wait.
+// Follow makes d take over the alerts that an earlier dispatcher does not
+// deliver. Each target takes over as soon as its own earlier queue has ended,
+// so no target waits for another. It must be called before Run.
 func (d *Dispatcher) Follow(before *Dispatcher) {
 	d.before.Store(before)
 	for _, old := range before.queues {
@@ -223,8 +223,8 @@ func (d *Dispatcher) fanOut(ctx context.Context, alerts <-chan Alert) {
 	}
 }
 
-// note logs what people are told, which may be all that tells of it when no
-// target can be reached.
+// note logs an alert. That may be the only trace of it when no recipient can be
+// reached.
 func (d *Dispatcher) note(a Alert) {
 	level := slog.LevelInfo
 	attrs := []any{"alert", a.ID, "kind", a.Kind, "status", a.Status}

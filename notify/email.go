@@ -119,7 +119,7 @@ func newEmailNotifier(cfg *Email, to string, page Page) Notifier {
 		dial:     new(net.Dialer).DialContext,
 	}
 	if cfg.Username != "" {
-		// What the three kinds of login put on the line.
+		// The forms in which the three kinds of login send it.
 		n.redactor = newRedactor(cfg.Username, cfg.Password,
 			Secret(base64.StdEncoding.EncodeToString([]byte(cfg.Password))),
 			Secret(plainResponse(cfg.Username, string(cfg.Password))))
@@ -130,7 +130,7 @@ func newEmailNotifier(cfg *Email, to string, page Page) Notifier {
 }
 
 // Notify renders the message before it dials, so that a message that cannot be
-// written troubles no server.
+// rendered does not open a connection.
 func (n *emailNotifier) Notify(ctx context.Context, a Alert) error {
 	env, err := n.envelope()
 	if err != nil {

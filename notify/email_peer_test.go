@@ -62,7 +62,7 @@ func TestEmailPeer(t *testing.T) {
 		{
 			name:      "TLS required, none offered",
 			port:      "CLEAR",
-			err:       "the server does not offer STARTTLS, which smtp_encrypt demands",
+			err:       "the server does not offer STARTTLS, which smtp_encrypt requires",
 			permanent: true,
 		},
 		{name: "address outside ASCII", port: "STARTTLS", edit: func(n *emailNotifier) { n.to = "größe@mail.test" }, with: "UTF8SMTPSA"},
@@ -77,7 +77,7 @@ func TestEmailPeer(t *testing.T) {
 		{
 			name:      "login where there is none",
 			port:      "OPEN",
-			err:       "login: the server offers no login, yet smtp_username is set",
+			err:       "login: the server offers no login, but smtp_username is set",
 			permanent: true,
 		},
 		{

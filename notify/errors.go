@@ -27,9 +27,8 @@ type UnconfirmedError struct{ Err error }
 func (e *UnconfirmedError) Error() string { return "sent, but not confirmed: " + e.Err.Error() }
 func (e *UnconfirmedError) Unwrap() error { return e.Err }
 
-// A RetryError says that a delivery failed and how long the service wants to be
-// left alone before the next try. The queue's own waits count where they are
-// longer.
+// A RetryError says that a delivery failed and how long to wait before the next
+// try. The queue's own wait applies if it is longer.
 type RetryError struct {
 	Err   error
 	After time.Duration

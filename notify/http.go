@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// maxAnswer bounds what is read of an answer. Gotify and Telegram echo the
-	// message, which must fit, for an answer in part is no answer.
+	// maxAnswer bounds how much of an answer is read. Gotify and Telegram echo
+	// the message, which must fit: half an answer cannot be parsed.
 	maxAnswer       = 256 << 10
 	maxAnswerHeader = 64 << 10
 
@@ -55,11 +55,11 @@ type httpNotifier struct {
 	// that want an event for each outage.
 	requests func(Alert, time.Time) ([]*http.Request, error)
 
-	// judge says what the service means by an answer.
+	// judge interprets an answer of the service.
 	judge func(answer) verdict
 
-	// again, when set, may answer a refusal with another form of the same
-	// message; nil is no other form. It is asked once per try.
+	// again, when set, may return another form of a message that was refused, or
+	// nil. It is called once per try.
 	again func(Alert, time.Time, answer) (*http.Request, error)
 
 	pause time.Duration // the shortest wait before another try; 0 for the queue's own
@@ -103,7 +103,7 @@ func (n httpNotifier) Notify(ctx context.Context, a Alert) error {
 	return nil
 }
 
-// deliver makes one request and says what the answer means.
+// deliver makes one request and interprets the answer.
 func (n httpNotifier) deliver(ctx context.Context, a Alert, now time.Time, req *http.Request) error {
 	r, err := n.send(ctx, req)
 	if err == nil && n.again != nil {
@@ -188,9 +188,9 @@ func (n httpNotifier) exchange(ctx context.Context, req *http.Request) (answer, 
 	return r, nil
 }
 
-// clean returns an error that says what happened without the URL, which
-// *url.Error prints and which holds the secret of some services. What it wraps
-// is lost on purpose, but for the ends of the context.
+// clean returns the error without the URL, which *url.Error prints and which
+// holds the secret of some services. It unwraps nothing but the context's
+// errors, on purpose.
 func (n httpNotifier) clean(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
@@ -212,14 +212,14 @@ func (n httpNotifier) retry(err error, after time.Duration) error {
 	return err
 }
 
-// An answer is what came back.
+// An answer is the response of a service.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte // as much of it as came
 }
 
-// An outcome is what became of a try.
+// An outcome is the result of a try.
 type outcome int
 
 const (
@@ -239,7 +239,7 @@ type verdict struct {
 // success reports whether the status is one of success.
 func (r answer) success() bool { return r.status/100 == 2 }
 
-// verdict is what the status means wherever a service does not know better.
+// verdict interprets the status, for services without rules of their own.
 func (r answer) verdict(said string) verdict {
 	v := verdict{refused, cmp.Or(said, http.StatusText(r.status)), 0}
 	switch {
@@ -259,9 +259,9 @@ func (r answer) verdict(said string) verdict {
 	return v
 }
 
-// redirect is where the answer to a request of from leads: to the same host, or
-// to its https form. It is nil where it leads elsewhere, as nobody else is to
-// see a secret, and where it leads nowhere.
+// redirect returns where an answer redirects a request to, provided that it is
+// the same host or its https form. Otherwise it returns nil, so that no other
+// host gets to see a secret.
 func (r answer) redirect(from *url.URL) *url.URL {
 	location := r.header.Get("Location")
 	if r.status/100 != 3 || location == "" {

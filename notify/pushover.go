@@ -18,7 +18,7 @@ type Pushover struct {
 	APIURL   string // default "https://api.pushover.net"
 }
 
-// Limits in characters and manners: https://pushover.net/api#limits and
+// Limits in characters, and rules for retries: https://pushover.net/api#limits and
 // https://pushover.net/api#friendly.
 const (
 	pushoverURL           = "https://api.pushover.net"

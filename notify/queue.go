@@ -44,7 +44,7 @@ type queue struct {
 	trying  chan error // the result of the try that is under way; else nil
 	tries   int        // of the first one, since the queue began
 	last    time.Time  // when the last try began
-	hold    time.Time  // until when the service wants to be left alone
+	hold    time.Time  // no try before that: the service asked for a pause
 
 	posted    posted           // for a target that forgets
 	postAgain <-chan time.Time // when that is due; nil for other targets
@@ -55,14 +55,14 @@ func newQueue(t Target, journal Journal, handing *atomic.Bool, log *slog.Logger)
 	return &queue{target: t, journal: journal, log: log, handing: handing, in: make(chan Alert), left: make(chan leftover, 1)}
 }
 
-// A leftover is what a queue did not deliver.
+// A leftover is the rest that a queue did not deliver.
 type leftover struct {
 	alerts []Alert
 	hold   time.Time // no try before that
 }
 
-// leave hands over what is left. However often that happens, there is the
-// first wait between two tries.
+// leave hands over the rest. The next queue waits before its first try, so that
+// reloads do not shorten the wait between two tries.
 func (q *queue) leave() {
 	hold := q.hold
 	if next := q.last.Add(firstWait); q.tries > 0 && next.After(hold) {
@@ -71,8 +71,8 @@ func (q *queue) leave() {
 	q.left <- leftover{q.backlog, hold}
 }
 
-// restore queues what the journal already knows. What the target no longer
-// wants is done with.
+// restore queues alerts that the journal already has, and drops those that the
+// target no longer wants.
 func (q *queue) restore(alerts []Alert) {
 	for _, a := range alerts {
 		if q.target.Wants(a) {
@@ -83,7 +83,7 @@ func (q *queue) restore(alerts []Alert) {
 	}
 }
 
-// inherit puts what the queue before left in front of what came since.
+// inherit puts the alerts left by the earlier queue in front of newer ones.
 func (q *queue) inherit(l leftover) {
 	newer := q.backlog
 	q.backlog, q.before, q.hold = nil, nil, l.hold
@@ -263,8 +263,8 @@ func (q *queue) dropSent() bool {
 	return true
 }
 
-// finish lets the try that is under way end. With another queue to follow,
-// that is all; else what is left is tried once more.
+// finish waits for the try under way. Unless another queue follows, it then
+// tries the rest once more.
 func (q *queue) finish(ctx context.Context) {
 	if q.before != nil {
 		q.inherit(<-q.before) // that one is at its end, too
@@ -282,8 +282,8 @@ func (q *queue) finish(ctx context.Context) {
 	}
 }
 
-// drain lets the try that is under way finish and tries each of the others
-// once, as long as that goes well: an alert must not overtake another.
+// drain waits for the try under way and tries each of the others once. It stops
+// at the first failure, because alerts must not overtake each other.
 func (q *queue) drain(ctx context.Context) {
 	for len(q.backlog) > 0 {
 		if q.trying == nil {
@@ -298,8 +298,8 @@ func (q *queue) drain(ctx context.Context) {
 	}
 }
 
-// conclude waits for the try that is under way and reports whether the alert
-// is done with. One that was cut short by the end of ctx says nothing.
+// conclude waits for the try under way and reports whether the alert is
+// finished. A try that was cut short by the end of ctx decides nothing.
 func (q *queue) conclude(ctx context.Context) bool {
 	var err error
 	select {

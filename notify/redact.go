@@ -17,7 +17,7 @@ const shortestPiece = 8
 // maxSaid is how many characters of a service's answer an error quotes.
 const maxSaid = 200
 
-// A redactor hides the secrets of one target in what others wrote: a service
+// A redactor hides the secrets of one target in text from elsewhere: a service
 // may quote the request in its answer, and so may the network library.
 type redactor struct{ replace *strings.Replacer }
 
@@ -57,7 +57,7 @@ func newRedactor(user string, secrets ...Secret) redactor {
 }
 
 // secretPieces returns the parts of a secret URL that let somebody in by
-// themselves: password, path, query and what these are made of.
+// themselves: password, path, query and their components.
 func secretPieces(s string) []string {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" {
@@ -99,8 +99,8 @@ func (r redactor) hide(s string) string {
 	return r.replace.Replace(s)
 }
 
-// said makes what a service answered fit for an error: without secrets, on one
-// line, printable and short.
+// said prepares a service's answer for an error message: without secrets, on
+// one line, printable and short.
 func (r redactor) said(s string) string {
 	s = strings.Map(func(c rune) rune {
 		if !unicode.IsPrint(c) {

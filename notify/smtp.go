@@ -44,8 +44,8 @@ func (n *emailNotifier) send(ctx context.Context, env envelope, msg []byte) erro
 	return nil
 }
 
-// open leads the dialogue up to the point where mail may be sent or a login be
-// asked for: greeting, EHLO, TLS.
+// open starts the dialogue: greeting, EHLO and TLS. After that a login or mail
+// may follow.
 func (n *emailNotifier) open(ctx context.Context, conn net.Conn) (*smtp.Client, error) {
 	if n.cfg.Port == smtpsPort {
 		tc := tls.Client(conn, n.tlsConfig())
@@ -69,13 +69,13 @@ func (n *emailNotifier) open(ctx context.Context, conn net.Conn) (*smtp.Client, 
 		return c, nil
 	}
 	if offered, _ := c.Extension("STARTTLS"); offered {
-		// The client forgets what it has read so far, so nothing that was
-		// slipped in behind the server's answer counts as encrypted.
+		// The client discards what it has read so far, so nothing injected
+		// behind the server's answer counts as encrypted.
 		if err := c.StartTLS(n.tlsConfig()); err != nil {
 			return nil, n.step("STARTTLS", err)
 		}
 	} else if n.cfg.Encrypt {
-		return nil, &PermanentError{errors.New("the server does not offer STARTTLS, which smtp_encrypt demands")}
+		return nil, &PermanentError{errors.New("the server does not offer STARTTLS, which smtp_encrypt requires")}
 	}
 	return c, nil
 }
@@ -94,8 +94,8 @@ func (n *emailNotifier) tlsConfig() *tls.Config {
 
 // transmit sends the message. The server's answer to its end is the verdict.
 func (n *emailNotifier) transmit(conn *boundedConn, c *smtp.Client, env envelope, msg []byte) error {
-	// Client.Mail would demand SMTPUTF8 whenever it is on offer, and the mail
-	// be lost at the next server that lacks it.
+	// Client.Mail would request SMTPUTF8 whenever the server offers it, and the
+	// next server might lack it and lose the mail.
 	params := ""
 	if env.utf8() {
 		if offered, _ := c.Extension("SMTPUTF8"); !offered {
@@ -129,8 +129,8 @@ func (n *emailNotifier) transmit(conn *boundedConn, c *smtp.Client, env envelope
 	return nil
 }
 
-// command sends one line and returns the text of the answer, which has to have
-// the code want (or begin with it).
+// command sends one line and returns the text of the answer, whose code must be
+// want or begin with it.
 func command(c *smtp.Client, want int, format string, args ...any) (string, error) {
 	id, err := c.Text.Cmd(format, args...)
 	if err != nil {

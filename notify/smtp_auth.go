@@ -24,7 +24,7 @@ func (n *emailNotifier) login(c *smtp.Client) error {
 	_, params := c.Extension("AUTH")
 	offered := strings.Fields(strings.ToUpper(params))
 	if len(offered) == 0 {
-		return &PermanentError{errors.New("the server offers no login, yet smtp_username is set")}
+		return &PermanentError{errors.New("the server offers no login, but smtp_username is set")}
 	}
 	user, password := n.cfg.Username, string(n.cfg.Password)
 	switch {

@@ -169,7 +169,7 @@ func TestSMTP(t *testing.T) {
 			C: EHLO box
 			S: 250-mail.example.com
 			S: 250 AUTH PLAIN LOGIN`,
-		err:       "the server does not offer STARTTLS, which smtp_encrypt demands",
+		err:       "the server does not offer STARTTLS, which smtp_encrypt requires",
 		permanent: true,
 	}, {
 		name: "relay without TLS, with a password",
@@ -251,7 +251,7 @@ func TestSMTP(t *testing.T) {
 	}, {
 		name:      "no login on offer",
 		script:    offering("250 HELP"),
-		err:       "login: the server offers no login, yet smtp_username is set",
+		err:       "login: the server offers no login, but smtp_username is set",
 		permanent: true,
 	}, {
 		name:      "no login of ours on offer",

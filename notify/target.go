@@ -47,7 +47,7 @@ func (t Target) Deliver(ctx context.Context, a Alert) (err error) {
 	return t.Notify(ctx, a)
 }
 
-// A panicError is a fault in a notifier. It counts as a failure that passes.
+// A panicError is a bug in a notifier. It counts as a temporary failure.
 type panicError struct {
 	what  string
 	stack string
@@ -55,8 +55,8 @@ type panicError struct {
 
 func (e *panicError) Error() string { return "the notifier panicked: " + e.what }
 
-// newPanicError quotes what the runtime says, and of other values the type
-// only, for these may hold anything.
+// newPanicError quotes errors of the runtime. Of other values it names only the
+// type, because they may hold secrets.
 func newPanicError(v any) *panicError {
 	what := fmt.Sprintf("%T", v)
 	if fault, ok := v.(runtime.Error); ok {

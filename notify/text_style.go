@@ -136,7 +136,7 @@ func (s style) tail(t text) string {
 		lines = append(lines, s.text(note))
 	}
 	last := s.text(t.when)
-	// A link is no use in part, and must not drive out the rest.
+	// Half a link is useless, and a long one must not displace the rest.
 	if t.link != "" && (s.limit == 0 || s.size(s.link(t.link)) <= s.limit/2) {
 		last += ", " + s.link(t.link)
 	}

@@ -71,10 +71,9 @@ func newXMPPNotifier(cfg *XMPP) Notifier {
 	}
 }
 
-// Notify leads one dialogue. It returns nil once the recipient's server has had
-// the chance to refuse the message, and did not. That server being another
-// than ours, it may still fail to arrive: only a receipt, which few recipients
-// send, could tell.
+// Notify sends one message. It returns nil once our server could have refused the
+// message and did not. Delivery to another server may still fail: only a receipt,
+// which few recipients send, would prove it.
 func (n *xmppNotifier) Notify(ctx context.Context, a Alert) error {
 	from, to, err := n.addresses()
 	if err != nil {
@@ -141,7 +140,7 @@ func (n *xmppNotifier) deliver(ctx, connecting context.Context, list []endpoint,
 	if err := n.converse(s, from, to, id, body); err != nil {
 		return fmt.Errorf("%s: %w", s.addr, err)
 	}
-	// The message is there. What is left is good manners.
+	// The message has been delivered. Close the stream properly.
 	s.tcp.step = farewellTimeout
 	for err := s.send("</stream:stream>"); err == nil; {
 		_, err = s.next()
@@ -185,8 +184,8 @@ func (n *xmppNotifier) connect(ctx context.Context, e endpoint, domain string) (
 	return s, nil
 }
 
-// startTLS leads the dialogue in the clear, which is about nothing but how to
-// leave it.
+// startTLS leads the unencrypted part of the dialogue, which only negotiates
+// TLS.
 func (n *xmppNotifier) startTLS(conn net.Conn, domain string) error {
 	s := newStream(conn, n.redactor)
 	features, err := s.open(domain)
@@ -194,7 +193,7 @@ func (n *xmppNotifier) startTLS(conn net.Conn, domain string) error {
 		return err
 	}
 	if _, offered := features.child(nsTLS, "starttls"); !offered {
-		return &PermanentError{errors.New("the server does not offer it, and a password is not sent without")}
+		return &PermanentError{errors.New("the server does not offer it, and the password is never sent unencrypted")}
 	}
 	if err := s.send(`<starttls xmlns='` + nsTLS + `'/>`); err != nil {
 		return err

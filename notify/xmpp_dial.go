@@ -72,7 +72,7 @@ func endpoints(ctx context.Context, lookup lookupSRVFunc, domain string) ([]endp
 		list = shuffle(list, rand.IntN)
 		return list[:min(len(list), maxEndpoints)], nil
 	case len(records[0]) > 0:
-		return nil, &PermanentError{fmt.Errorf("%s: DNS says that the domain has no XMPP service", domain)}
+		return nil, &PermanentError{fmt.Errorf("%s: the domain has no XMPP service, according to DNS", domain)}
 	}
 	return []endpoint{{host: strings.Trim(domain, "[]"), port: xmppPort}}, nil
 }

@@ -10,7 +10,7 @@ import (
 	"slices"
 )
 
-// login proves who we are by the strongest mechanism that the server offers
+// login authenticates by the strongest mechanism that the server offers
 // and we know. It is called under TLS only.
 func (s *session) login(user, password, nonce string) error {
 	offer, _ := s.features.child(nsSASL, "mechanisms")
@@ -39,7 +39,7 @@ func (s *session) login(user, password, nonce string) error {
 	return &PermanentError{fmt.Errorf("the server offers the logins %.200q, none of SCRAM-SHA-256, SCRAM-SHA-1 and PLAIN", offered)}
 }
 
-// scramLogin leads one SCRAM exchange. The server proves that it knows the
+// scramLogin makes one SCRAM exchange. The server proves that it knows the
 // password too, with <success/> or in a last challenge before it.
 func (s *session) scramLogin(mechanism string, c *scram) error {
 	if err := s.auth(mechanism, base64.StdEncoding.EncodeToString([]byte(c.first()))); err != nil {

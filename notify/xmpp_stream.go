@@ -113,8 +113,8 @@ func (s *stream) send(text string) error {
 	return nil
 }
 
-// open begins a new stream on the connection, as a client has to in the
-// beginning, after TLS and after its login, and returns what the server offers.
+// open begins a new stream on the connection and returns what the server
+// offers. A client does so at the beginning, after TLS and after its login.
 func (s *stream) open(domain string) (features element, err error) {
 	s.dec = xml.NewDecoder(s)
 	err = s.send(`<?xml version='1.0'?><stream:stream to='` + escape(domain) +
@@ -143,7 +143,7 @@ func (s *stream) open(domain string) (features element, err error) {
 	}
 }
 
-// expect returns the next element, which has to be of that name.
+// expect returns the next element, which must have that name.
 func (s *stream) expect(space, local string) (element, error) {
 	e, err := s.next()
 	if err == nil && !e.is(space, local) {

@@ -93,7 +93,7 @@ func TestXMPP(t *testing.T) {
 		name: "no STARTTLS",
 		scripts: []string{headerLines + `
 			S: <stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism></mechanisms></stream:features>`},
-		err:       "STARTTLS: the server does not offer it, and a password is not sent without",
+		err:       "STARTTLS: the server does not offer it, and the password is never sent unencrypted",
 		permanent: true,
 	}, {
 		name: "STARTTLS refused",
@@ -288,7 +288,7 @@ func TestXMPP(t *testing.T) {
 		name:      "no service",
 		edit:      func(n *xmppNotifier) { n.lookup = fakeDNS(&net.SRV{Target: srvStart + ".", Port: 1}) },
 		dialled:   []string{},
-		err:       "xmpp.test: DNS says that the domain has no XMPP service",
+		err:       "xmpp.test: the domain has no XMPP service, according to DNS",
 		permanent: true,
 	}, {
 		name:    "no service with direct TLS",

@@ -67,8 +67,8 @@ func (z *Zulip) request(a Alert, now time.Time) (*http.Request, error) {
 	return req, nil
 }
 
-// zulipText leaves plain words as they are and puts everything else, which may
-// mention people or be markup, into a code span: Zulip knows no escapes.
+// zulipText leaves plain words unchanged and puts everything else, which may
+// mention people or be markup, into a code span: Zulip has no escapes.
 func zulipText(s string) string {
 	plain := func(r rune) bool {
 		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune(" .,;()'\"/+-=%?", r)
@@ -93,7 +93,7 @@ func codeSpan(s string) string {
 	return fence + s + fence
 }
 
-// judgeZulip reads an answer. The wait after a 429 stands in the body, as a
+// judgeZulip reads an answer. The wait after a 429 is in the body, as a
 // float. https://zulip.com/api/rest-error-handling
 func judgeZulip(r answer) verdict {
 	var reply struct {
