@@ -20,6 +20,7 @@ type nameServer struct {
 	zone     map[string][]netip.Addr
 	services map[string]dnsmessage.SRVResource
 	delay    time.Duration
+	drop     dnsmessage.Type // never answered
 	queries  atomic.Int32 // for IPv4 addresses
 }
 
@@ -80,7 +81,7 @@ func (s *nameServer) answer(query []byte) ([]byte, bool) {
 	}
 	service, isService := s.services[name]
 	switch addrs, ok := s.zone[name]; {
-	case strings.HasPrefix(name, "silent"):
+	case strings.HasPrefix(name, "silent"), question.Type == s.drop:
 		return nil, false
 	case strings.HasPrefix(name, "broken"):
 		m.RCode = dnsmessage.RCodeServerFailure
