@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,8 +105,11 @@ func newMachine(log *slog.Logger) *machine {
 func (m *machine) run(ctx context.Context) error {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
-	for {
+	for n := 0; ; n++ {
 		m.look(time.Now())
+		if os.Getpid() == 1 && n%10 == 0 {
+			reapOrphans() // of whatever runs in this container
+		}
 		select {
 		case <-ctx.Done():
 			return nil

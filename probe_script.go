@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,8 +36,9 @@ func newScripter(limit time.Duration, log *slog.Logger) *scripter {
 // anything else dead; the last line it prints is the reason.
 //
 // The script leads a process group of its own. The whole group is killed when
-// the script ends, when its time is up and when ctx is done, so that a run
-// leaves nothing behind and what it started cannot hold up the result.
+// the script ends, when its time is up and when ctx is done, and on Linux what
+// left the group, too, so that a run leaves nothing behind and what it started
+// cannot hold up the result.
 func (s *scripter) check(ctx context.Context, r *replica) verdict {
 	start := time.Now()
 	limit := s.limit
@@ -72,6 +75,9 @@ func (s *scripter) check(ctx context.Context, r *replica) verdict {
 	return v
 }
 
+// runs counts the runs of scripts.
+var runs atomic.Int64
+
 // runScript runs cmd and returns what it printed. Unlike cmd.Run with a
 // buffer it does not wait for others that hold the output open.
 func runScript(cmd *exec.Cmd) (scriptOutput, error) {
@@ -83,6 +89,9 @@ func runScript(cmd *exec.Cmd) (scriptOutput, error) {
 	defer r.Close()
 	cmd.Stdout, cmd.Stderr = w, w
 	lead(cmd)
+	adoptOrphans()
+	mark := fmt.Sprintf("VIGIL_RUN=%d.%d.", os.Getpid(), runs.Add(1))
+	cmd.Env = append(os.Environ(), mark)
 	err = cmd.Start()
 	w.Close()
 	if err != nil {
@@ -94,7 +103,7 @@ func runScript(cmd *exec.Cmd) (scriptOutput, error) {
 		io.Copy(&out, r)
 	}()
 	err = cmd.Wait()
-	killGroup(cmd.Process)
+	endRun(cmd.Process.Pid, mark)
 	r.SetReadDeadline(time.Now().Add(scriptGrace))
 	<-read
 	return out, err

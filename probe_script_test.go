@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -134,18 +135,38 @@ func TestScriptCancelled(t *testing.T) {
 	awaitEnd(t, pid)
 }
 
-// A child that left the group is not killed, but cannot hold up the result by
-// keeping the output open.
-func TestScriptOutputHeldOpen(t *testing.T) {
+// A child that left the group cannot hold up the result by keeping the output
+// open, and is killed on Linux.
+func TestScriptChildLeavesGroup(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat("/usr/bin/setsid"); err != nil {
 		t.Skip("no setsid command")
 	}
-	start := time.Now()
-	got := newScripter(time.Minute, slog.New(slog.DiscardHandler)).
-		check(t.Context(), scriptReplica("setsid sleep 21 & sleep 0.2; echo fine; exit 1"))
-	if got.status != sick || got.reason != "fine" || time.Since(start) > 20*time.Second {
-		t.Errorf("got %v %q after %v", got.status, got.reason, time.Since(start))
+	for _, tt := range []struct {
+		name, source string
+		limit        time.Duration
+		status       status
+		reason       string
+	}{
+		{"setsid", "setsid sleep 621 & echo $! > $PID; sleep 0.2; echo fine; exit 1", time.Minute, sick, "fine"},
+		{"twice", "setsid sh -c 'setsid sleep 622 & echo $! > $PID; sleep 623' & sleep 0.3; echo fine; exit 1", time.Minute, sick, "fine"},
+		{"orphan", "(setsid sh -c 'echo $$ > $PID; exec sleep 624' &) ; sleep 0.3; echo fine; exit 1", time.Minute, sick, "fine"},
+		{"job control", "set -m; sleep 625 & echo $! > $PID; echo fine; exit 1", time.Minute, sick, "fine"},
+		{"at the time limit", "setsid sleep 626 & echo $! > $PID; sleep 627", 500 * time.Millisecond, dead, "still running after 500 ms, killed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			path := t.TempDir() + "/pid"
+			start := time.Now()
+			got := newScripter(tt.limit, slog.New(slog.DiscardHandler)).
+				check(t.Context(), scriptReplica(strings.ReplaceAll(tt.source, "$PID", path)))
+			if got.status != tt.status || got.reason != tt.reason || time.Since(start) > 20*time.Second {
+				t.Errorf("got %v %q after %v", got.status, got.reason, time.Since(start))
+			}
+			if runtime.GOOS == "linux" {
+				awaitEnd(t, pidOf(t, path))
+			}
+		})
 	}
 }
 

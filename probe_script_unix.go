@@ -1,25 +1,14 @@
-//go:build unix
+//go:build unix && !linux
 
 package main
 
-import (
-	"os"
-	"os/exec"
-	"syscall"
-)
+import "syscall"
 
-// lead makes cmd the leader of a new process group, which is killed as a whole
-// when the context of cmd ends.
-func lead(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error {
-		killGroup(cmd.Process)
-		return nil
-	}
-}
+// adoptOrphans does nothing where orphans go to process 1 in any case.
+func adoptOrphans() {}
 
-// killGroup kills what is left of the group that p led. The number of a group
+// endRun kills what is left of the group that pid led. The number of a group
 // that still has members is not given to another process.
-func killGroup(p *os.Process) {
-	syscall.Kill(-p.Pid, syscall.SIGKILL)
-}
+func endRun(pid int, _ string) { syscall.Kill(-pid, syscall.SIGKILL) }
+
+func reapOrphans() {}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A script may leave processes behind that are in no group of ours any more:
+// by setsid, or by the job control of a shell. On Linux they are found all the
+// same. The program is a child subreaper, so that orphans of scripts become its
+// children, and each run puts a mark into the environment that its processes
+// inherit.
+
+const prSetChildSubreaper = 36 // prctl(2)
+
+// adoptOrphans makes this process the parent of orphans among its descendants,
+// as process 1 is anyway.
+var adoptOrphans = sync.OnceFunc(func() {
+	syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0)
+})
+
+// endRun kills what a run left behind and reaps it: what is left in the process
+// group that pid led, and whatever has its mark.
+func endRun(pid int, mark string) {
+	for range 50 { // each killed process may leave more orphans
+		again := false
+		syscall.Kill(-pid, syscall.SIGKILL)
+		for {
+			reaped, err := syscall.Wait4(-pid, nil, syscall.WNOHANG, nil)
+			if err == syscall.EINTR {
+				continue
+			}
+			if reaped <= 0 {
+				again = err == nil // there are some that still have to die
+				break
+			}
+		}
+		for _, c := range childProcesses() {
+			if c.marked(mark) {
+				syscall.Kill(c.pid, syscall.SIGKILL)
+				again = true
+			}
+		}
+		reapOrphans()
+		if !again {
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// reapOrphans reaps processes that became children of this one and have ended.
+// They are known by their session: what this program starts itself stays in its
+// own.
+func reapOrphans() {
+	own, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return
+	}
+	self, ok := parseStat(own)
+	if !ok {
+		return
+	}
+	for _, c := range childProcesses() {
+		if c.state == 'Z' && c.session != self.session {
+			syscall.Wait4(c.pid, nil, syscall.WNOHANG, nil)
+		}
+	}
+}
+
+// A process is one of which this one is the parent.
+type process struct {
+	pid     int
+	state   byte // 'Z' is one that ended and is to be reaped
+	session int
+}
+
+// childProcesses returns the children of this process.
+func childProcesses() (all []process) {
+	lists, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, list := range lists {
+		pids, _ := os.ReadFile(list)
+		for _, pid := range strings.Fields(string(pids)) {
+			if stat, err := os.ReadFile("/proc/" + pid + "/stat"); err == nil {
+				if c, ok := parseStat(stat); ok {
+					all = append(all, c)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// parseStat reads what proc_pid_stat(5) has: the number, the command in
+// parentheses, which may hold anything, the state, parent, group and session.
+func parseStat(stat []byte) (process, bool) {
+	end := bytes.LastIndexByte(stat, ')')
+	pid, _, _ := bytes.Cut(stat, []byte(" "))
+	if end < 0 {
+		return process{}, false
+	}
+	fields := strings.Fields(string(stat[end+1:]))
+	if len(fields) < 4 {
+		return process{}, false
+	}
+	p := process{state: fields[0][0]}
+	var err, err2 error
+	p.pid, err = strconv.Atoi(string(pid))
+	p.session, err2 = strconv.Atoi(fields[3])
+	return p, err == nil && err2 == nil
+}
+
+// marked reports whether the process belongs to the run with a mark. One that
+// ended has no environment any more.
+func (p process) marked(mark string) bool {
+	env, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/environ")
+	return err == nil && bytes.Contains(env, []byte(mark))
+}
