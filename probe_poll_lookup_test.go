@@ -21,7 +21,7 @@ type nameServer struct {
 	services map[string]dnsmessage.SRVResource
 	delay    time.Duration
 	drop     dnsmessage.Type // never answered
-	queries  atomic.Int32 // for IPv4 addresses
+	queries  atomic.Int32    // for IPv4 addresses
 }
 
 // serve answers queries for p until the test ends.
