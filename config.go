@@ -135,7 +135,8 @@ func (m mode) String() string { return modeNames[m] }
 type Service struct {
 	ID     string
 	Label  string
-	Hidden bool // not shown to visitors, like each of its nodes
+	Hidden bool    // not shown to visitors, like each of its nodes
+	Target float64 // percent of a month in which all nodes are to be up; 0: none
 	Nodes  []*Node
 }
 

@@ -18,6 +18,7 @@ func (c *Config) readProbe(t *table) {
 	for _, sub := range t.tables("service") {
 		s := &Service{ID: sub.id("service", "", first), Hidden: sub.yes("hidden", false)}
 		s.Label = sub.label(s.ID)
+		s.Target = sub.float("target", 0, 0, 100)
 		sub.get("depends_on") // read when all nodes are known
 		nodes := make(map[string]*table)
 		for _, node := range sub.tables("node") {

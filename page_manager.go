@@ -47,6 +47,7 @@ var managerRoutes = []managerRoute{
 	{"PUT", []string{"announcement", "*"}, (*managerAPI).editAnnouncement},
 	{"DELETE", []string{"announcement", "*"}, (*managerAPI).retract},
 	{"POST", []string{"announcement", "*", "update"}, (*managerAPI).updateAnnouncement},
+	{"GET", []string{"sla"}, (*managerAPI).sla},
 	{"GET", []string{"outages"}, (*managerAPI).outages},
 	{"GET", []string{"outage", "*"}, (*managerAPI).outage},
 	{"PUT", []string{"outage", "*", "ack"}, (*managerAPI).acknowledge},

@@ -104,6 +104,8 @@ func (p *page) route(now *rendering, segments []string) http.HandlerFunc {
 		switch {
 		case len(rest) == 1 && rest[0] == "report":
 			return p.serveReport
+		case len(rest) == 1 && rest[0] == "sla":
+			return p.serveSLA
 		case len(rest) == 1 && rest[0] == "history":
 			return p.serveHistory
 		}

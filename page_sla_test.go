@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A month by hand, in a zone whose clocks change in it: March 2026 in Berlin
+// has 31 days less an hour, October an hour more.
+func TestSLA(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(month, day, hour, minute int) time.Time {
+		return time.Date(2026, time.Month(month), day, hour, minute, 0, 0, berlin)
+	}
+	h := &nodeHistory{}
+	for _, turn := range []struct {
+		at     time.Time
+		status status
+		known  bool
+	}{
+		{at(2, 20, 0, 0), healthy, true},
+		{at(3, 1, 0, 10), dead, true},                                      // 10 min up
+		{at(3, 1, 0, 40), sick, true},                                      // 30 min down
+		{at(3, 1, 1, 0), maintained, true},                                 // 20 min up
+		{at(3, 1, 2, 0), healthy, false},                                   // 60 min of maintenance
+		{at(3, 2, 2, 0), healthy, true},                                    // a day unknown
+		{at(3, 29, 1, 59), dead, true},                                     // clocks change at 2
+		{at(3, 29, 3, 0).Add(20 * time.Second), healthy, true},             // 1 min 20 s down
+		{at(10, 1, 0, 0), healthy, true},                                   //
+		{at(10, 25, 2, 30).Add(time.Hour), dead, true},                     // the second 2:30
+		{at(10, 25, 2, 30).Add(time.Hour + 90*time.Minute), healthy, true}, // 90 min down
+	} {
+		h = h.become(turn.status, turn.known, turn.at)
+	}
+	node := &Node{ID: "n", Label: "N"}
+	service := &Service{ID: "s", Label: "S", Nodes: []*Node{node}, Target: 99.9}
+	snap := &snapshot{conf: &Config{Services: []*Service{service}},
+		services: []*serviceView{{conf: service, nodes: []*nodeView{{conf: node, history: h}}}},
+		pastIncidents: []incident{
+			{service: service, node: node, start: at(10, 25, 2, 30).Add(time.Hour), end: at(10, 25, 2, 30).Add(150 * time.Minute)},
+			{service: service, node: node, start: at(9, 30, 23, 50), end: at(10, 1, 0, 5)},
+			{service: service, node: &Node{ID: "m"}, start: at(10, 2, 0, 0)},
+		}}
+	now := at(11, 10, 12, 0)
+	show := func(month string) string {
+		m, err := parseSLAMonth(month, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rep := newSLAReport(snap, m, now)
+		n := rep.Services[0].Nodes[0]
+		sum := n.Minutes.Up + n.Minutes.Down + n.Minutes.Maintenance + n.Minutes.Unknown
+		if length := int64(rep.To.Sub(rep.From) / time.Minute); sum != length {
+			t.Errorf("%s: %+v add up to %d, not %d", month, n.Minutes, sum, length)
+		}
+		text, _ := json.Marshal(n)
+		return fmt.Sprintf("%s %v %s", rep.Month, *rep.Services[0].BudgetLeft, strings.TrimPrefix(string(text), `{"id":"n","label":"N",`))
+	}
+	const march = 31*24*60 - 60
+	for month, want := range map[string]string{
+		// Up: all but 30 min and 80 s down, 60 min of maintenance, a day unknown.
+		"2026-03": fmt.Sprintf(`2026-03 %v "minutes":{"up":%d,"down":31,"maintenance":60,"unknown":1440},"outages":null,"longest_seconds":null,"availability":%v,"availability_with_maintenance":%v}`,
+			13.2, march-31-60-1440, (march-1440-60-31-1.0/3)/(march-1440-60), (march-1440-60-31-1.0/3)/(march-1440)),
+		"2026-01": `2026-01 44.6 "minutes":{"up":0,"down":0,"maintenance":0,"unknown":44640},"outages":null,"longest_seconds":null,"availability":null,"availability_with_maintenance":null}`,
+		"2026-10": fmt.Sprintf(`2026-10 %v "minutes":{"up":%d,"down":90,"maintenance":0,"unknown":0},"outages":2,"longest_seconds":5400,"availability":%v,"availability_with_maintenance":%[3]v}`,
+			-45.3, 31*24*60+60-90, (31*24*60+60-90.0)/(31*24*60+60)),
+		"": `2026-11 43.2 "minutes":{"up":13680,"down":0,"maintenance":0,"unknown":0},"outages":0,"longest_seconds":0,"availability":1,"availability_with_maintenance":1}`,
+	} {
+		if got := show(month); got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", month, got, want)
+		}
+	}
+	for _, month := range []string{"2026-13", "2026-12", "2027-01", "2019-01", "0001-01", "11", "2026-11-01", "99999-01"} {
+		if _, err := parseSLAMonth(month, now); err == nil {
+			t.Errorf("%s is a month", month)
+		}
+	}
+}
+
+func TestSLARoutes(t *testing.T) {
+	rig := newAPIRig(t, apiConfig())
+	p, err := newPage(rig.board, rig.reporter.throttle.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := p.handler(nil)
+	res := get(h, "GET", "/status/sla")
+	var rep slaReport
+	if err := json.Unmarshal([]byte(body(t, res)), &rep); err != nil || len(rep.Services) != 3 || len(rep.Services[0].Nodes) != 4 || rep.Month != time.Now().Format("2006-01") {
+		t.Errorf("%v %+v", err, rep)
+	}
+	if again := get(h, "GET", "/status/sla/?month="+rep.Month, "If-None-Match: "+res.Header.Get("Etag")); again.StatusCode != http.StatusNotModified {
+		t.Errorf("asked again: %s", again.Status)
+	}
+	if bad := get(h, "GET", "/status/sla?month=2026-1x"); bad.StatusCode != 400 || body(t, bad) != fault(`month \"2026-1x\" is not one like 2026-11`) {
+		t.Errorf("a wrong month: %s", bad.Status)
+	}
+	resp, text := rig.do(t, "GET", "/manager/sla/?month="+rep.Month+"&selector=jobs", manageToken, "")
+	if err := json.Unmarshal([]byte(text), &rep); err != nil || resp.StatusCode != 200 || len(rep.Services) != 1 || rep.Services[0].ID != "jobs" {
+		t.Errorf("%v %s", err, text)
+	}
+}
