@@ -174,7 +174,7 @@ func (d *daemon) prepare(ctx context.Context) (*pipeline, *site, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	st, err := within(ctx, func() (*site, error) { return newSite(conf, conf.Assets, d.log) })
+	st, err := interruptible(ctx, func() (*site, error) { return newSite(conf, conf.Assets, d.log) })
 	if err != nil {
 		return nil, nil, hangingAssets(conf, err)
 	}

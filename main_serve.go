@@ -128,7 +128,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	st.keepFor(p.targets)
 	st.restore(restored, now)
 	b := newBoard(st.snapshot(now))
-	d.page, err = within(ctx, func() (*page, error) { return newPage(b, d.log) })
+	d.page, err = interruptible(ctx, func() (*page, error) { return newPage(b, d.log) })
 	if err != nil {
 		return hangingAssets(conf, err)
 	}

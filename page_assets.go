@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"embed"
 	"fmt"
 	"html/template"
@@ -44,7 +45,8 @@ type site struct {
 // newSite prepares the site of conf with a folder of assets, if any. It fails
 // on a template that does not parse; a file that cannot be used it logs.
 func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
-	files, err := loadFiles(folder, log)
+	// Only the folder may hang; what follows takes as long as a slow machine needs.
+	files, err := within(context.Background(), func() (map[string][]byte, error) { return loadFiles(folder, log) })
 	if err != nil {
 		return nil, err
 	}
