@@ -134,6 +134,7 @@ func (c *channel) ended(st *state, ns *nodeState, alert string) notify.Outage {
 	key := ns.key()
 	known := c.told[key]
 	o := known.outage(st, ns)
+	o.Status = notify.Status(ns.alert.status.String())
 	o.Replicas, o.Over, o.Until = known.replicas, true, ns.alert.below[known.status]
 	c.forget(st, key, alert)
 	return o
@@ -155,7 +156,7 @@ func (c *channel) forget(st *state, key nodeKey, alert string) {
 
 // outage is what is said of an outage that goes on.
 func (t *told) outage(st *state, ns *nodeState) notify.Outage {
-	s := ns.alert.status
+	s := t.status // which may have changed since, but not for the channel
 	o := notify.Outage{
 		ID:           t.id,
 		Service:      ns.service.conf.ID,

@@ -117,7 +117,8 @@ func (st *state) logTransition(ns *nodeState, now time.Time) {
 		return
 	}
 	const unknown = "unknown"
-	s, known := ns.condition()
+	// A node under maintenance has a status of its own there.
+	s, known := ns.alert.status, ns.alert.known && !ns.track.lapsed
 	from, to := cmp.Or(ns.logged, unknown), unknown
 	if known {
 		to = s.String()
