@@ -139,7 +139,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	d.meters.begin(now)
 	queues := newRabbit(asks, d.events, d.log)
 	metrics := &scrape{board: b, throttle: throttle, meters: &d.meters, page: d.page, reporter: reporter,
-		aggregator: a, store: d.store, events: d.events, rabbit: queues}
+		aggregator: a, store: d.store, events: d.events, rabbit: queues, deadman: newDeadman(b, d.events, &d.meters, d.store, d.log)}
 	server := newServer(d.page.handler(map[string]http.Handler{
 		"reporter": reporter,
 		"ping":     newPingAPI(b, d.events, throttle),
@@ -169,6 +169,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	g.Go(func() error { return d.web.wait(ctx) })
 	g.Go(func() error { return d.page.run(ctx) })
 	g.Go(func() error { return queues.run(ctx) })
+	g.Go(func() error { return metrics.deadman.run(ctx) })
 	g.Go(func() error { return serveDebug(ctx, debug, d.log) })
 	g.Go(func() error { return forwardHangups(ctx, hangup, d.reloads) })
 	g.Go(func() error { return d.runPipelines(ctx, p, a, d.store.undelivered()) })

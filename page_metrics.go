@@ -29,6 +29,7 @@ type scrape struct {
 	store      *store
 	events     <-chan event
 	rabbit     *rabbit
+	deadman    *deadman // may be nil
 }
 
 var scrapeType = []string{"text/plain; version=0.0.4; charset=utf-8"}
@@ -82,6 +83,8 @@ func (s *scrape) text(now time.Time) []byte {
 	s.checks(x)
 	s.requests(x)
 	s.alerts(x)
+	s.calls(x, snap)
+	s.heartbeats(x, snap)
 	s.stored(x, snap, now)
 	s.program(x)
 	x.process()
@@ -164,6 +167,32 @@ func (s *scrape) requests(x *metricText) {
 	}
 	x.metric("vigil_http_unread_dropped_total", "counter", "Connections closed because too much waited for clients that do not read.", float64(s.guard.unread.dropped.Load()))
 	x.metric("vigil_wrong_tokens_total", "counter", "Requests with a wrong token, to all that take one.", float64(s.throttle.wrong.Load()))
+}
+
+// calls tells whether the dead-man's switch calls.
+func (s *scrape) calls(x *metricText, snap *snapshot) {
+	if snap.conf.Deadman == nil || s.deadman == nil {
+		return
+	}
+	x.metric("vigil_deadman_held", "gauge", "Whether calls of the dead-man's switch are held back; the log says why.", oneIf(s.deadman.holding.Load()))
+	x.metric("vigil_deadman_calls_total", "counter", "Calls of the dead-man's switch that were accepted.", float64(s.deadman.calls.Load()))
+}
+
+// heartbeats tells when jobs last showed up.
+func (s *scrape) heartbeats(x *metricText, snap *snapshot) {
+	started := false
+	for _, sv := range snap.services {
+		for _, nv := range sv.nodes {
+			if nv.conf.Mode != modeHeartbeat || nv.replicas.at(0).job == nil || nv.replicas.at(0).job.last.IsZero() {
+				continue
+			}
+			if !started {
+				x.family("vigil_heartbeat_last_seconds", "gauge", "When a heartbeat's job last ended a run, in Unix time.")
+				started = true
+			}
+			x.sample(float64(nv.replicas.at(0).job.last.Unix()), "service", sv.conf.ID, "node", nv.conf.ID)
+		}
+	}
 }
 
 // alerts tells what became of alerts.
