@@ -71,6 +71,9 @@ type aggregator struct {
 	store   *store          // takes what must survive; may be nil
 	confirm chan<- question // asks whether the monitor's own connection works; nil: it does
 
+	machine *machine  // knows when this process did not run; may be nil
+	stalled time.Time // the end of the last such time that was dealt with
+
 	check func([]*Node) // has these nodes checked at once, and returns immediately; may be nil
 
 	panics atomic.Int64 // events that panicked since the start
@@ -125,6 +128,11 @@ func (a *aggregator) run(ctx context.Context) error {
 		}
 
 		now := time.Now()
+		if p := a.machine.stall(now); p.to.After(a.stalled) {
+			// Reports of that time could not be taken.
+			a.state.extendOverdue(p.from, now)
+			a.stalled = p.to
+		}
 		a.state.expire(now)
 		for alert, ok := a.state.alerter.due(a.state, now); ok; alert, ok = a.state.alerter.due(a.state, now) {
 			a.outbox = append(a.outbox, sending{alert, a.state.keepAlert(alert), now.Add(saveTime)})

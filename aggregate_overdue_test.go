@@ -179,3 +179,51 @@ func (p *play) local() string {
 	}
 	return replicas[0].status.String() + mark
 }
+
+// A time in which this process did not run is nobody's silence, with and
+// without connectivity targets.
+func TestSilenceWhileStalled(t *testing.T) {
+	for _, connected := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			const s = time.Second
+			conf := silenceConfig(connected)
+			begin := time.Now()
+			log := slog.New(slog.DiscardHandler)
+			events := make(chan event, eventBuffer)
+			alerts := make(chan notify.Alert, 100)
+			st := newState(conf, begin)
+			b := newBoard(st.snapshot(begin))
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+			defer cancel()
+			l := newConnectivity(events, log)
+			l.adopt(conf.Connectivity, func(context.Context, *Target) error { return nil })
+			m := newMachine(log)
+			var wg sync.WaitGroup
+			wg.Go(func() { l.run(ctx) })
+			wg.Go(func() { m.run(ctx) })
+			wg.Go(func() {
+				(&aggregator{state: st, events: events, alerts: alerts, board: b, log: log, confirm: l.asked(), machine: m}).run(ctx)
+			})
+			report := func() {
+				events <- &healthReport{node: conf.Services[0].Nodes[0], report: report{replica: "a", interval: 30 * s, health: healthy}}
+			}
+			report()
+			grace := 30*s + conf.Metrics.LocalDelayDead
+			time.Sleep(grace - 500*time.Millisecond)
+			// As if the process had been stopped for the last 20 s.
+			m.mu.Lock()
+			m.looked = time.Now().Add(-20 * s)
+			m.mu.Unlock()
+			time.Sleep(s)
+			if r := b.load().services[0].nodes[0].replicas.at(0); r.status != healthy {
+				t.Errorf("connected %v: %v after a stall", connected, r.status)
+			}
+			time.Sleep(grace + s)
+			if r := b.load().services[0].nodes[0].replicas.at(0); r.status != dead {
+				t.Errorf("connected %v: %v although no report came for long", connected, r.status)
+			}
+			cancel()
+			wg.Wait()
+		})
+	}
+}

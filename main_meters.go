@@ -200,8 +200,9 @@ func (h *histogram) observe(d time.Duration) {
 // A poolMeter is what a pool tells of its work. It outlives the pool, so that
 // the figures do not start anew with a reload.
 type poolMeter struct {
-	took     histogram    // of each check, those that are repeated included
-	overruns atomic.Int64 // checks that missed their turn
-	panics   atomic.Int64 // checks that panicked
-	parked   atomic.Int64 // checks that go on without a slot now
+	took     histogram        // of each check, those that are repeated included
+	overruns atomic.Int64     // checks that missed their turn
+	panics   atomic.Int64     // checks that panicked
+	certs    certificateMeter // when certificates end
+	parked   atomic.Int64     // checks that go on without a slot now
 }

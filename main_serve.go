@@ -135,7 +135,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	asks := make(chan *reportedNode, queueBuffer)
 	throttle := newThrottle(d.log)
 	reporter := newReporterAPI(b, d.events, asks, throttle)
-	a := &aggregator{state: st, events: d.events, board: b, log: d.log, store: d.store}
+	a := &aggregator{state: st, events: d.events, board: b, log: d.log, store: d.store, machine: d.probes.machine}
 	d.meters.begin(now)
 	queues := newRabbit(asks, d.events, d.log)
 	metrics := &scrape{board: b, throttle: throttle, meters: &d.meters, page: d.page, reporter: reporter,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"maps"
 	"net/http"
@@ -142,6 +143,13 @@ func (s *scrape) checks(x *metricText) {
 	x.family("vigil_probe_overruns_total", "counter", "Checks that missed their turn.")
 	for _, p := range pools {
 		x.sample(float64(p.meter.overruns.Load()), "mode", p.mode)
+	}
+	x.family("vigil_certificate_expiry_seconds", "gauge", "Time until the first certificate of a node's targets ends, negative when it has.")
+	now, ends := time.Now(), s.meters.poll.certs.byNode()
+	for _, key := range slices.SortedFunc(maps.Keys(ends), func(a, b nodeKey) int {
+		return cmp.Or(strings.Compare(a.service, b.service), strings.Compare(a.node, b.node))
+	}) {
+		x.sample(ends[key].Sub(now).Seconds(), "service", key.service, "node", key.node)
 	}
 	x.family("vigil_probe_inconclusive_total", "counter", "Checks that say nothing of their target because of the monitor's own connection, a time in which it did not run, or what it ran out of.")
 	for i, name := range causeNames {

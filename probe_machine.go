@@ -103,6 +103,9 @@ func newMachine(log *slog.Logger) *machine {
 
 // run looks at the clock until ctx ends.
 func (m *machine) run(ctx context.Context) error {
+	m.mu.Lock()
+	m.looked = time.Now() // nobody looked before, or during a reload
+	m.mu.Unlock()
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for n := 0; ; n++ {

@@ -403,3 +403,20 @@ func FuzzMatchJSON(f *testing.F) {
 		}
 	})
 }
+
+func TestCertificateMeter(t *testing.T) {
+	var m certificateMeter
+	at := func(days int) time.Time { return time.Unix(0, 0).Add(time.Duration(days) * 24 * time.Hour) }
+	m.keep(nil)
+	m.note(replicaKey{"web", "a", "1"}, at(9))
+	m.note(replicaKey{"web", "a", "2"}, at(3))
+	m.note(replicaKey{"web", "a", "2"}, time.Time{}) // a check that got no answer
+	m.note(replicaKey{"web", "b", "1"}, at(5))
+	if got := m.byNode(); len(got) != 2 || !got[nodeKey{"web", "a"}].Equal(at(3)) || !got[nodeKey{"web", "b"}].Equal(at(5)) {
+		t.Errorf("got %v", got)
+	}
+	m.keep(map[replicaKey]*entry{{"web", "a", "1"}: {}})
+	if got := m.byNode(); len(got) != 1 || !got[nodeKey{"web", "a"}].Equal(at(9)) {
+		t.Errorf("after a reload: %v", got)
+	}
+}

@@ -156,3 +156,49 @@ func wholeDays(d time.Duration) string {
 	}
 	return length(d)
 }
+
+// A certificateMeter knows when the certificate of each replica ends. Any
+// goroutine may use it.
+type certificateMeter struct {
+	mu   sync.Mutex
+	ends map[replicaKey]time.Time
+}
+
+// note notes what a check saw; the zero time is nothing.
+func (m *certificateMeter) note(key replicaKey, ends time.Time) {
+	if ends.IsZero() {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ends == nil {
+		m.ends = make(map[replicaKey]time.Time)
+	}
+	m.ends[key] = ends
+}
+
+// keep forgets all replicas but those.
+func (m *certificateMeter) keep(known map[replicaKey]*entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key := range m.ends {
+		if known[key] == nil {
+			delete(m.ends, key)
+		}
+	}
+}
+
+// byNode returns for each node that has any when the first of its certificates
+// ends.
+func (m *certificateMeter) byNode() map[nodeKey]time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	first := make(map[nodeKey]time.Time)
+	for key, ends := range m.ends {
+		node := nodeKey{key.service, key.node}
+		if at, ok := first[node]; !ok || ends.Before(at) {
+			first[node] = ends
+		}
+	}
+	return first
+}

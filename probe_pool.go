@@ -107,6 +107,7 @@ func (p *pool) adopt(all []*replica, of func(*Node) cadence, now time.Time) {
 			e.stop()
 		}
 	}
+	p.meter.certs.keep(p.schedule.byKey)
 	p.unsent = slices.DeleteFunc(p.unsent, func(u unsent) bool { return u.entry.gone })
 	for _, o := range p.orders {
 		maps.DeleteFunc(o.pending, func(e *entry, _ bool) bool { return e.gone })
@@ -239,6 +240,7 @@ func (p *pool) take(e *entry, now time.Time) {
 		e.stop()
 	}
 	if p.schedule.put(e, now) {
+		p.meter.certs.note(e.replica.key(), v.expires)
 		p.unsent = append(p.unsent, unsent{e, v})
 		for _, o := range p.orders {
 			if o.pending[e] {
