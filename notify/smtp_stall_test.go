@@ -21,7 +21,7 @@ func TestSMTPStalls(t *testing.T) {
 		n.dial = p.dial
 		return converse(t, p, func(ctx context.Context) error { return n.Notify(ctx, mailAlert()) })
 	}
-	for _, script := range prefixes(plainLines + envelopeLines + messageLines) {
+	for _, script := range prefixes(strings.Join([]string{part("smtp", "plain"), part("smtp", "envelope"), sentMessage()}, "\n")) {
 		// After the final dot the server may think, and the mail may be queued.
 		// A server that hangs within the message still takes all of it.
 		sent, limit := strings.Contains(script, "C: From:"), dialogueTimeout

@@ -48,7 +48,7 @@ func TestStanzaErrors(t *testing.T) {
 		{"cancel", "internal-server-error", false},
 		{"modify", "resource-constraint", false},
 	} {
-		conn := &cannedConn{r: strings.NewReader(serverHeader + "<stream:features/>" + bounce(tt.kind, tt.condition)[len("\nS: "):])}
+		conn := &cannedConn{r: strings.NewReader(serverHeader + "<stream:features/>" + bounce(tt.kind, tt.condition))}
 		s := newStream(conn, redactor{})
 		if _, err := s.open("xmpp.test"); err != nil {
 			t.Fatal(err)
@@ -125,7 +125,7 @@ func TestEndPointBinding(t *testing.T) {
 // on one line.
 func FuzzStream(f *testing.F) {
 	f.Add("<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features><iq type='result' id='p1'/>")
-	f.Add("<stream:features/>" + bounce("cancel", "item-not-found")[len("\nS: "):])
+	f.Add("<stream:features/>" + bounce("cancel", "item-not-found"))
 	f.Add("<stream:error><see-other-host xmlns='urn:ietf:params:xml:ns:xmpp-streams'>[::1]:5</see-other-host></stream:error>")
 	f.Add("<stream:features>" + strings.Repeat("<a>", 20))
 	f.Add("<stream:features/> \n<message type='error'><![CDATA[x]]>&#10;&lt;</message></stream:stream>")
