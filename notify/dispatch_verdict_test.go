@@ -59,6 +59,7 @@ func TestUnconfirmed(t *testing.T) {
 					b.send(t, alert(Changed, "healthy1"))
 				}
 				time.Sleep(2 * time.Minute)
+				synctest.Wait()
 				wantCalls(t, b.fakes["slow"], tt.calls...)
 				if got := marks(b.fakes["slow"].accepted()); got != tt.got {
 					t.Errorf("delivered %q, want %q", got, tt.got)
@@ -121,6 +122,7 @@ func TestRefusedForGood(t *testing.T) {
 		b := newBench(parts).run()
 		b.send(t, alert(Changed, "dead1"))
 		time.Sleep(20 * time.Minute)
+		synctest.Wait()
 		var want []string
 		for _, s := range []int{0, 2, 6, 14, 30, 62, 126, 254, 510, 600} {
 			want = append(want, fmt.Sprintf("%v dead1", time.Duration(s)*time.Second))
@@ -144,6 +146,7 @@ func TestRefusedForGood(t *testing.T) {
 		next.Restore("x", b.Undelivered()["x"])
 		next.run()
 		time.Sleep(20 * time.Minute)
+		synctest.Wait()
 		if calls := next.fakes["x"].calls(); calls[len(calls)-1] != "4m0s dead1" {
 			t.Errorf("tried at %q, want the last try 10 minutes after the first", calls)
 		}
