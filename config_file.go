@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -114,9 +115,26 @@ func loadConfig(ctx context.Context, path string, getenv func(string) (string, b
 			return configRead[*Config]{}, unreadable(name, err)
 		}
 		conf, warnings, err := parseConfig(strings.NewReader(string(text)), name, getenv)
+		if text := unknownZone(getenv); text != "" {
+			warnings = append([]problem{{file: cmp.Or(name, defaultConfig), line: 1, key: "TZ", text: text}}, warnings...)
+		}
 		return configRead[*Config]{conf, warnings}, err
 	})
 	return l.conf, l.warnings, err
+}
+
+// unknownZone says what is wrong with the time zone of the environment, of which
+// Go makes UTC without a word; "" when nothing is.
+func unknownZone(getenv func(string) (string, bool)) string {
+	tz, _ := getenv("TZ")
+	name := strings.TrimPrefix(tz, ":")
+	if name == "" || strings.HasPrefix(name, "/") {
+		return ""
+	}
+	if _, err := time.LoadLocation(name); err == nil {
+		return ""
+	}
+	return fmt.Sprintf("the environment variable TZ is %q, which is no zone that this machine knows, so times are in UTC; allowed: a name like Europe/Paris", shorten(tz))
 }
 
 // unreadable words an error of reading a config file.

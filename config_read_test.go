@@ -385,6 +385,21 @@ func TestLoadConfigInterrupted(t *testing.T) {
 	}
 }
 
+// A time zone in the form of POSIX is not one that Go knows.
+func TestUnknownZone(t *testing.T) {
+	for tz, known := range map[string]bool{"": true, "UTC": true, ":UTC": true, "Europe/Paris": true, "CET-1CEST,M3.5.0,M10.5.0/3": false, "Mars/Base": false} {
+		if text := unknownZone(environ(map[string]string{"TZ": tz})); (text == "") != known {
+			t.Errorf("%s: %s", tz, text)
+		}
+	}
+	t.Chdir(t.TempDir())
+	_, warnings, err := loadConfig(t.Context(), "", environ(map[string]string{"TZ": "CET-1CEST"}))
+	want := `config.cfg:1: TZ: the environment variable TZ is "CET-1CEST", which is no zone that this machine knows, so times are in UTC; allowed: a name like Europe/Paris`
+	if err != nil || len(warnings) == 0 || warnings[0].Error() != want {
+		t.Errorf("got %v, %v, want %s", warnings, err, want)
+	}
+}
+
 func TestLoadConfigTooLarge(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "large.cfg")
 	if err := os.WriteFile(name, nil, 0o600); err != nil {
