@@ -25,7 +25,7 @@ const mcpListTTL = 3_600_000
 const maxMCPRequest = 16 << 10
 
 // An mcp serves the Model Context Protocol over streamable HTTP at
-// /mcp/probes: agents read the status with its one tool. It keeps no sessions
+// /mcp/probes: agents read the status with its tools. It keeps no sessions
 // and opens no streams, as nothing needs either: every request stands for
 // itself and is answered with JSON.
 // https://modelcontextprotocol.io/specification/2025-11-25/basic/transports
@@ -122,7 +122,10 @@ type rpcParams struct {
 	ProtocolVersion string `json:"protocolVersion"` // of initialize
 	Name            string `json:"name"`            // of tools/call
 	Cursor          string `json:"cursor"`          // of tools/list
-	Meta            struct {
+	Arguments       struct {
+		Service string `json:"service"`
+	} `json:"arguments"` // of tools/call
+	Meta struct {
 		ProtocolVersion string `json:"io.modelcontextprotocol/protocolVersion"`
 	} `json:"_meta"`
 }
@@ -210,7 +213,7 @@ func (m *mcp) answer(message []byte, header http.Header) *rpcResponse {
 	answer.code = http.StatusOK
 	if req.Method == "tools/call" {
 		answer.Result = map[string]any{}
-		answer.shared, answer.Error = m.callTool(params.Name)
+		answer.shared, answer.Error = m.callTool(params.Name, params.Arguments.Service)
 	} else {
 		answer.Result, answer.Error = m.call(req.Method, &params)
 	}
@@ -261,7 +264,7 @@ func (m *mcp) info() map[string]string {
 
 // call does what a request asks for. A result is a map of its own.
 func (m *mcp) call(method string, params *rpcParams) (map[string]any, *rpcError) {
-	const instructions = "get_report tells which of the monitored services are healthy, sick or dead."
+	const instructions = "get_status lists what is down or degraded now, get_report the status of everything, get_outages past and present outages, get_history the uptime."
 	capabilities := map[string]any{"tools": map[string]any{}}
 	switch method {
 	case "initialize":
@@ -289,85 +292,7 @@ func (m *mcp) call(method string, params *rpcParams) (map[string]any, *rpcError)
 		if params.Cursor != "" {
 			return nil, &rpcError{Code: rpcInvalidParams, Message: "unknown cursor: there is one page of tools"}
 		}
-		return map[string]any{"tools": json.RawMessage(mcpTools), "ttlMs": mcpListTTL, "cacheScope": "public"}, nil
+		return map[string]any{"tools": mcpTools(), "ttlMs": mcpListTTL, "cacheScope": "public"}, nil
 	}
 	return nil, &rpcError{Code: rpcUnknownMethod, Message: "unknown method: " + method}
 }
-
-// callTool returns the result of a tool: the value as an object and, for
-// clients that know no such results, as text.
-func (m *mcp) callTool(name string) ([]byte, *rpcError) {
-	if name != "get_report" {
-		return nil, &rpcError{Code: rpcInvalidParams, Message: "unknown tool: " + name}
-	}
-	snap := m.board.public()
-	made, err := m.cache.get(name, snap, func() (*reply, error) {
-		text, err := json.Marshal(newPublicStatus(snap))
-		if err != nil {
-			return nil, err
-		}
-		result, err := json.Marshal(struct {
-			Content []map[string]string `json:"content"`
-			IsError bool                `json:"isError"`
-			Value   json.RawMessage     `json:"structuredContent"`
-		}{[]map[string]string{{"type": "text", "text": string(text)}}, false, text})
-		return &reply{plain: variant{body: result}}, err
-	})
-	if err != nil {
-		return nil, &rpcError{Code: rpcInternalError, Message: err.Error()}
-	}
-	return made.plain.body, nil
-}
-
-// mcpTools are the tools as tools/list shows them:
-// https://modelcontextprotocol.io/specification/2025-11-25/server/tools
-const mcpTools = `[{
-	"name": "get_report",
-	"title": "Get status report",
-	"description": "Reports the current status of everything that this status page monitors: overall, of each service (probe), of each of its nodes and of each node's replicas. A status is healthy, sick (slow or overloaded) or dead (down), and that of a whole is the worst of its parts.",
-	"inputSchema": {"type": "object", "properties": {}, "additionalProperties": false},
-	"outputSchema": {
-		"type": "object",
-		"properties": {
-			"health": {"type": "string", "enum": ["healthy", "sick", "dead"], "description": "Status of everything together"},
-			"page": {
-				"type": "object",
-				"properties": {
-					"name": {"type": "string", "description": "Title of the status page"},
-					"url": {"type": "string", "description": "Where people find it"}
-				},
-				"required": ["name", "url"]
-			},
-			"probes": {
-				"type": "array",
-				"description": "The services",
-				"items": {
-					"type": "object",
-					"properties": {
-						"name": {"type": "string"},
-						"status": {"type": "string", "enum": ["healthy", "sick", "dead"]},
-						"nodes": {
-							"type": "array",
-							"items": {
-								"type": "object",
-								"properties": {
-									"name": {"type": "string"},
-									"status": {"type": "string", "enum": ["healthy", "sick", "dead"]},
-									"replicas": {
-										"type": "array",
-										"description": "One status for each replica",
-										"items": {"type": "string", "enum": ["healthy", "sick", "dead"]}
-									}
-								},
-								"required": ["name", "status", "replicas"]
-							}
-						}
-					},
-					"required": ["name", "status", "nodes"]
-				}
-			}
-		},
-		"required": ["health", "page", "probes"]
-	},
-	"annotations": {"readOnlyHint": true, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false}
-}]`

@@ -18,7 +18,7 @@ func TestMCP(t *testing.T) {
 	initialize := func(asked, spoken string) apiRow {
 		return apiRow{"initialize " + asked, "POST", "/mcp/probes", "",
 			`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"` + asked + `","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}`, 200,
-			`{"jsonrpc":"2.0","id":0,"result":{"capabilities":{"tools":{}},"instructions":"get_report tells which of the monitored services are healthy, sick or dead.",` +
+			`{"jsonrpc":"2.0","id":0,"result":{"capabilities":{"tools":{}},"instructions":"get_status lists what is down or degraded now, get_report the status of everything, get_outages past and present outages, get_history the uptime.",` +
 				`"protocolVersion":"` + spoken + `","serverInfo":{"name":"vigil","title":"Vigil status page","version":"1.2.3"}}}` + "\n"}
 	}
 	quoted, err := json.Marshal(reportText)
@@ -117,7 +117,7 @@ func TestMCPStateless(t *testing.T) {
 		want                        string
 	}{
 		{discover, "2026-07-28", "server/discover", "", 200, `{"jsonrpc":"2.0","id":1,"result":{` + info + `,"cacheScope":"public","capabilities":{"tools":{}},` +
-			`"instructions":"get_report tells which of the monitored services are healthy, sick or dead.","resultType":"complete",` +
+			`"instructions":"get_status lists what is down or degraded now, get_report the status of everything, get_outages past and present outages, get_history the uptime.","resultType":"complete",` +
 			`"supportedVersions":["2026-07-28","2025-11-25","2025-06-18","2025-03-26","2024-11-05"],"ttlMs":3600000}}` + "\n"},
 		{call, "2026-07-28", "tools/call", "get_report", 200, ""},
 		{discover, "2025-11-25", "server/discover", "", 400, mismatch("Mcp-Protocol-Version")},
@@ -152,12 +152,12 @@ func TestMCPTools(t *testing.T) {
 				Name         string
 				Description  string
 				InputSchema  schema
-				OutputSchema schema
+				OutputSchema json.RawMessage
 				Annotations  map[string]bool
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(body), &list); err != nil || len(list.Result.Tools) != 1 {
+	if err := json.Unmarshal([]byte(body), &list); err != nil || len(list.Result.Tools) != len(mcpToolList) {
 		t.Fatal(err, body)
 	}
 	tool := list.Result.Tools[0]
@@ -168,7 +168,11 @@ func TestMCPTools(t *testing.T) {
 	if err := json.Unmarshal([]byte(reportText), &value); err != nil {
 		t.Fatal(err)
 	}
-	tool.OutputSchema.check(t, "report", value)
+	var output schema
+	if err := json.Unmarshal(tool.OutputSchema, &output); err != nil {
+		t.Fatal(err)
+	}
+	output.check(t, "report", value)
 }
 
 // A schema is as much of JSON Schema as the tool uses.
@@ -203,6 +207,65 @@ func (s schema) check(t *testing.T, at string, value any) {
 		}
 	default:
 		t.Errorf("%s: %v is not as the schema says", at, value)
+	}
+}
+
+// Each tool answers what its schema says, of a service when asked for it.
+func TestMCPToolResults(t *testing.T) {
+	rig := newAPIRig(t, apiConfig())
+	if resp, body := rig.do(t, "POST", "/reporter/web/far/", "tok/en+secret", `{"replica":"secret.internal","interval":600,"health":"dead"}`); resp.StatusCode != 200 {
+		t.Fatal(body)
+	}
+	rig.until(t, "an outage", func(s *snapshot) bool { return len(s.pastIncidents) == 1 })
+	call := func(tool, arguments string) (code int, value map[string]any, fault string) {
+		t.Helper()
+		_, body := rig.do(t, "POST", "/mcp/probes", "", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+tool+`","arguments":`+arguments+`}}`)
+		var answer struct {
+			Result struct {
+				Content           []struct{ Text string }
+				StructuredContent map[string]any
+			}
+			Error struct {
+				Code    int
+				Message string
+			}
+		}
+		if err := json.Unmarshal([]byte(body), &answer); err != nil {
+			t.Fatalf("%v %s", err, body)
+		}
+		if strings.Contains(body, "secret.internal") || strings.Contains(body, "reported dead") {
+			t.Errorf("%s reveals a replica or a reason: %s", tool, body)
+		}
+		return answer.Error.Code, answer.Result.StructuredContent, answer.Error.Message
+	}
+	count := func(tool, arguments, list string, want int) {
+		t.Helper()
+		if code, value, fault := call(tool, arguments); code != 0 || len(value[list].([]any)) != want {
+			t.Errorf("%s %s: %v %s", tool, arguments, value, fault)
+		}
+	}
+	count("get_status", `{}`, "problems", 1)
+	count("get_status", `{"service":"Web"}`, "problems", 1)
+	count("get_status", `{"service":"jobs"}`, "problems", 0)
+	count("get_outages", `{}`, "outages", 1)
+	count("get_outages", `{"service":"jobs"}`, "outages", 0)
+	count("get_history", `{}`, "services", 3)
+	count("get_history", `{"service":"web"}`, "services", 1)
+	if code, _, fault := call("get_history", `{"service":"nope"}`); code != rpcInvalidParams || fault != "unknown service: nope" {
+		t.Errorf("%d %s", code, fault)
+	}
+	if code, _, _ := call("get_history", `{"service":7}`); code != rpcInvalidParams {
+		t.Errorf("a number: %d", code)
+	}
+	for _, tool := range mcpToolList {
+		var schema struct{ OutputSchema struct{ Required []string } }
+		if err := json.Unmarshal([]byte(tool.schema), &schema); err != nil {
+			t.Fatalf("%s: %v", tool.name, err)
+		}
+		_, value, _ := call(tool.name, `{}`)
+		if len(value) != len(schema.OutputSchema.Required) {
+			t.Errorf("%s answers %v, its schema wants %q", tool.name, value, schema.OutputSchema.Required)
+		}
 	}
 }
 

@@ -171,7 +171,7 @@ func TestHostileLabels(t *testing.T) {
 			Content []struct{ Text string }
 		}
 	}
-	result, fault := newMCP(newBoard(s), "1").callTool("get_report")
+	result, fault := newMCP(newBoard(s), "1").callTool("get_report", "")
 	if fault != nil {
 		t.Fatal(fault.Message)
 	}
