@@ -113,9 +113,6 @@ func newEventLog(s *store, log *slog.Logger) *eventLog {
 // logTransition notes a change of a node's status. What changes during a
 // maintenance is noted at its end.
 func (st *state) logTransition(ns *nodeState, now time.Time) {
-	if ns.maintenance != nil {
-		return
-	}
 	const unknown = "unknown"
 	// A node under maintenance has a status of its own there.
 	s, known := ns.alert.status, ns.alert.known && !ns.track.lapsed

@@ -237,3 +237,24 @@ func TestAlertsOfDependents(t *testing.T) {
 		t.Errorf("alert %+v", alert)
 	}
 }
+
+// The first acceptance by a recipient of a channel is kept with the outage.
+func TestAcceptedDeliveries(t *testing.T) {
+	const m = time.Minute
+	p := newPlay(alertConfig(Alerting{BackoffLimit: 3}))
+	p.at(0, "a=healthy", "b=healthy", "c=healthy")
+	p.at(m, "a=dead")
+	p.until(p.begin.Add(2 * m))
+	before := p.st.snapshot(p.now).incidents[0]
+	for _, after := range []time.Duration{m, 2 * m} {
+		accepted{"slack", []string{before.id}, p.begin.Add(m + after)}.apply(p.st, p.now)
+	}
+	accepted{"email", []string{before.id}, p.now}.apply(p.st, p.now)
+	in := p.st.snapshot(p.now).incidents[0]
+	if len(in.tellings) != 1 || !in.tellings[0].accepted.Equal(p.begin.Add(2*m)) || !in.tellings[0].at.Equal(p.begin.Add(m+gatherQuiet)) {
+		t.Errorf("tellings %+v", in.tellings)
+	}
+	if !before.tellings[0].accepted.IsZero() {
+		t.Error("an older snapshot has changed")
+	}
+}

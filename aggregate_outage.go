@@ -115,6 +115,23 @@ func (o *outages) toldOf(out *outage, channel string, now time.Time) {
 	out.unkept, o.anyUnkept, o.changed = true, true, true
 }
 
+// acceptedBy notes that a recipient of a channel has accepted a message about
+// outages that go on. The first one counts.
+func (o *outages) acceptedBy(channel string, ids []string, at time.Time) {
+	for _, out := range o.all {
+		if !slices.Contains(ids, out.id) {
+			continue
+		}
+		for i, t := range out.tellings {
+			if t.channel == channel && t.accepted.IsZero() {
+				out.tellings = slices.Clone(out.tellings) // snapshots share the old ones
+				out.tellings[i].accepted = at
+				out.unkept, o.anyUnkept, o.changed = true, true, true
+			}
+		}
+	}
+}
+
 // open begins an outage.
 func (o *outages) open(ns *nodeState, reason string, now time.Time) *outage {
 	id := ns.alert.id

@@ -171,6 +171,9 @@ func (st *state) reload(conf *Config, now time.Time) {
 	st.history.reload(st, before, now)
 	st.replan(now)
 	st.alerter.configure(st, now)
+	if st.waiting == 0 { // what was to be checked first is gone
+		st.alerter.roundDone(st, now)
+	}
 }
 
 // build builds the tree of conf from what there is and what is new.

@@ -34,13 +34,14 @@ type store struct {
 	disk *disk // nil: nothing survives the program
 	log  *slog.Logger
 
-	in      chan batch
-	notes   chan record // of deliveries, from the goroutines of the dispatcher
-	asks    chan chan<- map[string][]notify.Alert
-	ended   chan struct{} // closed when run has returned
-	backlog backlog
-	meter   storeMeter
-	events  *eventLog // where the end of each delivery is noted; may be nil
+	in       chan batch
+	notes    chan record   // of deliveries, from the goroutines of the dispatcher
+	accepted chan accepted // of those that succeeded
+	asks     chan chan<- map[string][]notify.Alert
+	ended    chan struct{} // closed when run has returned
+	backlog  backlog
+	meter    storeMeter
+	events   *eventLog // where the end of each delivery is noted; may be nil
 
 	unsaved []record         // not being written yet
 	acks    []ack            // of these
@@ -60,10 +61,11 @@ type store struct {
 
 // A storeMeter is what the store tells of its work.
 type storeMeter struct {
-	took    histogram     // of each job
-	faults  atomic.Uint64 // jobs that failed
-	waiting atomic.Int64  // records that are not written yet
-	failing atomic.Bool   // the folder cannot be written
+	took     histogram     // of each job
+	faults   atomic.Uint64 // jobs that failed
+	waiting  atomic.Int64  // records that are not written yet
+	failing  atomic.Bool   // the folder cannot be written
+	delivery histogram     // from an alert to its acceptance
 }
 
 // An ack is somebody who waits for the disk.
@@ -124,14 +126,15 @@ func unwritable(err error) bool {
 
 func newStore(d *disk, log *slog.Logger) *store {
 	return &store{
-		disk:    d,
-		log:     log,
-		in:      make(chan batch),
-		notes:   make(chan record),
-		asks:    make(chan chan<- map[string][]notify.Alert),
-		ended:   make(chan struct{}),
-		backlog: make(backlog),
-		wanted:  d != nil,
+		disk:     d,
+		log:      log,
+		in:       make(chan batch),
+		notes:    make(chan record),
+		accepted: make(chan accepted, 64),
+		asks:     make(chan chan<- map[string][]notify.Alert),
+		ended:    make(chan struct{}),
+		backlog:  make(backlog),
+		wanted:   d != nil,
 	}
 }
 
@@ -184,6 +187,33 @@ func (s *store) Result(t notify.Target, a notify.Alert, err error) {
 		e.Result, e.Reason = "given up", oneLine(err.Error())
 	}
 	s.events.add(e)
+	if err != nil || a.Test {
+		return
+	}
+	s.meter.delivery.observe(e.Time.Sub(a.Time))
+	got := accepted{channel: t.Channel, at: e.Time}
+	for _, o := range a.Outages {
+		if !o.Over {
+			got.outages = append(got.outages, o.ID)
+		}
+	}
+	select {
+	case s.accepted <- got:
+	default: // an outage then lacks the time, which the log of events has
+	}
+}
+
+// An accepted is an event: a recipient of a channel has accepted a message
+// about outages.
+type accepted struct {
+	channel string
+	outages []string // ids
+	at      time.Time
+}
+
+func (a accepted) apply(st *state, _ time.Time) {
+	st.history.acceptedBy(a.channel, a.outages, a.at)
+	st.dirty = true
 }
 
 func (s *store) note(rec record) {
@@ -211,6 +241,9 @@ const (
 
 	// lastTime is how long writing may take when the program stops.
 	lastTime = 3 * time.Second
+
+	// maxAccepted is how many deliveries wait for the aggregator to note them.
+	maxAccepted = 1000
 
 	// maxUnsaved is how many records wait for a disk that does not answer.
 	// Beyond that they are dropped, and all is written anew when it does.
@@ -240,8 +273,13 @@ func (s *store) run(ctx context.Context, events chan<- event) error {
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var delivered []accepted // for the aggregator
 	for {
-		var ask chan<- event
+		var ask, tell chan<- event
+		var told accepted
+		if len(delivered) > 0 {
+			tell, told = events, delivered[0]
+		}
 		if s.wanted && !s.asked && !s.writing && !time.Now().Before(s.retry) {
 			ask = events
 		}
@@ -254,6 +292,12 @@ func (s *store) run(ctx context.Context, events chan<- event) error {
 			answer <- s.backlog.again()
 		case ask <- wholeState{}:
 			s.asked = true
+		case a := <-s.accepted:
+			if len(delivered) < maxAccepted {
+				delivered = append(delivered, a)
+			}
+		case tell <- told:
+			delivered = delivered[1:]
 		case out := <-results:
 			s.finishJob(out, time.Now())
 		case <-timer.C:

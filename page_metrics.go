@@ -231,6 +231,8 @@ func (s *scrape) stored(x *metricText, snap *snapshot, now time.Time) {
 	x.metric("vigil_snapshot_age_seconds", "gauge", "Time since the newest snapshot; one is taken when something changed.", now.Sub(snap.at).Seconds())
 	x.family("vigil_render_duration_seconds", "histogram", "Time that renderings of the page took.")
 	x.histogram(&s.page.took)
+	x.family("vigil_alert_delivery_seconds", "histogram", "Time from an alert until a recipient accepted it.")
+	x.histogram(&s.store.meter.delivery)
 	x.family("vigil_journal_duration_seconds", "histogram", "Time that it took to write to the disk and sync.")
 	x.histogram(&s.store.meter.took)
 	x.metric("vigil_journal_failures_total", "counter", "Writes to the disk that failed.", float64(s.store.meter.faults.Load()))

@@ -20,6 +20,8 @@ import (
 var madeElsewhere = []string{
 	"ICMP not permitted",
 	"storage failing, continuing in memory",
+	"other users can write to the storage folder",
+	"file of another storage folder ignored",
 	"delivery still refused, giving up",
 	"delivery failed, giving up",
 	"rabbitmq queue not known",
