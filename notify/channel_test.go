@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -374,67 +373,6 @@ func TestPriorities(t *testing.T) {
 	}
 }
 
-// TestWebhookSaysEverything fills every field of an alert.
-func TestWebhookSaysEverything(t *testing.T) {
-	a := goldenAlerts()["recovery"].with(func(a *Alert) {
-		a.Kind, a.Reminders, a.Merged, a.Repeat, a.Test, a.Note = Reminder, 3, 2, true, true, "note"
-		a.MoreDown, a.MoreDead = 7, 9
-	})
-	req, err := (&Webhook{HookURL: "https://example.com/"}).request(a, a.Time.Add(5*time.Minute))
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, _ := io.ReadAll(req.Body)
-	const want = `{"type":"reminder","status":"dead","time":"08:59:57 UTC+0200",` +
-		`"replicas":["api:login:tcp://a.example.net:80","api:login:tcp://b.example.net:80"],` +
-		`"page":{"title":"Crisp Status","url":"https://status.example.com/"},` +
-		`"id":"b7c1","timestamp":"2026-03-29T08:59:57+02:00",` +
-		`"reasons":{"api:login:tcp://a.example.net:80":"no answer in 3 s","api:login:tcp://b.example.net:80":"no answer in 3 s"},` +
-		`"recovered":["web:shop:https://shop.example.net/"],` +
-		`"outages":[{"id":"o2","service":"api","node":"login","label":"API > Sign-in","status":"dead","since":"2026-03-29T08:46:28+02:00","until":null,"new":false,` +
-		`"reasons":{"api:login:tcp://a.example.net:80":"no answer in 3 s","api:login:tcp://b.example.net:80":"no answer in 3 s"}},` +
-		`{"id":"o1","service":"web","node":"shop","label":"Website > Shop","status":"healthy","since":"2026-03-29T08:58:28+02:00","until":"2026-03-29T08:59:57+02:00","new":false,` +
-		`"reasons":{"web:shop:https://shop.example.net/":"HTTP 503"}}],` +
-		`"replicas_total":11,"outages_total":9,"note":"note","reminder":3,"merged":2,"repeat":true,"late_seconds":300,"test":true}`
-	if string(body) != want {
-		t.Errorf("got  %s\nwant %s", body, want)
-	}
-	if got := req.Header.Get("Idempotency-Key"); got != a.ID {
-		t.Errorf("Idempotency-Key = %q", got)
-	}
-}
-
-// TestWebhookIsTheSeeds compares with the payload that the seed shows.
-func TestWebhookIsTheSeeds(t *testing.T) {
-	a := Alert{
-		ID: "1", Kind: Changed, Status: Dead, Time: at,
-		Dead: []Replica{{Path: "web:core:tcp://edge-3.pool.net.crisp.chat:80"}},
-		Page: Page{Title: "Crisp Status", URL: "https://status.crisp.chat/"},
-	}
-	w := Webhook{HookURL: "https://example.com/"}
-	for _, tt := range []struct {
-		kind Kind
-		dead []Replica
-		want string
-	}{
-		{Changed, a.Dead, `{"type":"changed","status":"dead","time":"08:58:28 UTC+0200",` +
-			`"replicas":["web:core:tcp://edge-3.pool.net.crisp.chat:80"],` +
-			`"page":{"title":"Crisp Status","url":"https://status.crisp.chat/"},`},
-		{Notice, nil, `{"type":"changed","status":"dead","time":"08:58:28 UTC+0200","replicas":[],` +
-			`"page":{"title":"Crisp Status","url":"https://status.crisp.chat/"},`},
-	} {
-		a.Kind, a.Dead = tt.kind, tt.dead
-		req, err := w.request(a, at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, _ := io.ReadAll(req.Body)
-		if !strings.HasPrefix(string(body), tt.want) {
-			t.Errorf("got %s\nwant %s", body, tt.want)
-		}
-	}
-}
-
 func TestURLsAreJoined(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -460,118 +398,6 @@ func TestURLsAreJoined(t *testing.T) {
 		}
 		if got := req.URL.String(); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
-		}
-	}
-}
-
-func TestTargets(t *testing.T) {
-	c := webConfig("https://service.example")
-	c.Channels = append(channels(
-		&Email{To: []string{"ops@example.com", "boss@example.com", "ops@example.com"}, From: "vigil@example.com", Host: "localhost", Port: 587},
-		&XMPP{To: "ops@example.com", From: "vigil@example.com", Password: "xmpp-secret"},
-	), c.Channels...)
-	c.Channels = append(c.Channels, Channel{ID: "db-team", Kind: "slack", RemindersOnly: true, Service: &Slack{HookURL: "https://a.example/x"}})
-	var names, quiet []string
-	for _, target := range c.Targets("1.2.3") {
-		names = append(names, target.Name)
-		if target.RemindersOnly {
-			quiet = append(quiet, target.Name)
-		}
-	}
-	if want := []string{"email#1", "email#2", "xmpp", "twilio#1", "twilio#2", "slack", "zulip", "telegram", "pushover#1", "pushover#2",
-		"gotify", "matrix", "webex", "discord", "teams", "mattermost", "googlechat", "ntfy", "pagerduty", "alertmanager#1", "alertmanager#2",
-		"webhook", "db-team"}; !slices.Equal(names, want) {
-		t.Errorf("targets %q, want %q", names, want)
-	}
-	if want := []string{"db-team"}; !slices.Equal(quiet, want) {
-		t.Errorf("targets that want reminders only %q, want %q", quiet, want)
-	}
-	if n := len((Config{}).Targets("")); n != 0 {
-		t.Errorf("without channels there are %d targets", n)
-	}
-	var described []string
-	for _, ch := range c.Channels {
-		described = append(described, ch.String())
-	}
-	all := strings.Join(described, "\n")
-	if len(described) != len(c.IDs()) || !strings.HasSuffix(all, "\ndb-team: slack by a hook at a.example (reminders only)") {
-		t.Errorf("described as\n%s", all)
-	}
-	for _, secret := range secrets {
-		if strings.Contains(all, secret) {
-			t.Errorf("%q shows in\n%s", secret, all)
-		}
-	}
-}
-
-// A recipient keeps its pending alerts wherever it stands in the list.
-func TestRecipientsKeepTheirKeys(t *testing.T) {
-	keys := func(users ...Secret) map[string]string {
-		m := make(map[string]string)
-		c := Config{Channels: channels(&Pushover{UserKeys: users})}
-		for i, target := range c.Targets("") {
-			m[string(users[i])] = target.Key
-		}
-		return m
-	}
-	two := keys("anna-key", "bert-key")
-	for name, other := range map[string]map[string]string{
-		"the first one is removed":    keys("bert-key"),
-		"the second one is removed":   keys("anna-key"),
-		"one is put in front":         keys("carl-key", "anna-key", "bert-key"),
-		"one is added":                keys("anna-key", "bert-key", "carl-key"),
-		"they are in another order":   keys("bert-key", "anna-key"),
-		"one is listed a second time": keys("anna-key", "bert-key", "anna-key"),
-	} {
-		for user, key := range other {
-			if user != "carl-key" && key != two[user] && key != "" {
-				t.Errorf("%s: %s is %s and was %s", name, user, key, two[user])
-			}
-			if strings.Contains(key, user) {
-				t.Errorf("%s shows in %s", user, key)
-			}
-		}
-	}
-	mail := Config{Channels: channels(&Email{To: []string{"ops@example.com"}})}.Targets("")[0].Key
-	both := Config{Channels: channels(&Email{To: []string{"boss@example.com", "ops@example.com"}})}.Targets("")
-	if both[1].Key != mail || both[1].Name != "email#2" {
-		t.Errorf("with a second address %s is %s, %s", mail, both[1].Key, both[1].Name)
-	}
-}
-
-// What a version that knew recipients by position left goes to who has that
-// position now, under its new key.
-func TestRestoreOfOlderVersions(t *testing.T) {
-	for _, tt := range []struct {
-		users  []Secret
-		stored string
-		want   string // names of the recipients that get it
-	}{
-		{[]Secret{"a", "b"}, "pushover#2", "pushover#2"},
-		{[]Secret{"a", "b"}, "pushover#1", "pushover#1"},
-		{[]Secret{"a", "b"}, "pushover", "pushover#1"},
-		{[]Secret{"a"}, "pushover", "pushover"},
-		{[]Secret{"a"}, "pushover#1", "pushover"},
-		{[]Secret{"a"}, "pushover#2", ""},
-		{[]Secret{"a"}, "slack", "slack"},
-		{[]Secret{"a"}, "zulip", ""},
-	} {
-		c := Config{Channels: channels(&Pushover{UserKeys: tt.users}, &Slack{HookURL: "https://a.example"})}
-		j := newJournal()
-		j.Queued(tt.stored, alert(Changed, "dead1"))
-		d := NewDispatcher(c.Targets(""), j, slog.New(slog.DiscardHandler))
-		d.Restore(tt.stored, []Alert{alert(Changed, "dead1")})
-		got := ""
-		for _, q := range d.queues {
-			if len(q.backlog) == 1 {
-				got += q.target.Name
-				if left := j.left[q.target.Key]; len(left) != 1 {
-					t.Errorf("%s: the journal has %v for %s", tt.stored, left, q.target.Key)
-				}
-			}
-		}
-		if got != tt.want || got != "" && len(j.left) != 1 || got == "" && len(j.left) != 0 {
-			t.Errorf("%v, stored for %s: queued for %q, want %q; the journal has %v", tt.users, tt.stored, got, tt.want, j.left)
 		}
 	}
 }
