@@ -51,7 +51,11 @@ commands:
   status       print what is down or degraded, why and since when
   log          print what changed and who was alerted
   announce     publish an announcement, or an update to one
+  maintenance  plan or begin a maintenance
+  silence      alert nobody for a while
+  ack          end the reminders of an outage
   reload       have the running Vigil read its config again
+  replay       tell what another config would have told whom
   completion   print a script that completes commands in bash, zsh or fish
   version      print version, commit and Go version
 
@@ -82,7 +86,11 @@ func commands() []command {
 		{"status", statusUsage, runStatus},
 		{"log", logUsage, runLog},
 		{"announce", announceUsage, runAnnounce},
+		{"maintenance", maintenanceUsage, runMaintenance},
+		{"silence", silenceUsage, runSilence},
+		{"ack", ackUsage, runAck},
 		{"reload", reloadUsage, runReload},
+		{"replay", replayUsage, runReplay},
 		{"completion", completionUsage, runCompletion},
 		{"version", versionUsage, runVersion},
 	}

@@ -95,8 +95,9 @@ func (f *clientFlags) client() (*client, error) {
 	return c, nil
 }
 
-// call makes one call of the Manager API. The path begins after /manager/. What
-// in holds is sent as JSON, and the answer goes to out; both may be nil.
+// call makes one call of the Manager API. The path begins after /manager/, or with
+// a slash at the page's own. What in holds is sent as JSON, and the answer goes to
+// out; both may be nil.
 func (c *client) call(ctx context.Context, method, path string, in, out any) error {
 	return c.callWithin(ctx, clientTime, method, path, in, out)
 }
@@ -137,7 +138,10 @@ func (c *client) ask(ctx context.Context, limit time.Duration, method, path stri
 }
 
 func (c *client) askAt(ctx context.Context, base, method, path string, sent []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, base+"/manager/"+path, bytes.NewReader(sent))
+	if !strings.HasPrefix(path, "/") {
+		path = "/manager/" + path
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+path, bytes.NewReader(sent))
 	if err != nil {
 		return nil, err
 	}
@@ -209,8 +213,8 @@ func answerError(base, path string, resp *http.Response, body []byte) error {
 	case code == http.StatusUnauthorized, code == http.StatusForbidden && known && strings.Contains(fault.Error, "wrong token"):
 		return fmt.Errorf("%s: wrong token: it is not the manager_token of the Vigil that runs there", base)
 	case known && code == http.StatusNotFound && strings.HasPrefix(fault.Error, "no such route"):
-		route, _, _ := strings.Cut(path, "/")
-		return fmt.Errorf("%s: the Vigil there is older than this command and has no /manager/%s/: update and restart it", base, route)
+		route, _, _ := strings.Cut(path, "?")
+		return fmt.Errorf("%s: the Vigil there is older than this command and has no %s: update and restart it", base, route)
 	case known:
 		return &apiFault{base, code, oneCell(fault.Error), fault.Errors}
 	case code == http.StatusNotFound:

@@ -26,7 +26,7 @@ func TestCompletions(t *testing.T) {
 		want string
 	}{
 		{"che", "check"},
-		{"re", "reload report"},
+		{"re", "reload replay report"},
 		{"help co", "completion"},
 		{"-", "--config --version -V -c -debug-addr -log-format"},
 		{"check -", "--config -c -probe -strict"},

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -89,6 +90,27 @@ func selectorQuery(selectors []string) string {
 	return "?" + url.Values{"selector": selectors}.Encode()
 }
 
+// remarks returns why nobody is alerted of the node, in brackets.
+func (n *managerNode) remarks() string {
+	var all []string
+	if n.Maintenance != nil {
+		all = append(all, "maintenance: "+*n.Maintenance)
+	}
+	if n.Silence != nil {
+		all = append(all, "silence: "+*n.Silence)
+	}
+	if n.Acknowledged {
+		all = append(all, "acknowledged")
+	}
+	if n.Cause != nil {
+		all = append(all, "because of "+*n.Cause)
+	}
+	if all == nil {
+		return ""
+	}
+	return " (" + strings.Join(all, ", ") + ")"
+}
+
 // statusRows returns a row for each node and, where a node has several replicas
 // of which some are not well, one for each of those.
 func statusRows(nodes []managerNode, now time.Time) [][]cell {
@@ -105,7 +127,7 @@ func statusRows(nodes []managerNode, now time.Time) [][]cell {
 			status = cell{text: "unchecked"}
 		}
 		rows = append(rows, []cell{status, {text: n.Service + ":" + n.Node}, {text: n.Label},
-			{text: since(n.Since)}, {text: n.Reason}})
+			{text: since(n.Since)}, {text: strings.TrimSpace(n.Reason + n.remarks())}})
 		if len(n.Replicas) < 2 {
 			continue
 		}

@@ -264,3 +264,64 @@ func TestProbeCommand(t *testing.T) {
 	r.stop(syscall.SIGTERM)
 	r.want(1, []string{"verdict  dead: connection refused"}, "probe", r.url)
 }
+
+func TestMaintenanceCommands(t *testing.T) {
+	t.Parallel()
+	r := startCommands(t)
+	// id returns the id of the only one in a list.
+	id := func(command string) string {
+		t.Helper()
+		var all []struct{ ID string }
+		out := r.want(0, nil, command, "-list", "-json")
+		if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 1 {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return all[0].ID
+	}
+	r.want(0, []string{"No maintenances.\n"}, "maintenance", "-list")
+	r.want(0, []string{"Done, its id is "}, "maintenance", "web", "-for", "2h30m", "Database upgrade", "-text", "We upgrade.")
+	r.want(0, []string{"ID ", "  web    Database upgrade: We upgrade.\n"}, "maintenance", "-list")
+	// shows awaits the snapshot that has it.
+	shows := func(text string) {
+		t.Helper()
+		await(t, func() bool { _, out := r.command("status", "web"); return strings.Contains(out, text) }, "%q in the status", text)
+	}
+	shows("connection refused (maintenance: Database upgrade)\n")
+	r.want(0, []string{"Ended.\n"}, "maintenance", "-end", id("maintenance"))
+	r.want(0, []string{"Done, its id is "}, "maintenance", "web", "box", "-for", "1d", "-at", "22:00", "Later")
+	r.want(0, []string{"  web box  Later\n"}, "maintenance", "-list")
+	r.want(0, []string{"Ended.\n"}, "maintenance", "-end", id("maintenance"))
+
+	r.want(0, []string{"No silences.\n"}, "silence", "-list")
+	r.want(0, []string{"Done, its id is "}, "silence", "web:shop", "-for", "90s", "load test")
+	r.want(0, []string{"  web:shop  load test\n"}, "silence", "-list")
+	shows("connection refused (silence: load test)\n")
+	r.want(0, []string{"Ended.\n"}, "silence", "-end", id("silence"))
+	r.want(1, []string{"vigil silence: "}, "silence", "-end", "x")
+
+	r.want(0, []string{"Acknowledged 1 outage.\n"}, "ack", "web:shop", "Ann, on it", "-for", "8h")
+	shows("connection refused (acknowledged)\n")
+	r.want(0, []string{"Taken back for 1 outage.\n"}, "ack", "web:shop", "-end")
+	r.want(1, []string{`no open outage matches "web:jobs"`}, "ack", "web:jobs", "Ann, on it")
+	var s struct{ Nodes []struct{ Outage string } }
+	out := r.want(3, nil, "status", "-json", "web:shop")
+	if err := json.Unmarshal([]byte(out), &s); err != nil || len(s.Nodes) != 1 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	r.want(0, []string{"Acknowledged 1 outage.\n"}, "ack", s.Nodes[0].Outage, "Ann, on it")
+
+	for args, want := range map[string]string{
+		"maintenance web -for 2h":            "vigil maintenance: want a selector and a title, got 1 argument: is it in quotes?",
+		"maintenance web Title":              "vigil maintenance: -for is missing: how long, like 2h",
+		"maintenance web Title -for 2hours":  `vigil maintenance: invalid value "2hours" for flag -for: want a duration like 90s, 5m, 2h30m or 1d`,
+		"maintenance web T -for 2h -at 25:0": `vigil maintenance: -at "25:0": want a time like 22:00 or 2026-11-26T22:00:00Z`,
+		"maintenance -list -end x":           "vigil maintenance: -list and -end exclude each other",
+		"silence web why":                    "vigil silence: -for is missing: how long, like 2h",
+		"ack web":                            `vigil ack: want an outage or selector and "who, why", got 1 argument: is it in quotes?`,
+	} {
+		fields := strings.Fields(args)
+		r.want(2, []string{want + " (see 'vigil " + fields[0] + " -h')\n"}, fields...)
+	}
+	r.want(1, []string{`"wbe"`, `"web"`}, "silence", "wbe", "-for", "1h", "why")
+	r.stop(syscall.SIGTERM)
+}

@@ -201,6 +201,12 @@ func (o Outage) replicaName(r Replica) string {
 	return clip(oneLine(cmp.Or(r.Label, id)), maxLabel)
 }
 
+// Subject returns the first line of the message on an alert.
+func Subject(a Alert) string {
+	text, _ := subject(a, a.outages())
+	return text
+}
+
 // subject is the first line of a message, which a locked phone shows, and its
 // mood.
 func subject(a Alert, outages []Outage) (string, Status) {

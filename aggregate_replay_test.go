@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// writeEvents writes a log of events into a storage folder.
+func writeEvents(t testing.TB, events []logEvent) (folder string) {
+	t.Helper()
+	folder = t.TempDir()
+	if err := os.Mkdir(filepath.Join(folder, eventFolder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(filepath.Join(folder, eventFolder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	l := &eventLog{root: root, log: slog.New(slog.DiscardHandler)}
+	for i := 0; i < len(events); i += 512 {
+		l.write(events[i:min(i+512, len(events))])
+	}
+	l.close()
+	return folder
+}
+
+const replayConfig = `
+[branding]
+page_title = "Acme"
+page_url = "https://status.example.com/"
+[notify]
+reminder_interval = 600
+[[notify.webhook]]
+id = "day"
+hook_url = "http://127.0.0.1:1/"
+[[notify.webhook]]
+id = "night"
+hook_url = "http://127.0.0.1:2/"
+[[notify.route]]
+match = ["web:shop"]
+to = ["day"]
+[[notify.route]]
+match = ["web:jobs"]
+to = ["night"]
+after = 120
+[storage]
+path = ""
+[[probe.service]]
+id = "web"
+label = "Web"
+[[probe.service.node]]
+id = "shop"
+label = "Shop"
+mode = "poll"
+replicas = ["tcp://127.0.0.1:1", "tcp://127.0.0.1:2"]
+[[probe.service.node]]
+id = "jobs"
+label = "Jobs"
+mode = "push"
+`
+
+func TestReplay(t *testing.T) {
+	begin := time.Now().Add(-24 * time.Hour).Truncate(time.Second)
+	at := func(d time.Duration) time.Time { return begin.Add(d) }
+	folder := writeEvents(t, []logEvent{
+		{Time: at(0), Kind: "start"},
+		turned(at(time.Minute), "shop", "healthy", "dead", "HTTP 503"),
+		{Time: at(61 * time.Second), Kind: "alert", Channel: "email", Type: "changed"},
+		turned(at(26*time.Minute), "shop", "dead", "healthy", ""), // told, two reminders, told
+		turned(at(30*time.Minute), "jobs", "healthy", "dead", "no report in 50 s"),
+		{Time: at(30 * time.Minute), Kind: "alert", Channel: "email", Type: "changed"},
+		turned(at(31*time.Minute), "jobs", "dead", "healthy", ""), // back before its route's time
+		{Time: at(31 * time.Minute), Kind: "alert", Channel: "email", Type: "changed"},
+		turned(at(60*time.Minute), "jobs", "healthy", "dead", "no report in 50 s"), // told after 2 min
+		turned(at(65*time.Minute), "jobs", "dead", "unknown", ""),                  // nobody is told of that
+		turned(at(66*time.Minute), "jobs", "unknown", "healthy", ""),
+		turned(at(70*time.Minute), "gone", "healthy", "dead", ""), // a node of the past
+		{Time: at(70 * time.Minute), Kind: "alert", Channel: "email", Type: "startup"},
+	})
+	config := filepath.Join(t.TempDir(), "new.cfg")
+	if err := os.WriteFile(config, []byte(replayConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"replay", "-c", config, "-data", folder, "-since", "2d", "-show"}, &out, &errs)
+	if code != 0 || errs.String() != "note: the config has no node web:gone\n" {
+		t.Fatalf("exit code %d\n%s", code, &errs)
+	}
+	text := out.String()
+	if !strings.HasPrefix(text, "3 messages then, 6 with this config.\n\nCHANNEL  THEN  NOW\nday      0     4\nemail    3     0\nnight    0     2\n\n") {
+		t.Errorf("it prints\n%s", text)
+	}
+	for _, want := range []string{"  day    [Acme] DOWN: Web > Shop (HTTP 503)\n", "reminder 2", "  day    [Acme] UP: Web > Shop (was down 25 min)\n",
+		at(62*time.Minute).Local().Format("15:04:05") + "  night  [Acme] DOWN: Web > Jobs (no report in 50 s)\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+
+	for _, tt := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"", 2, "vigil replay: -c is missing: the config to try (see 'vigil replay -h')\n"},
+		{"-c " + config, 1, "vigil replay: storage.path is empty: name the storage folder with -data\n"},
+		{"-c " + config + " -data " + t.TempDir(), 1, "has no log of events that can be read: no such file or directory; name another folder with -data\n"},
+		{"-c " + config + " -since soon", 2, `vigil replay: -since "soon": want a duration like 90m or 7d`},
+	} {
+		var errs bytes.Buffer
+		if code := run(t.Context(), append([]string{"replay"}, strings.Fields(tt.args)...), io.Discard, &errs); code != tt.code || !strings.Contains(errs.String(), tt.want) {
+			t.Errorf("vigil replay %s: exit code %d, %swant\n%s", tt.args, code, &errs, tt.want)
+		}
+	}
+}
+
+// A broken config is refused with all its faults.
+func TestReplayOfBrokenConfig(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "new.cfg")
+	if err := os.WriteFile(config, []byte("[metrics]\npoll_interval = 0\n[branding]\npage_url = 7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	if code := run(t.Context(), []string{"replay", "-c", config}, io.Discard, &errs); code != 1 || strings.Count(errs.String(), "new.cfg:") != 2 {
+		t.Errorf("exit code %d\n%s", code, &errs)
+	}
+}
+
+// A year of 100 nodes, each down once a day.
+func BenchmarkReplayYear(b *testing.B) {
+	var nodes strings.Builder
+	for i := range 100 {
+		nodes.WriteString("[[probe.service.node]]\nid = \"n" + string(rune('a'+i/26)) + string(rune('a'+i%26)) + "\"\nlabel = \"N\"\nmode = \"push\"\n")
+	}
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	conf, _, err := parseConfig(strings.NewReader(replayConfig+nodes.String()), "new.cfg", os.LookupEnv)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		r := newReplay(conf, begin)
+		for day := range 365 {
+			for i := range 100 {
+				node := "n" + string(rune('a'+i/26)) + string(rune('a'+i%26))
+				at := begin.Add(time.Duration(day)*24*time.Hour + time.Duration(i)*10*time.Minute)
+				r.feed(turned(at, node, "healthy", "dead", "HTTP 503"))
+				r.feed(turned(at.Add(5*time.Minute), node, "dead", "healthy", ""))
+			}
+		}
+		if r.transitions != 73000 {
+			b.Fatalf("%d transitions", r.transitions)
+		}
+	}
+}
