@@ -59,6 +59,30 @@ func TestLanguagesAreWhole(t *testing.T) {
 	}
 }
 
+// Every English word is one that the program or a template uses.
+func TestWordsAreUsed(t *testing.T) {
+	var source strings.Builder
+	for _, pattern := range []string{"page*.go", "templates/*.html"} {
+		names, _ := filepath.Glob(pattern)
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source.Write(text)
+		}
+	}
+	en := builtInLanguages(t)[english]
+	for _, key := range slices.Concat(slices.Collect(maps.Keys(en.words)), slices.Collect(maps.Keys(en.plurals)), slices.Collect(maps.Keys(en.names))) {
+		if key == "language" || slices.Contains(scriptWords, key) {
+			continue
+		}
+		if !strings.Contains(source.String(), `"`+key+`"`) {
+			t.Errorf("nothing uses %s", key)
+		}
+	}
+}
+
 func TestPlurals(t *testing.T) {
 	all := builtInLanguages(t)
 	for _, c := range []struct{ tag, want string }{

@@ -119,7 +119,7 @@ func (v shell) image(raw string) template.URL {
 
 // scriptWords are the words that the script needs.
 var scriptWords = strings.Fields(`no_downtime no_data day_down day_degraded day_maintenance goes_on went_on from_to
-	seconds minutes hours_short days_short copied close_all open_all out_of_date times_here median worst`)
+	seconds minutes hours_short days_short copied close_all open_all out_of_date times_here`)
 
 // Words returns what the script says, as JSON.
 func (v shell) Words() (string, error) {

@@ -37,11 +37,10 @@
     return say(m ? words.minutes : words.seconds, { n: m || Math.round(seconds) });
   }
 
-  // What is read step by step: the days of a node, and its latency. Each is one
-  // tab stop; arrow keys, pointer and finger choose the step.
+  // The days of a node are one tab stop; arrow keys, pointer and finger choose one.
 
   const rails = new WeakMap();
-  const railOf = (e) => e.target.closest?.(".days, .chart");
+  const railOf = (e) => e.target.closest?.(".days");
   const rtl = root.dir === "rtl";
 
   // dayStart returns when a day began where the server is.
@@ -84,16 +83,8 @@
     return !runs.some(([, x, n]) => i >= +x && i < +x + +n);
   }
 
-  function quarter(rail, i) {
-    const v = rail.dataset.v.split(" ")[i], from = Date.parse(rail.dataset.from) + i * rail.dataset.step * 6e4;
-    const head = say(words.from_to, { from: forms.t.format(from), to: forms.t.format(from + rail.dataset.step * 6e4) });
-    if (!v || v === "-") return [head, [words.no_data]];
-    const [median, worst] = v.split(",");
-    return [head, [say(words.median, { latency: median + " ms" }), say(words.worst, { latency: worst + " ms" })]];
-  }
-
   function value(rail) {
-    const { at, text } = rails.get(rail), [head, lines] = text(rail, at);
+    const { at } = rails.get(rail), [head, lines] = day(rail, at);
     rail.setAttribute("aria-valuenow", at + 1);
     rail.setAttribute("aria-valuetext", head + ": " + lines.join(", "));
     return [head, lines];
@@ -103,9 +94,9 @@
     const r = rails.get(rail), box = rail.getBoundingClientRect();
     r.at = Math.max(0, Math.min(r.n - 1, i));
     unmark();
-    const mark = doc.createElementNS("http://www.w3.org/2000/svg", "path"), w = r.chart ? 0.2 : 0.8;
+    const mark = doc.createElementNS("http://www.w3.org/2000/svg", "path");
     mark.setAttribute("class", "at");
-    mark.setAttribute("d", r.chart ? `M${r.at + 0.4} 0h${w}v100h-${w}z` : `M${r.at} -3h${w}v2h-${w}zM${r.at} 25h${w}v2h-${w}z`);
+    mark.setAttribute("d", `M${r.at} -3h.8v2h-.8zM${r.at} 25h.8v2h-.8z`);
     rail.append(mark);
     const part = (r.at + 0.5) / r.n;
     show(rail, box.left + box.width * (rtl ? 1 - part : part), ...value(rail));
@@ -133,7 +124,7 @@
       a.setAttribute("role", "button");
       a.setAttribute("aria-expanded", !!a.closest(".open"));
     }
-    for (const r of all(".days, .chart", where)) {
+    for (const r of all(".days", where)) {
       if (r.getAttribute("role") === "slider") continue;
       const name = r.closest(".node")?.querySelector(".label a")?.textContent;
       r.setAttribute("role", "slider");
@@ -144,9 +135,9 @@
 
   // wire gives what is on the screen what only the screen has.
   function wire(where) {
-    for (const r of all(".days, .chart", where)) {
-      const chart = r.matches(".chart"), n = chart ? r.dataset.v.split(" ").length : 90;
-      if (!rails.has(r)) rails.set(r, { n, at: n - 1, chart, text: chart ? quarter : day });
+    for (const r of all(".days", where)) {
+      const n = 90;
+      if (!rails.has(r)) rails.set(r, { n, at: n - 1 });
       r.setAttribute("aria-valuemin", 1);
       r.setAttribute("aria-valuemax", n);
       value(r);
@@ -223,7 +214,7 @@
   const opened = new Map(); // by the row's id: what was added to it
 
   async function fetchMore(a) {
-    const res = await fetch(a.href, { signal: AbortSignal.timeout(15e3) });
+    const res = await fetch(a.href, { cache: "no-cache", signal: AbortSignal.timeout(15e3) });
     if (!res.ok) throw new Error(res.status);
     const more = new DOMParser().parseFromString(await res.text(), "text/html").querySelector(".more");
     more.removeAttribute("id");
@@ -249,7 +240,7 @@
       }
       node.append(more);
       more.hidden = true;
-      wire(more);
+      for (const d of all("details", more)) folds.set(d, d.open);
     }
     setOpen(node, more.hidden);
     if (more.hidden) opened.delete(node.id);
@@ -287,6 +278,13 @@
 
   const byFind = new Set(); // services that the search opened
   const plain = (s) => s.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+  const texts = new WeakMap(); // of labels, as they are compared
+  const textOf = (el) => {
+    const was = texts.get(el), text = el.textContent;
+    if (was?.text === text) return was.plain;
+    texts.set(el, { text, plain: plain(text) });
+    return texts.get(el).plain;
+  };
 
   function find() {
     const q = $("q");
@@ -294,10 +292,10 @@
     const want = plain(q.value.trim()), services = all(".service"), within = [];
     let n = 0;
     for (const s of services) {
-      const whole = plain(s.querySelector("h2").textContent).includes(want);
+      const whole = textOf(s.querySelector("h2")).includes(want);
       let some = whole;
       for (const node of all(".node", s)) {
-        const hit = whole || plain(node.querySelector(".label").textContent).includes(want);
+        const hit = whole || textOf(node.querySelector(".label")).includes(want);
         node.hidden = !hit;
         some ||= hit;
       }
@@ -416,7 +414,7 @@
       else {
         if (!more.isConnected) node.append(more);
         setOpen(node, true);
-        renew(node, more);
+        setTimeout(renew, 1500, node, more); // it is rendered once a second
       }
     }
     wire(doc);
@@ -435,7 +433,6 @@
       const now = await fetchMore(node.querySelector(".label a"));
       if (!more.isConnected) return;
       merge(more, now);
-      wire(more);
     } catch {} // it stays as it was until the next time
   }
 
@@ -462,9 +459,7 @@
         }
       }
       wait = every;
-      // A cache on the way may keep an old page while the server is away.
-      const age = (Date.parse(res.headers.get("Date")) || Date.now()) - Date.parse(stamp());
-      late(age > 10 * 60e3 || 1e3 * parseInt(res.headers.get("Age")) > 60e3);
+      late(parseInt(res.headers.get("Age")) > 60); // a cache on the way keeps it while the server is away
     } catch {
       wait = Math.min(wait * 2, slowest);
       late(true);

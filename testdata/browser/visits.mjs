@@ -42,7 +42,7 @@ export async function live({ base, out, open, check, views }) {
   const before = await top();
   await publish(base, "later");
   await page.waitForFunction(() => /degraded/.test(document.title), null, { timeout: 15e3 });
-  await page.waitForTimeout(500);
+  await page.waitForFunction(() => !/degraded/.test(document.querySelector(".more .main").innerText), null, { timeout: 10e3 }).catch(() => {});
   const after = await page.evaluate(() => {
     const node = document.querySelector(".node");
     return {
