@@ -139,7 +139,7 @@ func (p *page) handler(rooms map[string]http.Handler) http.Handler {
 
 // pastAge is how old the drawing of a node's past may be while its status
 // stays: that changes by a minute in ninety days. The rows of nodes that are
-// not well say for how long, in minutes.
+// not well say for how long, so they are drawn anew each time.
 const pastAge = time.Minute
 
 // A renderer turns snapshots into the page in one language. What did not change
@@ -237,7 +237,7 @@ func (r *renderer) addServices(v *pageView, s *snapshot, lasting map[*Node]*inci
 	for _, sv := range s.services {
 		fold := v.Crowd && sv.state() == stateOK
 		drawn := r.services[sv.conf]
-		if drawn == nil || drawn.view != sv || drawn.fold != fold || sv.status != healthy && s.at.Sub(drawn.at).Abs() >= pastAge {
+		if drawn == nil || drawn.view != sv || drawn.fold != fold || sv.status != healthy && !s.at.Equal(drawn.at) {
 			rows := make([]*drawnNode, len(sv.nodes))
 			for k, nv := range sv.nodes {
 				var err error
@@ -279,7 +279,7 @@ func (r *renderer) drawNode(sv *serviceView, nv *nodeView, in *incident, by map[
 		n = new(drawnNode)
 		r.nodes[nv.conf] = n
 	}
-	if n.view == nv && (nv.status == healthy || now.Sub(n.at).Abs() < pastAge) {
+	if n.view == nv && (nv.status == healthy || now.Equal(n.at)) {
 		return n, nil
 	}
 	if n.history != nv.history || now.Sub(n.past.at).Abs() >= pastAge {

@@ -339,7 +339,7 @@ func mixedCrowdSample() *snapshot {
 		sv.status = max(sv.status, to)
 		s.status = max(s.status, to)
 		if to == dead {
-			s.incidents = append(s.incidents, incident{id: fmt.Sprint("crowd ", service), service: sv.conf, node: nv.conf, start: r.since})
+			s.incidents = append(s.incidents, incident{id: fmt.Sprint("crowd-", service), service: sv.conf, node: nv.conf, start: r.since})
 		}
 	}
 	ill(17, 1, dead, 4*time.Minute)

@@ -27,7 +27,7 @@
     t: form(hm), s: form({ ...hm, second: "2-digit" }), d: form(dm), dt: form({ ...dm, ...hm }), wdt: form({ weekday: "short", ...dm, ...hm }),
   };
   const longDay = form({ weekday: "long", day: "numeric", month: "long", timeZone: "UTC" });
-  const zone = form({ timeZoneName: "short" }).formatToParts(0).find((p) => p.type === "timeZoneName").value;
+  const zone = form({ timeZoneName: "short" }).formatToParts(new Date($("when").querySelector("time").dateTime)).find((p) => p.type === "timeZoneName").value;
 
   function length(seconds) {
     const m = Math.floor(seconds / 60), h = Math.floor(m / 60), d = Math.floor(h / 24);

@@ -368,7 +368,7 @@ async function spoken() {
   let at = -1;
   for (const line of [
     'link "Skip to the services":', "banner:", 'link "Acme Status":', 'button "Subscribe"', 'heading "3 of 6 systems are down" [level=1]', "main:",
-    'link "Front pages":', "strong: Down for 1 h 1 min", 'article "Front pages are down for some":', 'region "Website":',
+    'link "Front pages":', "text: Down for 1 h 1 min, since", 'article "Front pages are down for some":', 'region "Website":',
     'heading "Website" [level=2]', "paragraph: 2 of 3 down", 'heading "Front pages down for 1 h 1 min" [level=3]:', 'list "Instances":', "listitem: 3 down",
     "paragraph: 98.41%", 'heading "Last 14 days" [level=2]', "contentinfo:", 'link "Feed":',
   ]) {
