@@ -198,3 +198,33 @@ replica_labels = ["Backup", "Mail"]`, 1)
 		t.Errorf("%+v %+v", core, jobs)
 	}
 }
+
+// A reload names the nodes that changed themselves, and no others.
+func TestChangesOfNodes(t *testing.T) {
+	read := func(api, end string) *Config {
+		c, _, err := readRouted("", api, "", "", end)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	const depends = `depends_on = ["db"]`
+	old := read(depends, "")
+	for _, test := range []struct {
+		conf              *Config
+		sections, changed string
+	}{
+		{read(depends, ""), "[]", "[]"},
+		{read(depends, "[metrics]\npush_delay_dead = 7"), "[metrics]", "[]"},
+		{read(depends+"\npush_delay_dead = 7", ""), "[]", "[web:api]"},
+		{read("", ""), "[]", "[web:api]"},
+		{read(depends, "[[notify.route]]\nto = [\"db-team\", \"web-team\"]"), "[notify]", "[]"},
+		{read(depends, "[[maintenance]]\ntitle = \"x\"\nstart = 2026-12-01T00:00:00Z\nduration = 5"), "[maintenance]", "[]"},
+		{read(depends, "[probe]\nconnectivity = [\"icmp://127.0.0.1\"]"), "[probe]", "[]"},
+	} {
+		c := changes(old, test.conf)
+		if fmt.Sprint(c.Sections) != test.sections || fmt.Sprint(c.Changed) != test.changed {
+			t.Errorf("sections %v, changed %v; want %s, %s", c.Sections, c.Changed, test.sections, test.changed)
+		}
+	}
+}

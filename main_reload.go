@@ -143,8 +143,10 @@ func changes(old, conf *Config) configChanges {
 	section("plugins", old.RabbitMQ, conf.RabbitMQ)
 	oldNotify, notify := old.Notify, conf.Notify
 	oldNotify.Page, notify.Page = conf.Notify.Page, conf.Notify.Page // belongs to branding
-	section("notify", []any{old.Alerting, oldNotify}, []any{conf.Alerting, notify})
+	section("notify", []any{old.Alerting, oldNotify, old.Routes, old.Deadman}, []any{conf.Alerting, notify, conf.Routes, conf.Deadman})
 	section("storage", old.Storage, conf.Storage)
+	section("maintenance", old.Maintenance, conf.Maintenance)
+	section("probe", old.Connectivity, conf.Connectivity)
 
 	nodes := func(c *Config) map[nodeKey]*Node {
 		m := make(map[nodeKey]*Node)
@@ -160,7 +162,7 @@ func changes(old, conf *Config) configChanges {
 		name := key.service + ":" + key.node
 		if was := before[key]; was == nil {
 			c.Added = append(c.Added, name)
-		} else if !reflect.DeepEqual(was, n) {
+		} else if !sameNode(was, n, &old.Metrics, &conf.Metrics) {
 			c.Changed = append(c.Changed, name)
 		}
 	}
@@ -216,4 +218,21 @@ func summary(names []string) string {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), rest)
 	}
 	return strings.Join(names, ", ")
+}
+
+// sameNode reports whether two configs have the same node. A change of [metrics]
+// or of a node that it depends on is no change of its own.
+func sameNode(a, b *Node, metricsA, metricsB *Metrics) bool {
+	x, y := *a, *b
+	if x.Metrics == metricsA && y.Metrics == metricsB {
+		x.Metrics, y.Metrics = nil, nil
+	}
+	if (x.TLS.Roots == nil) != (y.TLS.Roots == nil) || x.TLS.Roots != nil && !x.TLS.Roots.Equal(y.TLS.Roots) {
+		return false
+	}
+	if !slices.EqualFunc(x.DependsOn, y.DependsOn, func(m, n *Node) bool { return m.ID == n.ID }) {
+		return false
+	}
+	x.TLS.Roots, y.TLS.Roots, x.DependsOn, y.DependsOn = nil, nil, nil, nil
+	return reflect.DeepEqual(&x, &y)
 }
