@@ -56,7 +56,7 @@ func TestPeerMCP(t *testing.T) {
 			const report = `{"health":"healthy","page":{"name":"Acme Status","url":"https://status.example.net/"},"probes":[` +
 				`{"name":"Relay","status":"healthy","nodes":[{"name":"Socket client","status":"healthy","replicas":[]}]}]}`
 			got := fmt.Sprint(said.Server, said.Version, said.Tools, said.Text, string(said.Structured), said.Refusal, said.Errors)
-			if want := fmt.Sprint(struct{ Name, Version string }{"vigil", version}, tc.spoken, []string{"get_report"}, report, report, "-32602", []string{}); got != want {
+			if want := fmt.Sprint(struct{ Name, Version string }{"vigil", version}, tc.spoken, []string{"get_report", "get_status", "get_outages", "get_history"}, report, report, "-32602", []string{}); got != want {
 				t.Errorf("%s\nwant %s", got, want)
 			}
 		})
