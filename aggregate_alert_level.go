@@ -87,12 +87,13 @@ func (a *alerter) review(st *state, now time.Time) {
 		for _, ns := range looks {
 			ns.alert.looked = false
 			key := ns.key()
-			held, until := st.heldBack(ns, now)
-			if held && !until.IsZero() {
+			quiet := ns.maintenance != nil || ns.silence != nil // replan looks at it again
+			waits, until := st.waitsForParent(ns, now)
+			if waits && !until.IsZero() {
 				a.lookAt(ns, until)
 			}
 			for _, c := range a.channels {
-				switch at, ok := c.due(ns, key, held); {
+				switch at, ok := c.due(ns, key, quiet || waits && c.hearsOfParent(ns)); {
 				case !ok:
 					c.noNews(key)
 				case now.Before(at):

@@ -45,7 +45,7 @@ func (c *channel) tell(a *alerter, st *state, kind notify.Kind, now time.Time) n
 	}
 	clear(c.ready)
 	c.first, c.last = time.Time{}, time.Time{}
-	alert.Status = c.status(st)
+	alert.Status = c.status(st, kind)
 	c.remind(now)
 	switch {
 	case kind == notify.Reminder:
@@ -58,13 +58,22 @@ func (c *channel) tell(a *alerter, st *state, kind notify.Kind, now time.Time) n
 
 // status is the worst of what the channel was told of and, where it is told
 // of all nodes, of the page.
-func (c *channel) status(st *state) notify.Status {
+func (c *channel) status(st *state, kind notify.Kind) notify.Status {
 	worst := healthy
 	for _, known := range c.told {
 		worst = max(worst, known.status)
 	}
-	if c.all {
+	switch {
+	case c.all:
 		worst = max(worst, st.nodeTally.worst())
+	case kind == notify.Startup: // also of what is not told yet
+		for ns := range st.allNodes() {
+			if ns.maintenance == nil && slices.ContainsFunc(c.routes, func(r Route) bool {
+				return r.Match.matches(ns.service.conf.ID, ns.conf.ID)
+			}) {
+				worst = max(worst, ns.worst)
+			}
+		}
 	}
 	return notify.Status(worst.String())
 }

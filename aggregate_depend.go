@@ -86,6 +86,24 @@ func (st *state) waitsForParent(ns *nodeState, now time.Time) (waits bool, until
 	return waits, until
 }
 
+// hearsOfParent reports whether the channel is told of a node that the node
+// depends on: of a dead one, where there is any. Else it must hear of the node
+// itself.
+func (c *channel) hearsOfParent(ns *nodeState) bool {
+	cause := ns.cause() != nil
+	for _, parent := range ns.parents {
+		if cause && !parent.isDown() {
+			continue
+		}
+		for _, r := range c.routes {
+			if r.Match.matches(parent.service.conf.ID, parent.conf.ID) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // interval is the time between two checks or reports of a node.
 func (st *state) interval(ns *nodeState) time.Duration {
 	m := st.metrics(ns)

@@ -103,15 +103,6 @@ func (st *state) endQuiet(id string, silence bool, now time.Time, done chan<- er
 	done <- notFound("no %s %q", kind, id)
 }
 
-// heldBack reports whether nobody is to be told of the node's beginnings now,
-// and until when; the zero time is until something changes.
-func (st *state) heldBack(ns *nodeState, now time.Time) (held bool, until time.Time) {
-	if ns.maintenance != nil || ns.silence != nil {
-		return true, time.Time{} // replan looks at the node again
-	}
-	return st.waitsForParent(ns, now)
-}
-
 // noReminders returns until when nobody is to be reminded of the node; the
 // zero time is no such time.
 func (st *state) noReminders(ns *nodeState, now time.Time) (until time.Time) {

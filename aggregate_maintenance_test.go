@@ -238,6 +238,21 @@ func TestAlertsOfDependents(t *testing.T) {
 	}
 }
 
+// A channel that does not hear of a parent hears of the node itself.
+func TestDependentsOfAnotherChannelsNode(t *testing.T) {
+	conf := dependConfig()
+	conf.Alerting.Startup = true
+	conf.Notify = channels("net", "app")
+	conf.Routes = []Route{{Match: selectors{"web:a"}, To: []string{"net"}, MinStatus: dead}, {Match: selectors{"web:c"}, To: []string{"app"}, MinStatus: dead}}
+	p := newPlay(conf)
+	p.at(0, "c=dead", "a=dead", "b=dead")
+	p.until(p.begin.Add(time.Minute))
+	p.expect(t, "at the start", "0s startup dead +a", "0s startup dead +c")
+	p.at(2*time.Minute, "a=healthy", "b=healthy", "c=healthy")
+	p.until(p.begin.Add(3 * time.Minute))
+	p.expect(t, "and back", "2m0.2s changed healthy -a", "2m0.2s changed healthy -c")
+}
+
 // The first acceptance by a recipient of a channel is kept with the outage.
 func TestAcceptedDeliveries(t *testing.T) {
 	const m = time.Minute
