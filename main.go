@@ -56,6 +56,7 @@ commands:
   ack          end the reminders of an outage
   reload       have the running Vigil read its config again
   replay       tell what another config would have told whom
+  sla          print the availability of a month
   completion   print a script that completes commands in bash, zsh or fish
   version      print version, commit and Go version
 
@@ -91,6 +92,7 @@ func commands() []command {
 		{"ack", ackUsage, runAck},
 		{"reload", reloadUsage, runReload},
 		{"replay", replayUsage, runReplay},
+		{"sla", slaUsage, runSLA},
 		{"completion", completionUsage, runCompletion},
 		{"version", versionUsage, runVersion},
 	}

@@ -90,3 +90,33 @@ func TestClientErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestSLAFigures(t *testing.T) {
+	for share, want := range map[float64]string{1: "100.000 %", 0.999999: "99.999 %", 0.5: "50.000 %", 0: "0.000 %"} {
+		if got := percent(share); got != want {
+			t.Errorf("%v is %q, want %q", share, got, want)
+		}
+	}
+	share, outages, longest := 0.98765, 2, int64(90)
+	target, left := 99.9, 12.5
+	s := slaReport{Month: "2026-11", Services: []slaService{{ID: "web", Target: &target, BudgetLeft: &left, Nodes: []slaNode{
+		{ID: "shop", Label: "Shop, \"the\" one", Minutes: slaMinutes{100, 2, 3, 4}, Outages: &outages, Longest: &longest, Availability: &share, AvailabilityWithMaintenance: &share},
+		{ID: "new", Label: "New", Minutes: slaMinutes{Unknown: 109}},
+	}}}}
+	var out bytes.Buffer
+	newPrinter(&out).columns(s.rows())
+	want := "NODE      AVAILABLE  DOWN min  MAINTENANCE min  UNKNOWN min  OUTAGES  LONGEST  BUDGET LEFT\n" +
+		"web:shop  98.765 %   2         3                4            2        1m30s    12.5 min of 99.9 %\n" +
+		"web:new   unknown    0         0                109          unknown  unknown\n"
+	if out.String() != want {
+		t.Errorf("it prints\n%swant\n%s", &out, want)
+	}
+	out.Reset()
+	if err := s.writeCSV(&out); err != nil {
+		t.Error(err)
+	}
+	_, rows, _ := strings.Cut(out.String(), "\n")
+	if want := "2026-11,web,shop,\"Shop, \"\"the\"\" one\",100,2,3,4,2,90,0.98765,0.98765\n2026-11,web,new,New,0,0,0,109,,,,\n"; rows != want {
+		t.Errorf("CSV\n%swant\n%s", rows, want)
+	}
+}

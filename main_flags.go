@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -148,7 +149,7 @@ func parseDuration(s string) (time.Duration, error) {
 
 // writeDuration writes a duration as parseDuration reads it.
 func writeDuration(d time.Duration) string {
-	if d < time.Second {
+	if d > 0 && d < time.Second {
 		return fmt.Sprintf("%dms", d.Milliseconds())
 	}
 	var b strings.Builder
@@ -161,7 +162,7 @@ func writeDuration(d time.Duration) string {
 			d -= n * unit.size
 		}
 	}
-	return b.String()
+	return cmp.Or(b.String(), "0s")
 }
 
 // parseTime parses a time: RFC 3339, or a wall time like 22:00, which is its

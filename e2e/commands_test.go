@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -323,5 +324,29 @@ func TestMaintenanceCommands(t *testing.T) {
 		r.want(2, []string{want + " (see 'vigil " + fields[0] + " -h')\n"}, fields...)
 	}
 	r.want(1, []string{`"wbe"`, `"web"`}, "silence", "wbe", "-for", "1h", "why")
+	r.stop(syscall.SIGTERM)
+}
+
+func TestSLACommand(t *testing.T) {
+	t.Parallel()
+	r := startCommands(t)
+	r.want(0, []string{"NODE      AVAILABLE", "\nweb:shop  ", "\nbox:disk  "}, "sla")
+	if out := r.want(0, []string{"box:disk"}, "sla", "box"); strings.Contains(out, "web:shop") {
+		t.Errorf("the selector box selects web:shop:\n%s", out)
+	}
+	out := r.want(0, []string{"month,service,node,label,up_minutes,", ",web,shop,Shop,"}, "sla", "-csv", "web")
+	if rows, err := csv.NewReader(strings.NewReader(out)).ReadAll(); err != nil || len(rows) != 3 || len(rows[1]) != 12 {
+		t.Errorf("%v: %q", err, rows)
+	}
+	var s struct {
+		Month    string
+		Services []struct{ ID string }
+	}
+	out = r.want(0, nil, "sla", "-json")
+	if err := json.Unmarshal([]byte(out), &s); err != nil || s.Month == "" || len(s.Services) != 2 {
+		t.Errorf("%v: %s", err, out)
+	}
+	r.want(2, []string{`vigil sla: -month "november": want a month like 2026-11`}, "sla", "-month", "november")
+	r.want(1, []string{`"wbe"`, `"web"`}, "sla", "wbe")
 	r.stop(syscall.SIGTERM)
 }
