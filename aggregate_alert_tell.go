@@ -26,7 +26,9 @@ func (c *channel) tell(a *alerter, st *state, kind notify.Kind, now time.Time) n
 	}
 	keys := maps.Clone(c.ready)
 	for key := range c.told {
-		keys[key] = keys[key] // those without news, too
+		if !keys[key] {
+			keys[key] = false // those without news, too
+		}
 	}
 	for _, key := range st.inOrder(keys) {
 		ns := st.byKey[key]

@@ -35,7 +35,6 @@ type deadmanRig struct {
 	log        bytes.Buffer
 	deliveries map[string]deliveryCounts
 	broken     bool
-	snap       *snapshot
 }
 
 func newDeadmanRig(t *testing.T) *deadmanRig {

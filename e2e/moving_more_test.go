@@ -120,7 +120,7 @@ func movingAlerts(t *testing.T, channel string) string {
 		sent <- string(body)
 	}))
 	t.Cleanup(hook.Close)
-	startVigil(t, movingLeast+fmt.Sprintf(`
+	startVigil(t, movingLeast+`
 [storage]
 path = ""
 [[probe.service]]
@@ -131,7 +131,7 @@ id = "shop"
 label = "Shop"
 mode = "script"
 scripts = ["echo out of order; exit 2"]
-`)+fmt.Sprintf(channel, hook.URL))
+`+fmt.Sprintf(channel, hook.URL))
 	select {
 	case text := <-sent:
 		return text
