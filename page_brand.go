@@ -19,11 +19,12 @@ import (
 type colour [3]float64
 
 // The page's own colours that a brand colour has to stand out against. They
-// are those of --card in app.css.
+// are the least favourable in app.css: --ground by day, and --hover by night.
 var (
 	white     = colour{1, 1, 1}
 	black     = colour{0, 0, 0}
-	nightCard = colour{0x17 / 255.0, 0x1b / 255.0, 0x22 / 255.0}
+	dayGround = colour{0xf3 / 255.0, 0xf5 / 255.0, 0xf8 / 255.0}
+	nightCard = colour{0x1b / 255.0, 0x21 / 255.0, 0x2a / 255.0}
 )
 
 // defaultBrand is used where no colour is configured.
@@ -113,14 +114,13 @@ func newBrand(b Branding) brand {
 }
 
 // css returns the brand as custom properties: the colour as a ground, what to
-// write on it, and the two shades of it that can be read on the white card and on
-// the dark one.
+// write on it, and the two shades of it that can be read by day and by night.
 func (b brand) css() string {
 	fill, text := ground(b.logo)
 	return fmt.Sprintf(
 		":root{--brand:%s;--on-brand:%s;--brand-ink:%s}"+
 			"@media screen and (prefers-color-scheme:dark){:root{--brand-ink:%s}}",
-		fill, text, b.logo.toward(black, white, legible), b.logo.toward(white, nightCard, legible))
+		fill, text, b.logo.toward(black, dayGround, legible), b.logo.toward(white, nightCard, legible))
 }
 
 // paint puts the icon's colours into an SVG whose currentColor stands for the

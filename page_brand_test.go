@@ -28,7 +28,7 @@ func TestBrandContrast(t *testing.T) {
 		}
 		for what, ratio := range map[string]float64{
 			"text on it":      contrast(parsed[0], parsed[1]),
-			"it on white":     contrast(parsed[2], white),
+			"it on white":     contrast(parsed[2], dayGround),
 			"it on dark card": contrast(parsed[3], nightCard),
 		} {
 			if ratio < 4.5 {

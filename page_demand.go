@@ -85,7 +85,6 @@ func (p *page) serveNode(now *rendering, service, node string) http.HandlerFunc 
 		base := now.site.depthBase(r)
 		p.serveMade(w, r, now, "node "+base+" "+service+"\x00"+node, func(lang *language) (*reply, error) {
 			v := newPageView(now.site, lang, base, s)
-			v.Banner = true
 			incidents := s.byNode()[nv.conf]
 			past := newDrawnPast(lang, nv.history, incidents, s.at)
 			var row rowView
