@@ -29,8 +29,10 @@ type alerter struct {
 	restored   bool // nothing was checked since a restart
 	started    bool // the start-up notification was sent, or is not wanted
 	connection connectionState
-	muted      time.Time      // no reminders until then
-	acks       []notify.Alert // about acknowledgements, to be sent
+	machine    connectionState // the same of this machine, which may be short of something
+	shortage   string          // of what
+	muted      time.Time       // no reminders until then
+	acks       []notify.Alert  // about acknowledgements, to be sent
 }
 
 // A channel remembers what one channel of the config was told, so that whoever
@@ -246,13 +248,16 @@ func (a *alerter) due(st *state, now time.Time) (notify.Alert, bool) {
 	a.review(st, now)
 	if a.connection.due(now) {
 		if a.started {
-			return a.notice(st, now), true
+			return a.notice(st, a.connection.note(now), now), true
 		}
 		// What is still unknown will be for long.
 		a.connection.told, a.started = true, true
 		for _, c := range a.channels {
 			c.starts = true
 		}
+	}
+	if a.started && a.machine.due(now) {
+		return a.notice(st, a.machineNote(now), now), true
 	}
 	if len(a.acks) > 0 {
 		alert := a.acks[0]
@@ -329,6 +334,9 @@ func (a *alerter) wake(st *state, now time.Time) (at time.Time, ok bool) {
 		sooner(now)
 	}
 	if t, waits := a.connection.wake(); waits {
+		sooner(t)
+	}
+	if t, waits := a.machine.wake(); waits && a.started {
 		sooner(t)
 	}
 	for _, c := range a.channels {

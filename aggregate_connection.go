@@ -21,22 +21,51 @@ type connectionState struct {
 type connectionReport struct{ down bool }
 
 func (l connectionReport) apply(st *state, now time.Time) {
-	conn := &st.alerter.connection
-	down := conn.down
-	switch {
-	case l.down == !conn.down.IsZero():
+	since := st.alerter.connection.down
+	if !st.alerter.connection.turn(l.down, now) {
 		return
-	case l.down:
-		*conn = connectionState{down: now, told: conn.back > 0}
-	case conn.told:
-		*conn = connectionState{back: max(now.Sub(conn.down), 1)}
-	default:
-		*conn = connectionState{}
 	}
 	if !l.down {
-		st.extendOverdue(down, now)
+		st.extendOverdue(since, now)
 	}
 	st.dirty = true
+}
+
+// turn notes that it is down, or works again, and reports whether that is new.
+func (c *connectionState) turn(down bool, now time.Time) bool {
+	switch {
+	case down == !c.down.IsZero():
+		return false
+	case down:
+		*c = connectionState{down: now, told: c.back > 0}
+	case c.told:
+		*c = connectionState{back: max(now.Sub(c.down), 1)}
+	default:
+		*c = connectionState{}
+	}
+	return true
+}
+
+// A machineReport is an event: this machine is short of something, or "", when
+// it no longer is. People are told when that lasts.
+type machineReport struct{ shortage string }
+
+func (m machineReport) apply(st *state, now time.Time) {
+	st.alerter.machine.turn(m.shortage != "", now)
+	if m.shortage != "" {
+		st.alerter.shortage = m.shortage
+	}
+}
+
+// machineNote is what a notice says of a shortage, and takes people to know it.
+func (a *alerter) machineNote(now time.Time) string {
+	if d := a.machine.back; d > 0 {
+		a.machine.back = 0
+		return fmt.Sprintf("The monitor's own machine works as usual again after %s (%s).", d.Round(time.Second), a.shortage)
+	}
+	a.machine.told = true
+	return fmt.Sprintf("The monitor's own machine has been short of something since %s: %s. What it cannot check keeps its last known status.",
+		a.machine.down.In(now.Location()).Format("15:04:05 UTC-0700"), a.shortage)
 }
 
 // assumeConnected takes the connection for one that works when the config has no

@@ -139,3 +139,36 @@ func TestLineReload(t *testing.T) {
 		t.Errorf("alerts %q", p.alerts)
 	}
 }
+
+// A shortage of this machine is told when it lasts for a minute, and so is its
+// end; one that passes is not.
+func TestShortageNotice(t *testing.T) {
+	p := newPlay(alertConfig(Alerting{Startup: true}))
+	const s = time.Second
+	p.at(0, "a=healthy", "b=healthy", "c=healthy")
+	p.at(2 * s)
+	before := len(p.alerts)
+	report := func(at time.Duration, shortage string) {
+		p.at(at)
+		machineReport{shortage}.apply(p.st, p.now)
+		p.at(at)
+	}
+	report(10*s, "no memory left; buy some")
+	report(50*s, "")
+	p.at(200 * s)
+	if len(p.alerts) != before {
+		t.Errorf("a short shortage was told: %q", p.alerts[before:])
+	}
+	report(300*s, "no memory left; buy some")
+	p.at(359 * s)
+	if len(p.alerts) != before {
+		t.Errorf("told too early: %q", p.alerts[before:])
+	}
+	p.at(361 * s)
+	report(400*s, "")
+	p.at(500 * s)
+	said := strings.Join(p.alerts[before:], "\n")
+	if len(p.alerts) != before+2 || !strings.Contains(said, "notice") {
+		t.Errorf("told: %q", p.alerts[before:])
+	}
+}

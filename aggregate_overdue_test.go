@@ -197,7 +197,7 @@ func TestSilenceWhileStalled(t *testing.T) {
 			defer cancel()
 			l := newConnectivity(events, log)
 			l.adopt(conf.Connectivity, func(context.Context, *Target) error { return nil })
-			m := newMachine(log)
+			m := newMachine(events, log)
 			var wg sync.WaitGroup
 			wg.Go(func() { l.run(ctx) })
 			wg.Go(func() { m.run(ctx) })

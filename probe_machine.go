@@ -84,21 +84,23 @@ func shortageOf(err error, starting bool) *shortage {
 // machine slept or the process was stopped or starved, and shortages. Any
 // goroutine may use it.
 type machine struct {
-	log   *slog.Logger
-	meter *inconclusiveMeter
+	log    *slog.Logger
+	events chan<- event
+	meter  *inconclusiveMeter
 
 	mu      sync.Mutex
 	looked  time.Time // when the clock was last looked at
 	stalled period
 	short   *shortage // goes on; nil: none
 	shown   time.Time // when it last did
+	told    *shortage // what the aggregator knows of; nil: none
 }
 
 // A period is the time between two others.
 type period struct{ from, to time.Time }
 
-func newMachine(log *slog.Logger) *machine {
-	return &machine{log: log, meter: new(inconclusiveMeter), looked: time.Now()}
+func newMachine(events chan<- event, log *slog.Logger) *machine {
+	return &machine{log: log, events: events, meter: new(inconclusiveMeter), looked: time.Now()}
 }
 
 // run looks at the clock until ctx ends.
@@ -110,6 +112,7 @@ func (m *machine) run(ctx context.Context) error {
 	defer ticker.Stop()
 	for n := 0; ; n++ {
 		m.look(time.Now())
+		m.tell(ctx)
 		if os.Getpid() == 1 && n%10 == 0 {
 			reapOrphans() // of whatever runs in this container
 		}
@@ -129,6 +132,27 @@ func (m *machine) look(now time.Time) {
 	if m.short != nil && now.Sub(m.shown) >= shortageOver {
 		m.log.Info("this machine is no longer short of anything", "shortage", m.short.what)
 		m.short = nil
+	}
+}
+
+// tell tells the aggregator of a shortage that is new, or over.
+func (m *machine) tell(ctx context.Context) {
+	m.mu.Lock()
+	now, before := m.short, m.told
+	m.mu.Unlock()
+	if now == before {
+		return
+	}
+	report := machineReport{}
+	if now != nil {
+		report.shortage = now.what + "; " + now.remedy
+	}
+	select {
+	case m.events <- report:
+		m.mu.Lock()
+		m.told = now
+		m.mu.Unlock()
+	case <-ctx.Done():
 	}
 }
 

@@ -64,7 +64,7 @@ func TestPoolExcusesMachine(t *testing.T) {
 			}
 			return v
 		}, events)
-		p.machine = newMachine(log)
+		p.machine = newMachine(events, log)
 		go p.machine.run(ctx)
 		p.run(ctx, nil)
 		var said string
@@ -74,6 +74,10 @@ func TestPoolExcusesMachine(t *testing.T) {
 				if ev.replica.ordinal == 1 {
 					said += "d"
 				}
+			case machineReport:
+				if said += "+"; ev.shortage == "" {
+					said = said[:len(said)-1] + "-"
+				}
 			case inconclusive:
 				if ev.replica.ordinal == 0 {
 					t.Error("the other replica is in doubt")
@@ -82,7 +86,7 @@ func TestPoolExcusesMachine(t *testing.T) {
 			}
 		}
 		// At 0 and 60 s, then in doubt from the retry at 122 s on, then dead again.
-		if want := "dd" + strings.Repeat("?", 8) + strings.Repeat("d", 10); said != want {
+		if want := "dd?+" + strings.Repeat("?", 7) + "d-" + strings.Repeat("d", 9); said != want {
 			t.Errorf("results %s, want %s", said, want)
 		}
 		if n := p.machine.meter[causeFiles].Load(); n != 8 {
@@ -97,7 +101,7 @@ func TestPoolExcusesMachine(t *testing.T) {
 
 func TestMachineStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMachine(slog.New(slog.DiscardHandler))
+		m := newMachine(nil, slog.New(slog.DiscardHandler))
 		begin := time.Now()
 		for range 10 {
 			time.Sleep(time.Second)

@@ -362,7 +362,7 @@ func newProbes(events chan<- event, log *slog.Logger) *probes {
 		poll:         newPool("poll", events, log),
 		script:       newPool("script", events, log),
 		connectivity: newConnectivity(events, log),
-		machine:      newMachine(log),
+		machine:      newMachine(events, log),
 		pinger:       newPinger(log),
 	}
 	p.poll.connectivity = p.connectivity
