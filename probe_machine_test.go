@@ -93,7 +93,7 @@ func TestPoolExcusesMachine(t *testing.T) {
 			t.Errorf("%d counted, want 8", n)
 		}
 		logged := strings.Split(strings.TrimSpace(text.String()), "\n")
-		if len(logged) != 2 || !strings.Contains(logged[0], "level=ERROR") || !strings.Contains(logged[0], "ulimit -n") || !strings.Contains(logged[1], "no longer short") {
+		if len(logged) != 2 || !strings.Contains(logged[0], "level=ERROR msg=\"this machine is short of something") || !strings.Contains(logged[0], "ulimit -n") || !strings.Contains(logged[1], "no longer short") {
 			t.Errorf("log:\n%s", text.String())
 		}
 	})
@@ -101,7 +101,8 @@ func TestPoolExcusesMachine(t *testing.T) {
 
 func TestMachineStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMachine(nil, slog.New(slog.DiscardHandler))
+		var text bytes.Buffer
+		m := newMachine(nil, slog.New(slog.NewTextHandler(&text, nil)))
 		begin := time.Now()
 		for range 10 {
 			time.Sleep(time.Second)
@@ -127,6 +128,9 @@ func TestMachineStall(t *testing.T) {
 		m.looked = time.Unix(0, time.Now().Add(-time.Hour).UnixNano())
 		if !m.excuses(time.Now().Add(-time.Second), time.Now(), nil) {
 			t.Error("a check during which the machine slept must be excused")
+		}
+		if n := strings.Count(text.String(), "this process did not run for a while"); n != 2 {
+			t.Errorf("logged %d times:\n%s", n, &text)
 		}
 		if n := m.meter[causeStall].Load(); n != 2 {
 			t.Errorf("%d counted, want 2", n)

@@ -275,7 +275,9 @@ func TestScheduleParkingHasALimit(t *testing.T) {
 // and the next one is on the grid again.
 func TestScheduleOverrun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
 		p := newTestPool(testMetrics(), pollReplicas(1), nil, nil)
+		p.log = slog.New(slog.NewTextHandler(&log, nil))
 		pl := runPool(t, p, 5*time.Minute+30*time.Second, func(_ *replica, try int) (time.Duration, status) {
 			if try == 2 {
 				return 150 * time.Second, healthy
@@ -288,6 +290,11 @@ func TestScheduleOverrun(t *testing.T) {
 		}
 		if p.meter.overruns.Load() != 2 {
 			t.Errorf("%d overruns, want 2", p.meter.overruns.Load())
+		}
+		// That is the check's own fault, and not the parallelism's.
+		if s := log.String(); strings.Count(s, "checks take longer than their interval") != 1 ||
+			!strings.Contains(s, "replicas=service:node:tcp://10.0.0.1:1") || strings.Contains(s, "missed their turn") {
+			t.Errorf("log:\n%s", s)
 		}
 	})
 }
