@@ -288,13 +288,12 @@ const (
 	throttleSlots = 4096
 )
 
-// A throttle tells those who send wrong tokens to wait. The right token always
-// passes, from whatever address: behind a reverse proxy all have the same one,
-// and nobody there shall be able to lock the others out.
+// A throttle slows down clients that send wrong tokens. The right token always
+// passes, from any address: behind a reverse proxy all clients share one, and
+// none may lock the others out.
 //
-// Addresses share a fixed number of counters, by a hash that nobody outside
-// can foresee. Where two meet in one, a wrong token is answered with 429 where
-// it might have been 403.
+// Addresses share a fixed number of counters, by a hash that nobody outside can
+// predict. When two share a counter, a wrong token may get 429 instead of 403.
 type throttle struct {
 	log    *slog.Logger
 	seed   maphash.Seed
@@ -358,9 +357,9 @@ func (t *throttle) slot(from netip.Prefix) *atomic.Uint64 {
 	return &t.slots[maphash.Comparable(t.seed, from)%throttleSlots]
 }
 
-// clientNet is whom a request or connection comes from: an IPv4 address or,
-// as one customer commonly has all of it, the /64 of an IPv6 address. It is
-// the zero prefix where addr is none.
+// clientNet returns the network of a client: its IPv4 address, or the /64 of its
+// IPv6 address, as one customer commonly has all of it. It is the zero prefix
+// when addr is not an address.
 func clientNet(addr string) netip.Prefix {
 	ap, err := netip.ParseAddrPort(addr)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// Limits of the server. They are for visitors and reporters of good will with
-// slow lines; others are cut off.
+// Limits of the server. They leave room for visitors and reporters with slow
+// connections.
 const (
 	readTimeout      = 10 * time.Second // of a whole request, its header included
 	writeTimeout     = 30 * time.Second
@@ -61,7 +61,7 @@ func listenHTTP(ctx context.Context, conf Server) (net.Listener, error) {
 	return ln, nil
 }
 
-// listenError says in one line what is wrong and how to mend it.
+// listenError says in one line what is wrong and how to fix it.
 func listenError(inet string, err error) error {
 	_, port, _ := net.SplitHostPort(inet)
 	remedy := ""
@@ -120,8 +120,8 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.Handler.ServeHTTP(w, r)
 }
 
-// A serverLog takes what package net/http has to say: of single connections,
-// which is for debugging, and when it cannot accept any more.
+// A serverLog logs the messages of package net/http: those about single
+// connections are for debugging, a failing accept is a warning.
 type serverLog struct{ log *slog.Logger }
 
 func (l serverLog) Write(line []byte) (int, error) {
