@@ -44,6 +44,8 @@ type history struct {
 	outages
 	gone map[nodeKey]*nodeHistory // of nodes that are not in the config
 
+	places map[string]int // while files are read: where an outage is in all, by id
+
 	unkept []*nodeState // those whose past changed since it was last kept
 	keptAt time.Time
 }

@@ -215,12 +215,15 @@ func (h *history) restoreIncident(rec *incidentRecord) {
 		}
 		out.tellings = append(out.tellings, at)
 	}
-	i := slices.IndexFunc(h.all, func(other *outage) bool { return other.id == rec.ID })
-	if i < 0 {
-		h.all = append(h.all, out)
-	} else {
-		h.all[i] = out
+	if h.places == nil {
+		h.places = make(map[string]int)
 	}
+	if i, known := h.places[rec.ID]; known {
+		h.all[i] = out
+		return
+	}
+	h.places[rec.ID] = len(h.all)
+	h.all = append(h.all, out)
 }
 
 // resume goes on from what was restored, for a program that ran until alive

@@ -118,8 +118,12 @@ func (o *outages) toldOf(out *outage, channel string, now time.Time) {
 // acceptedBy notes that a recipient of a channel has accepted a message about
 // outages that go on. The first one counts.
 func (o *outages) acceptedBy(channel string, ids []string, at time.Time) {
+	named := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		named[id] = true
+	}
 	for _, out := range o.all {
-		if !slices.Contains(ids, out.id) {
+		if !named[out.id] {
 			continue
 		}
 		for i, t := range out.tellings {
