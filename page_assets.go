@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -18,7 +17,6 @@ import (
 	"path"
 	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -59,17 +57,17 @@ func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 		st.base = st.prefix + "/"
 	}
 	st.style = st.brand.css()
-	if st.languages, err = loadLanguages(files, builtInWords); err != nil {
+	tag := strings.ToLower(cmp.Or(conf.Branding.Language, english))
+	if st.languages, err = loadLanguages(files, builtInWords, tag); err != nil {
 		return nil, fmt.Errorf("assets: %w", err)
 	}
-	tag := strings.ToLower(cmp.Or(conf.Branding.Language, english))
 	st.auto = tag == autoLanguage
 	if st.auto {
 		tag = english
 	}
 	if st.lang = st.languages[tag]; st.lang == nil {
 		return nil, fmt.Errorf("branding.language: %q is unknown; allowed: %s, %s",
-			tag, autoLanguage, strings.Join(slices.Sorted(maps.Keys(st.languages)), ", "))
+			tag, autoLanguage, strings.Join(languageTags(folder), ", "))
 	}
 	if st.templates, err = parseTemplates(files, st.languages[english]); err != nil {
 		return nil, err

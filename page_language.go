@@ -24,9 +24,10 @@ type language struct {
 
 const english = "en"
 
-// loadLanguages reads templates/words/*.toml among files. Built-in is the
-// English file that the others are checked against, and filled up from.
-func loadLanguages(files map[string][]byte, builtIn []byte) (map[string]*language, error) {
+// loadLanguages reads templates/words/*.toml among files: English and the wanted
+// language, or all of them for autoLanguage. Built-in is the English file that the
+// others are checked against, and filled up from.
+func loadLanguages(files map[string][]byte, builtIn []byte, want string) (map[string]*language, error) {
 	base, err := parseLanguage(english, builtIn, nil)
 	if err != nil {
 		return nil, err
@@ -38,7 +39,9 @@ func loadLanguages(files map[string][]byte, builtIn []byte) (map[string]*languag
 		if !ok || !isWords {
 			continue
 		}
-		tag = strings.ToLower(tag)
+		if tag = strings.ToLower(tag); want != autoLanguage && tag != want && tag != english {
+			continue
+		}
 		if all[tag], err = parseLanguage(tag, files[name], base); err != nil {
 			return nil, fmt.Errorf("words/%s: %w", file, err)
 		}

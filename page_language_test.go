@@ -20,7 +20,7 @@ func builtInLanguages(t *testing.T) map[string]*language {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := loadLanguages(files, builtInWords)
+	all, err := loadLanguages(files, builtInWords, autoLanguage)
 	if err != nil {
 		t.Fatal(err)
 	}
