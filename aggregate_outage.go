@@ -115,6 +115,19 @@ func (o *outages) toldOf(out *outage, channel string, now time.Time) {
 	out.unkept, o.anyUnkept, o.changed = true, true, true
 }
 
+// An accepted is an event: a recipient of a channel has accepted a message
+// about outages.
+type accepted struct {
+	channel string
+	outages []string // ids
+	at      time.Time
+}
+
+func (a accepted) apply(st *state, _ time.Time) {
+	st.history.acceptedBy(a.channel, a.outages, a.at)
+	st.dirty = true
+}
+
 // acceptedBy notes that a recipient of a channel has accepted a message about
 // outages that go on. The first one counts.
 func (o *outages) acceptedBy(channel string, ids []string, at time.Time) {

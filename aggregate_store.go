@@ -203,19 +203,6 @@ func (s *store) Result(t notify.Target, a notify.Alert, err error) {
 	}
 }
 
-// An accepted is an event: a recipient of a channel has accepted a message
-// about outages.
-type accepted struct {
-	channel string
-	outages []string // ids
-	at      time.Time
-}
-
-func (a accepted) apply(st *state, _ time.Time) {
-	st.history.acceptedBy(a.channel, a.outages, a.at)
-	st.dirty = true
-}
-
 func (s *store) note(rec record) {
 	select {
 	case s.notes <- rec:
