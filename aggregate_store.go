@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"log/slog"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"vigil/notify"
@@ -115,13 +113,6 @@ func openStore(conf Storage, log *slog.Logger) (*store, *restored, error) {
 		remedy = "; let the user that runs Vigil write there, or set storage.path to another folder"
 	}
 	return nil, nil, fmt.Errorf("storage folder %q: %w%s", path, err, remedy)
-}
-
-// unwritable reports whether the fault is one of permissions or of what
-// stands in the way.
-func unwritable(err error) bool {
-	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) ||
-		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist)
 }
 
 func newStore(d *disk, log *slog.Logger) *store {

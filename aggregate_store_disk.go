@@ -451,3 +451,10 @@ func syncFolder(path string) error {
 
 // close gives the lock up.
 func (f *diskFolder) close() error { return errors.Join(f.root.Close(), f.lock.Close()) }
+
+// unwritable reports whether the fault is one of permissions or of what
+// stands in the way.
+func unwritable(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) ||
+		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist)
+}
