@@ -8,6 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -163,4 +166,271 @@ func (c *clientCommand) listAnnouncements(ctx context.Context) error {
 	}
 	c.out.columns(rows)
 	return nil
+}
+
+const maintenanceUsage = `usage: vigil maintenance SELECTOR... -for 2h [-at 22:00] "Title"
+       vigil maintenance -list | -end ID
+
+Plans a maintenance, or begins one now, and prints its id. Its nodes are checked
+as ever, but nobody is alerted; the page shows it, and its time counts neither
+as up nor as down. What is still dead at its end is told then.
+
+  -for time           how long it takes, like 30m, 2h30m or 1d; required
+  -at time            when it begins: 22:00 for its next coming, or
+                      2026-11-26T22:00:00Z; default: now
+  -text text          more than the title, for visitors
+  -list               list those that run or are planned
+  -end id             end a running one now, or cancel a planned one
+` + clientHelp + `
+A selector is a service, a node as service:node, or * for all.
+
+examples:
+
+  vigil maintenance db -for 2h -at 22:00 "Database upgrade"
+  vigil maintenance -list
+
+Exit status: 0 if it is done, 1 if not, 2 for wrong usage.
+`
+
+const silenceUsage = `usage: vigil silence SELECTOR... -for 2h "why"
+       vigil silence -list | -end ID
+
+Begins a silence and prints its id: its nodes are checked and shown as ever, but
+nobody is alerted. What is still dead at its end is told then.
+
+  -for time           how long it lasts, like 30m, 2h30m or 1d; required
+  -list               list those that run
+  -end id             end one now
+` + clientHelp + `
+A selector is a service, a node as service:node, or * for all.
+
+examples:
+
+  vigil silence web:shop -for 2h "load test"
+  vigil silence -end ID
+
+Exit status: 0 if it is done, 1 if not, 2 for wrong usage.
+`
+
+const ackUsage = `usage: vigil ack OUTAGE|SELECTOR [-for 8h] "who, why"
+
+Acknowledges an outage: nobody is reminded of it any more. New deaths are told
+as ever. A selector acknowledges every open outage that it matches.
+
+  -for time           for how long, like 8h; default: until the outage ends
+  -end                take the acknowledgement back; then without "who, why"
+` + clientHelp + `
+A selector is a service, a node as service:node, or * for all. The ids of
+outages are in the answer of 'vigil status -json'.
+
+examples:
+
+  vigil ack web:shop "Ann, on it"
+  vigil ack '*' -for 8h "Ann, provider is down"
+
+Exit status: 0 if it is done, 1 if not, 2 for wrong usage.
+`
+
+// longestSpan is how long a maintenance, a silence or an acknowledgement may be.
+const longestSpan = 365 * 24 * time.Hour
+
+// A spanJSON is a maintenance or a silence as the Manager API lists it.
+type spanJSON struct {
+	ID        string    `json:"id"`
+	Title     string    `json:"title,omitempty"`
+	Text      string    `json:"text"`
+	Selectors []string  `json:"selectors"`
+	Start     time.Time `json:"start"`
+	End       time.Time `json:"end"`
+}
+
+// runMaintenance is "vigil maintenance".
+func runMaintenance(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	fs := flag.NewFlagSet("vigil maintenance", flag.ContinueOnError)
+	length := durationFlag(fs, "for", 0, time.Second, longestSpan)
+	at := fs.String("at", "", "")
+	text := fs.String("text", "", "")
+	list := fs.Bool("list", false, "")
+	end := fs.String("end", "", "")
+	c := newClientCommand(fs, maintenanceUsage, stdout, stderr)
+	var start time.Time
+	check := func() (err error) {
+		if *list || *end != "" {
+			return c.listOrEnd(*list, *end)
+		}
+		if err := c.spanArgs(*length, "a title"); err != nil || *at == "" {
+			return err
+		}
+		if start, err = parseTime(*at, time.Now(), false); err != nil {
+			return fmt.Errorf("-at %q: %w", *at, err)
+		}
+		return nil
+	}
+	return c.run(ctx, args, check, func(ctx context.Context) (int, error) {
+		if *list || *end != "" {
+			return exitOK, c.spans(ctx, "maintenance", *end)
+		}
+		if start.IsZero() {
+			start = time.Now()
+		}
+		selectors, title := c.args[:len(c.args)-1], c.args[len(c.args)-1]
+		body := map[string]any{"title": title, "text": *text, "selectors": selectors,
+			"start": start.Truncate(time.Second), "end": start.Truncate(time.Second).Add(*length)}
+		return exitOK, c.begin(ctx, "maintenances/", body)
+	})
+}
+
+// runSilence is "vigil silence".
+func runSilence(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	fs := flag.NewFlagSet("vigil silence", flag.ContinueOnError)
+	length := durationFlag(fs, "for", 0, time.Second, longestSpan)
+	list := fs.Bool("list", false, "")
+	end := fs.String("end", "", "")
+	c := newClientCommand(fs, silenceUsage, stdout, stderr)
+	check := func() error {
+		if *list || *end != "" {
+			return c.listOrEnd(*list, *end)
+		}
+		return c.spanArgs(*length, "why")
+	}
+	return c.run(ctx, args, check, func(ctx context.Context) (int, error) {
+		if *list || *end != "" {
+			return exitOK, c.spans(ctx, "silence", *end)
+		}
+		selectors, why := c.args[:len(c.args)-1], c.args[len(c.args)-1]
+		return exitOK, c.begin(ctx, "silences/", map[string]any{"selectors": selectors, "text": why, "seconds": int64(*length / time.Second)})
+	})
+}
+
+// listOrEnd is the check of -list and -end, which go alone.
+func (c *clientCommand) listOrEnd(list bool, end string) error {
+	if list && end != "" {
+		return errors.New("-list and -end exclude each other")
+	}
+	return c.noArgs()
+}
+
+// spanArgs checks the arguments of a span: selectors, and then a text.
+func (c *clientCommand) spanArgs(length time.Duration, what string) error {
+	switch n := len(c.args); {
+	case n < 2:
+		return fmt.Errorf("want a selector and %s, got %s: is it in quotes?", what, plural(n, "argument"))
+	case length == 0:
+		return errors.New("-for is missing: how long, like 2h")
+	}
+	return nil
+}
+
+// begin begins or plans a span and prints its id.
+func (c *clientCommand) begin(ctx context.Context, path string, body map[string]any) error {
+	var made struct {
+		ID string `json:"id"`
+	}
+	err := c.client.call(ctx, http.MethodPost, path, body, &made)
+	return c.done(err, "Done, its id is "+made.ID+".", made.ID)
+}
+
+// spans ends a maintenance or silence or, without an id, lists all.
+func (c *clientCommand) spans(ctx context.Context, kind, end string) error {
+	if end != "" {
+		return c.done(c.client.call(ctx, http.MethodDelete, kind+"/"+url.PathEscape(end)+"/", nil, nil), "Ended.", end)
+	}
+	all := []spanJSON{}
+	if err := c.client.call(ctx, http.MethodGet, kind+"s/", nil, &all); err != nil {
+		return err
+	}
+	if c.flags.json {
+		return c.out.json(all)
+	}
+	if len(all) == 0 {
+		fmt.Fprintf(c.stdout, "No %ss.\n", kind)
+		return nil
+	}
+	now := time.Now()
+	rows := [][]cell{plain("ID", "BEGIN", "END", "NODES", "TEXT")}
+	for _, s := range all {
+		text := s.Text
+		if s.Title != "" {
+			text = strings.TrimSuffix(s.Title+": "+s.Text, ": ")
+		}
+		rows = append(rows, plain(s.ID, localTime(s.Start, now), localTime(s.End, now), strings.Join(s.Selectors, " "), text))
+	}
+	c.out.columns(rows)
+	return nil
+}
+
+// An openOutage is what "vigil ack" reads of an outage.
+type openOutage struct {
+	ID      string     `json:"id"`
+	Service string     `json:"service"`
+	Node    string     `json:"node"`
+	End     *time.Time `json:"end"`
+}
+
+// runAck is "vigil ack".
+func runAck(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	fs := flag.NewFlagSet("vigil ack", flag.ContinueOnError)
+	length := durationFlag(fs, "for", longestSpan, time.Second, longestSpan)
+	end := fs.Bool("end", false, "")
+	c := newClientCommand(fs, ackUsage, stdout, stderr)
+	check := func() error {
+		switch n := len(c.args); {
+		case *end && n != 1:
+			return fmt.Errorf("want one outage or selector, got %s", plural(n, "argument"))
+		case !*end && n != 2:
+			return fmt.Errorf(`want an outage or selector and "who, why", got %s: is it in quotes?`, plural(n, "argument"))
+		}
+		return nil
+	}
+	return c.run(ctx, args, check, func(ctx context.Context) (int, error) {
+		ids, err := c.openOutages(ctx, c.args[0])
+		if err != nil {
+			return exitError, err
+		}
+		method, body := http.MethodDelete, any(nil)
+		if !*end {
+			who, why, both := strings.Cut(c.args[1], ", ")
+			if !both {
+				who, why = os.Getenv("USER"), c.args[1]
+			}
+			method, body = http.MethodPut, map[string]any{"by": who, "text": why, "seconds": int64(*length / time.Second)}
+		}
+		for _, id := range ids {
+			if err := c.client.call(ctx, method, "outage/"+url.PathEscape(id)+"/ack/", body, nil); err != nil {
+				return exitError, err
+			}
+		}
+		if c.flags.json {
+			return exitOK, c.out.json(map[string][]string{"outages": ids})
+		}
+		word := "Acknowledged"
+		if *end {
+			word = "Taken back for"
+		}
+		fmt.Fprintf(stdout, "%s %s.\n", word, plural(len(ids), "outage"))
+		return exitOK, nil
+	})
+}
+
+// uuid is the form of an outage's id, which no selector has.
+var uuid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// openOutages returns the ids of the open outages that a selector matches, or
+// the id that it is.
+func (c *clientCommand) openOutages(ctx context.Context, which string) (ids []string, err error) {
+	if uuid.MatchString(which) {
+		return []string{which}, nil
+	}
+	var all []openOutage
+	if err := c.client.call(ctx, http.MethodGet, "outages/"+selectorQuery([]string{which}), nil, &all); err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(o openOutage) bool { return o.End != nil })
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no open outage matches %q", which)
+	}
+	for _, o := range all {
+		ids = append(ids, o.ID)
+	}
+	return ids, nil
 }

@@ -3,12 +3,18 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	neturl "net/url"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"vigil/notify"
@@ -127,4 +133,193 @@ func sendTest(ctx context.Context, targets []notify.Target, a notify.Alert, stdo
 		fmt.Fprintf(stdout, "%s: accepted\n", t.Name)
 	}
 	return all
+}
+
+// A deadman calls a URL at an interval while all is well with this Vigil: its
+// checks run on time, its journal takes what it is given, and no channel has
+// been failing for an hour. When the calls stop, whoever expects them says so.
+type deadman struct {
+	board      *board
+	events     chan<- event
+	deliveries func() map[string]deliveryCounts
+	failing    func() bool // the journal is
+	client     *http.Client
+	log        *slog.Logger
+
+	began  time.Time
+	broken map[string]brokenChannel
+	held   string // why the last call was held back; "" when it was not
+	missed bool   // the last call failed
+
+	// For the metrics.
+	calls   atomic.Uint64
+	holding atomic.Bool
+}
+
+// A brokenChannel is a channel as it was when it last changed.
+type brokenChannel struct {
+	delivered, failed uint64
+	since             time.Time // since when it has been failing; zero: it is not
+}
+
+// deadmanTimeout bounds each call, and each wait for the aggregator.
+const deadmanTimeout = 10 * time.Second
+
+// maxBroken is how long a channel may fail.
+const maxBroken = time.Hour
+
+// idleDeadman is how often a config without a deadman is looked at again.
+const idleDeadman = 5 * time.Second
+
+func newDeadman(b *board, events chan<- event, m *meters, s *store, log *slog.Logger) *deadman {
+	return &deadman{
+		board: b, events: events, deliveries: m.deliveries.read, failing: s.meter.failing.Load, log: log,
+		client: &http.Client{Timeout: deadmanTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	}
+}
+
+// run calls until ctx ends, which is no error.
+func (d *deadman) run(ctx context.Context) error {
+	d.began = time.Now()
+	for {
+		wait := idleDeadman
+		if conf := d.board.load().conf.Deadman; conf != nil {
+			wait = conf.Interval
+			d.turn(ctx, conf)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// turn makes one call, or says why not.
+func (d *deadman) turn(ctx context.Context, conf *Deadman) {
+	now := time.Now()
+	d.watchChannels(now)
+	held := d.trouble(ctx, now)
+	if ctx.Err() != nil {
+		return
+	}
+	switch {
+	case held != "" && d.held == "":
+		d.log.Error("dead-man's switch held back", "reason", held)
+	case held == "" && d.held != "":
+		d.log.Info("dead-man's switch called again", "after", d.held)
+	}
+	d.held = held
+	d.holding.Store(held != "")
+	if held != "" {
+		return
+	}
+	err := d.call(ctx, string(conf.URL))
+	if missed := err != nil; missed != d.missed && ctx.Err() == nil {
+		d.missed = missed
+		if missed {
+			d.log.Error("dead-man's switch cannot be called", "err", err)
+		} else {
+			d.log.Info("dead-man's switch can be called again")
+		}
+	}
+}
+
+// call sends one GET. Its errors do not hold the URL, which is a secret.
+func (d *deadman) call(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return errURLHost
+	}
+	req.Header.Set("User-Agent", "vigil/"+version)
+	resp, err := d.client.Do(req)
+	if urlErr, ok := errors.AsType[*neturl.Error](err); ok {
+		err = urlErr.Err
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %s", req.URL.Host, reasonFor(err, deadmanTimeout, time.Now()))
+	}
+	resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s: HTTP %d", req.URL.Host, resp.StatusCode)
+	}
+	d.calls.Add(1)
+	return nil
+}
+
+// trouble returns what is wrong with this Vigil, or "".
+func (d *deadman) trouble(ctx context.Context, now time.Time) string {
+	if d.failing() {
+		return "the storage folder cannot be written"
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.broken)) {
+		if b := d.broken[name]; !b.since.IsZero() && now.Sub(b.since) >= maxBroken {
+			return fmt.Sprintf("channel %s has been failing for over an hour", name)
+		}
+	}
+	limited, cancel := context.WithTimeout(ctx, deadmanTimeout)
+	defer cancel()
+	alive := make(chan struct{}, 1)
+	if send(limited, d.events, pulse(alive)) != nil {
+		return "the aggregator does not answer"
+	}
+	select {
+	case <-alive:
+	case <-limited.Done():
+		return "the aggregator does not answer"
+	}
+	return d.late(now)
+}
+
+// late returns which check has not come to an end in time, or "".
+func (d *deadman) late(now time.Time) string {
+	snap := d.board.load()
+	for _, s := range snap.services {
+		for _, n := range s.nodes {
+			m := n.conf.Metrics
+			if m == nil {
+				m = &snap.conf.Metrics
+			}
+			limit := m.lapse(n.conf.Mode)
+			if limit == 0 {
+				continue
+			}
+			for _, r := range n.replicas.all() {
+				last := d.began
+				if at := time.UnixMilli(r.last); at.After(last) {
+					last = at
+				}
+				if now.Sub(last) > limit {
+					return fmt.Sprintf("%s:%s was last checked %s ago", s.conf.ID, n.conf.ID, seconds(now.Sub(last).Round(time.Second)))
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// watchChannels notes since when each channel has delivered nothing in spite of
+// its tries.
+func (d *deadman) watchChannels(now time.Time) {
+	all := d.deliveries()
+	if d.broken == nil {
+		d.broken = make(map[string]brokenChannel)
+	}
+	for name := range d.broken {
+		if _, ok := all[name]; !ok {
+			delete(d.broken, name)
+		}
+	}
+	for name, c := range all {
+		b := d.broken[name]
+		failed := c.retried + c.refused + c.givenUp
+		switch {
+		case c.delivered != b.delivered:
+			b.since = time.Time{}
+		case failed != b.failed && b.since.IsZero():
+			b.since = now
+		}
+		b.delivered, b.failed = c.delivered, failed
+		d.broken[name] = b
+	}
 }
