@@ -1,8 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/base64"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -209,4 +215,235 @@ func (st *site) serveMissing(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodHead {
 		w.Write([]byte(body))
 	}
+}
+
+// A field is a header field with its value in the form that http.Header
+// keeps, so that setting it allocates nothing. The name is in canonical form.
+type field struct {
+	name  string
+	value []string
+}
+
+func newField(name, value string) field {
+	return field{http.CanonicalHeaderKey(name), []string{value}}
+}
+
+var (
+	gzipValue = []string{"gzip"}
+	varyValue = []string{"Accept-Encoding"}
+)
+
+// A reply is what a route answers, with every byte ready. It is never changed.
+type reply struct {
+	plain  variant
+	packed variant // gzip; without a body where that would not be smaller
+	fields []field // of every answer
+	cache  []string
+	vary   []string
+
+	// unpack, where it is set, writes the plain variant, which has no body then.
+	unpack func(http.ResponseWriter)
+}
+
+// A variant is one encoding of a reply.
+type variant struct {
+	body   []byte
+	etag   []string // strong, so each variant has its own, RFC 9110 section 8.8.3
+	length []string
+}
+
+// packAbove is the least size, in bytes, worth compressing: less fits into one
+// packet anyway.
+const packAbove = 860
+
+// hastyAbove is the size, in bytes, above which a body is compressed in less
+// than half of the time, for a tenth more bytes.
+const hastyAbove = 512 << 10
+
+// A packer prepares replies one after the other, with the same memory.
+type packer struct {
+	zw    *gzip.Writer
+	level int
+	buf   bytes.Buffer
+}
+
+// newReply prepares one reply.
+func newReply(body []byte, fields []field) *reply { return new(packer).reply(body, fields) }
+
+// reply prepares body. Among fields, Cache-Control is also sent with a 304, as
+// RFC 9110 section 15.4.5 asks.
+func (p *packer) reply(body []byte, fields []field) *reply {
+	d := &reply{fields: fields}
+	d.cache = caching(fields)
+	for i, f := range fields {
+		if f.name == "Vary" { // it is sent with what the encoding adds
+			d.vary = f.value
+			d.fields = slices.Delete(slices.Clone(fields), i, i+1)
+		}
+	}
+	var packed []byte
+	whole := body
+	if len(body) > packAbove {
+		if p := p.pack(body); len(p) < len(body) {
+			packed = p
+			whole = p // it says the same and is sooner hashed
+		}
+	}
+	tag := tagOf(whole)
+	d.plain = newVariant(body, tag)
+	if packed != nil {
+		d.packed = newVariant(packed, tag+".gz")
+		d.vary = append(slices.Clip(d.vary), varyValue...)
+	}
+	return d
+}
+
+// tagOf returns what makes an entity tag of a body.
+func tagOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return base64.RawURLEncoding.EncodeToString(sum[:15])
+}
+
+// caching returns the value of the Cache-Control field among them.
+func caching(fields []field) []string {
+	for _, f := range fields {
+		if f.name == "Cache-Control" {
+			return f.value
+		}
+	}
+	return nil
+}
+
+func newVariant(body []byte, tag string) variant {
+	return variant{body, []string{`"` + tag + `"`}, []string{strconv.Itoa(len(body))}}
+}
+
+// pack returns body in gzip.
+func (p *packer) pack(body []byte) []byte {
+	level := 7
+	if len(body) > hastyAbove {
+		level = 3
+	}
+	p.buf.Reset()
+	if p.zw == nil || p.level != level {
+		p.buf.Grow(len(body)/8 + 64)
+		p.zw, _ = gzip.NewWriterLevel(&p.buf, level) // the level exists
+		p.level = level
+	} else {
+		p.zw.Reset(&p.buf)
+	}
+	p.zw.Write(body) // a Buffer takes everything
+	p.zw.Close()
+	return bytes.Clone(p.buf.Bytes())
+}
+
+// serve answers a GET or HEAD request, with a 304 where the client has it.
+func (d *reply) serve(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	v := &d.plain
+	if d.vary != nil {
+		h["Vary"] = d.vary
+	}
+	if d.packed.body != nil {
+		if acceptsGzip(r.Header["Accept-Encoding"]) {
+			v = &d.packed
+		}
+	}
+	h["Etag"] = v.etag
+	if known := r.Header["If-None-Match"]; known != nil && d.knownTo(known) {
+		if d.cache != nil {
+			h["Cache-Control"] = d.cache
+		}
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	for _, f := range d.fields {
+		h[f.name] = f.value
+	}
+	if v == &d.packed {
+		h["Content-Encoding"] = gzipValue
+	}
+	h["Content-Length"] = v.length
+	if r.Method == http.MethodHead {
+		return
+	}
+	if v == &d.plain && d.unpack != nil {
+		defer countUnread(r, d.packed.body)()
+		d.unpack(w)
+		return
+	}
+	writeBody(w, r, v.body)
+}
+
+// knownTo reports whether an If-None-Match field names one of the answer's
+// tags. The comparison is the weak one, RFC 9110 section 13.1.2.
+func (d *reply) knownTo(values []string) bool {
+	for _, s := range values {
+		for {
+			s = strings.TrimLeft(s, " \t,")
+			if s == "" {
+				break
+			}
+			if s[0] == '*' {
+				return true
+			}
+			s = strings.TrimPrefix(s, "W/")
+			if s == "" || s[0] != '"' {
+				break // not a list of tags
+			}
+			end := strings.IndexByte(s[1:], '"')
+			if end < 0 {
+				break
+			}
+			tag := s[:end+2]
+			if tag == d.plain.etag[0] || d.packed.body != nil && tag == d.packed.etag[0] {
+				return true
+			}
+			s = s[end+2:]
+		}
+	}
+	return false
+}
+
+// acceptsGzip reports whether an Accept-Encoding field allows gzip and does
+// not prefer the plain bytes, RFC 9110 section 12.5.3.
+func acceptsGzip(values []string) bool {
+	packed, plain, other := -1, -1, -1 // thousandths; -1 for not named
+	for _, list := range values {
+		if list == "gzip" {
+			return true
+		}
+		for item := range strings.SplitSeq(list, ",") {
+			name, params, _ := strings.Cut(item, ";")
+			switch name = strings.TrimSpace(name); {
+			case strings.EqualFold(name, "gzip"), strings.EqualFold(name, "x-gzip"):
+				packed = max(packed, quality(params))
+			case strings.EqualFold(name, "identity"):
+				plain = quality(params)
+			case name == "*":
+				other = quality(params)
+			}
+		}
+	}
+	if packed < 0 {
+		packed = other
+	}
+	return packed > 0 && packed >= plain
+}
+
+// quality returns the weight among a list item's parameters in thousandths:
+// 1000 where there is none, 0 where it is malformed.
+func quality(params string) int {
+	for p := range strings.SplitSeq(params, ";") {
+		k, v, ok := strings.Cut(p, "=")
+		if !ok || !strings.EqualFold(strings.TrimSpace(k), "q") {
+			continue
+		}
+		q, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
+		if err != nil || !(q >= 0 && q <= 1) {
+			return 0
+		}
+		return int(q * 1000)
+	}
+	return 1000
 }
