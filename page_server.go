@@ -86,7 +86,7 @@ func listenError(inet string, err error) error {
 // connLimit returns how many connections may be open at a time: at most half of
 // the files that the process may open, so that probes always find some left.
 func connLimit() int {
-	files := maxFiles()
+	files := openFileLimit()
 	if files == 0 {
 		return maxConns
 	}
