@@ -22,6 +22,14 @@ type quietTime struct {
 // running reports whether now is within it.
 func (s *quietTime) running(now time.Time) bool { return !now.Before(s.start) && now.Before(s.end) }
 
+// match returns the selectors as strings.
+func (s *quietTime) match() (match []string) {
+	for _, sel := range s.selectors {
+		match = append(match, string(sel))
+	}
+	return match
+}
+
 // maxQuietTimes is how many maintenances and silences operators may have made that
 // are not over.
 const maxQuietTimes = 1000
@@ -138,11 +146,10 @@ type quietRecord struct {
 }
 
 func (s *quietTime) record() *quietRecord {
-	rec := &quietRecord{ID: s.id, Title: s.title, Text: s.text, Start: utc(s.start), End: utc(s.end), Silence: s.silence}
-	for _, sel := range s.selectors {
-		rec.Selectors = append(rec.Selectors, string(sel))
+	return &quietRecord{
+		ID: s.id, Title: s.title, Text: s.text, Selectors: s.match(),
+		Start: utc(s.start), End: utc(s.end), Silence: s.silence,
 	}
-	return rec
 }
 
 func (rec *quietRecord) quietTime() *quietTime {

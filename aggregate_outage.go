@@ -95,17 +95,6 @@ func (st *state) acknowledge(id string, a *acknowledgement, now time.Time, done 
 	st.keep(record{Incident: newIncidentRecord(&out.incident)}, done)
 }
 
-// outagesOf returns the ids of the outages that go on at nodes that selectors
-// choose.
-func (st *state) outagesOf(ss selectors) (ids []string) {
-	for ns := range st.allNodes() {
-		if out := ns.track.outage; out != nil && ss.matches(ns.service.conf.ID, ns.conf.ID) {
-			ids = append(ids, out.id)
-		}
-	}
-	return ids
-}
-
 // toldOf notes when a channel is told of an outage.
 func (o *outages) toldOf(out *outage, channel string, now time.Time) {
 	if slices.ContainsFunc(out.tellings, func(t telling) bool { return t.channel == channel }) {

@@ -54,18 +54,6 @@ type viewList [][]*replicaView
 
 const viewPage = 256
 
-// listViews returns the list of these.
-func listViews(views iter.Seq[*replicaView]) (l viewList) {
-	for v := range views {
-		if len(l) == 0 || len(l[len(l)-1]) == viewPage {
-			l = append(l, make([]*replicaView, 0, viewPage))
-		}
-		last := &l[len(l)-1]
-		*last = append(*last, v)
-	}
-	return l
-}
-
 func (l viewList) len() int {
 	if len(l) == 0 {
 		return 0

@@ -58,8 +58,6 @@ type replicaName struct {
 	ID      string `json:"id"`
 }
 
-func (n replicaName) path() string { return n.Service + ":" + n.Node + ":" + n.ID }
-
 // A replicaRecord is the last status of a replica and, of push and local ones,
 // the last report.
 type replicaRecord struct {

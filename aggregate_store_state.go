@@ -16,23 +16,23 @@ func (r *replicaState) name() replicaName {
 }
 
 // record is what is known of the replica of that name.
-func (v *replicaView) record(name replicaName) record {
+func (r *replicaView) record(name replicaName) record {
 	rec := &replicaRecord{
 		replicaName: name,
-		Status:      v.status.String(),
-		Reason:      v.reason,
-		Since:       utc(v.since),
-		Grace:       v.grace.Seconds(),
+		Status:      r.status.String(),
+		Reason:      r.reason,
+		Since:       utc(r.since),
+		Grace:       r.grace.Seconds(),
 	}
-	if v.load != nil {
-		rec.Load = &loadRecord{CPU: v.load.cpu, RAM: v.load.ram}
-		if v.load.queue {
-			rec.Load.Ready, rec.Load.Unacked = &v.load.ready, &v.load.unacked
+	if r.load != nil {
+		rec.Load = &loadRecord{CPU: r.load.cpu, RAM: r.load.ram}
+		if r.load.queue {
+			rec.Load.Ready, rec.Load.Unacked = &r.load.ready, &r.load.unacked
 		}
 	}
-	if v.job != nil {
-		rec.Unchecked = !v.checked
-		rec.Job = v.job.record(v.deadline)
+	if r.job != nil {
+		rec.Unchecked = !r.checked
+		rec.Job = r.job.record(r.deadline)
 	}
 	return record{Replica: rec}
 }

@@ -438,7 +438,7 @@ func TestRestoreLeavesOutWhatIsGone(t *testing.T) {
 	_, im := openDisk(t, l.disk.dir)
 	for _, rec := range im.replicas {
 		if rec != nil && rec.Node != "b" && rec.Node != "c" && rec.Node != "d" {
-			t.Errorf("replica %s is in the files", rec.path())
+			t.Errorf("replica %v is in the files", rec.replicaName)
 		}
 	}
 }

@@ -196,14 +196,6 @@ func (v *pageView) addMaintenances(s *snapshot) {
 	}
 }
 
-// match returns the maintenance's selectors as an announcement has them.
-func (q *quietTime) match() (match []string) {
-	for _, s := range q.selectors {
-		match = append(match, string(s))
-	}
-	return match
-}
-
 // maintenances returns those that visitors may know of: some node that they are
 // for is shown.
 func (s *snapshot) maintenances() (shown []*quietTime) {

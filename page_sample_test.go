@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 	"testing"
@@ -45,6 +46,18 @@ func (s sampler) service(label string, nodes ...*nodeView) sampler {
 }
 
 // node builds a node whose status follows from its replicas'.
+// listViews returns the views as a node has them.
+func listViews(views iter.Seq[*replicaView]) (l viewList) {
+	for v := range views {
+		if len(l) == 0 || len(l[len(l)-1]) == viewPage {
+			l = append(l, make([]*replicaView, 0, viewPage))
+		}
+		last := &l[len(l)-1]
+		*last = append(*last, v)
+	}
+	return l
+}
+
 func node(label string, m mode, replicas ...*replicaView) *nodeView {
 	nv := &nodeView{conf: &Node{ID: "id-" + label, Label: label, Mode: m}, replicas: listViews(slices.Values(replicas))}
 	for _, r := range replicas {

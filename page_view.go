@@ -318,14 +318,7 @@ func (nv *nodeView) ill() status {
 
 // state is what the page shows for the whole.
 func (s *snapshot) state() string {
-	worst, known := stateOK, false
-	for _, sv := range s.services {
-		state := sv.state()
-		known = known || state != stateWait
-		if state != stateWait && rank(state) > rank(worst) {
-			worst = state
-		}
-	}
+	worst, known := worstState(s.services)
 	if worst != stateOK {
 		return worst
 	}
@@ -337,18 +330,25 @@ func (s *snapshot) state() string {
 
 // state is what the page shows for the service.
 func (sv *serviceView) state() string {
-	worst, known := stateOK, false
-	for _, nv := range sv.nodes {
-		state := nv.state()
+	worst, known := worstState(sv.nodes)
+	if !known {
+		return stateWait
+	}
+	return worst
+}
+
+// worstState returns the worst state of the parts that are known, and whether
+// any is.
+func worstState[T interface{ state() string }](parts []T) (worst string, known bool) {
+	worst = stateOK
+	for _, part := range parts {
+		state := part.state()
 		known = known || state != stateWait
 		if state != stateWait && rank(state) > rank(worst) {
 			worst = state
 		}
 	}
-	if !known {
-		return stateWait
-	}
-	return worst
+	return worst, known
 }
 
 // waits reports whether some replica waits for its first check.
