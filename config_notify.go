@@ -30,6 +30,10 @@ func (c *Config) readNotify(t *table) {
 				continue
 			}
 			lines[ch.ID] = sub.line
+			if ch.Service == nil {
+				c.Notify.Off = append(c.Notify.Off, ch.ID)
+				continue
+			}
 			c.Notify.Channels = append(c.Notify.Channels, ch)
 		}
 	}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -50,6 +53,37 @@ func TestChannelIDs(t *testing.T) {
 				t.Errorf("got %s\nwant %s; warnings %v", got, tt.want, warnings)
 			}
 		})
+	}
+}
+
+// The Matrix table of version 1.20 of the Rust Vigil, which has no token, is
+// taken. That the channel is off is logged at the level of such a file.
+func TestChannelOff(t *testing.T) {
+	const old = "homeserver_url = \"https://m.example\"\nroom_id = \"!a:m.example\"\nusername = \"u\"\npassword = \"p\"\nreminders_only = true\n"
+	for _, tt := range []struct{ more, channels, log string }{
+		{"", "[]", "level=ERROR msg=\"channel is off, nobody is told through it; 'vigil check' says what it lacks\" channel=matrix"},
+		{"access_token = \"t\"\n", "[matrix to room !a:m.example at m.example (reminders only)]", ""},
+	} {
+		path := filepath.Join(t.TempDir(), "config.cfg")
+		text := "[branding]\npage_url = \"https://s.example\"\n[notify.matrix]\n" + old + tt.more
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		log, level, err := newLogger(&out, "text")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := (&daemon{path: path, log: log, level: level}).load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(c.Notify.Channels); got != tt.channels {
+			t.Errorf("channels %s, want %s", got, tt.channels)
+		}
+		if got := out.String(); !strings.Contains(got, tt.log) || strings.Contains(got, "channel is off") != (tt.log != "") {
+			t.Errorf("the log is\n%s\nwant %s", got, tt.log)
+		}
 	}
 }
 

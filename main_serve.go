@@ -206,6 +206,9 @@ func (d *daemon) load(ctx context.Context) (*Config, error) {
 		d.log.Info("no config.cfg in this folder, using the built-in sample, which monitors this machine only")
 	}
 	logWarnings(d.log, warnings)
+	for _, id := range conf.Notify.Off {
+		d.log.Error("channel is off, nobody is told through it; 'vigil check' says what it lacks", "channel", id)
+	}
 	return conf, nil
 }
 

@@ -34,9 +34,9 @@ var kinds = []kind{
 
 // A kind is one entry of that list.
 type kind struct {
-	name   string // of its table in the config
-	read   func(Keys) Service
-	inTurn bool // its recipients are served one after another
+	name   string             // of its table in the config
+	read   func(Keys) Service // nil: the channel is off, and a warning says so
+	inTurn bool               // its recipients are served one after another
 
 	// It keeps incidents of its own: it gets acknowledgements, and ends of
 	// outages even where it gets reminders only.
@@ -100,7 +100,8 @@ func kindOf(name string) kind {
 	return kinds[slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })]
 }
 
-// Read reads the table of a channel of that kind.
+// Read reads the table of a channel of that kind. A channel without a Service
+// is off.
 func Read(name string, keys Keys) Channel {
 	k := kindOf(name)
 	c := Channel{Kind: name, ID: name}
@@ -125,6 +126,7 @@ func isChannelID(s string) bool {
 type Config struct {
 	Page     Page
 	Channels []Channel
+	Off      []string // ids of tables that are no channel, because they lack something
 }
 
 // A Channel is one [notify.KIND] table, or one entry of [[notify.KIND]].

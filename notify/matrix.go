@@ -4,6 +4,7 @@ import (
 	"html"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,18 +31,27 @@ type matrixMessage struct {
 	Mentions      struct{} `json:"m.mentions"`
 }
 
+// readMatrix returns nil for the table of version 1.20 of the Rust Vigil, which
+// logged in with a password and had no token.
 func readMatrix(k Keys) Service {
-	// Version 1.20 of the Rust Vigil logged in.
-	for _, key := range []string{"username", "password", "device_id"} {
-		if _, ok := k.Get(key); ok {
-			k.Warn(key, "has no effect: access_token replaces it")
-		}
-	}
-	return &Matrix{
+	old := slices.DeleteFunc([]string{"username", "password", "device_id"}, func(key string) bool {
+		_, ok := k.Get(key)
+		return !ok
+	})
+	m := &Matrix{
 		HomeserverURL: k.URL("homeserver_url", "https://matrix.org"),
-		AccessToken:   k.HeaderSecret("access_token"),
 		RoomID:        k.Required("room_id", anyText),
 	}
+	if len(old) > 0 && !k.Has("access_token") {
+		k.Get("access_token")
+		k.Warn("access_token", "is missing, so the channel is off; allowed: the access token of the account, in place of %s", strings.Join(old, ", "))
+		return nil
+	}
+	for _, key := range old {
+		k.Warn(key, "has no effect: access_token replaces it")
+	}
+	m.AccessToken = k.HeaderSecret("access_token")
+	return m
 }
 
 // Describe implements Service.
