@@ -233,14 +233,14 @@ func loadFiles(folder string, log *slog.Logger) (map[string][]byte, error) {
 			err = fmt.Errorf("more than %d MiB in the folder", maxAssets>>20)
 		}
 		if err != nil {
-			log.Warn("asset left out", "file", name, "err", err)
+			log.Warn("asset ignored", "file", name, "err", err)
 			return nil
 		}
 		switch {
 		case strings.HasPrefix(name, "templates/"):
 			words := path.Dir(name) == "templates/words" && path.Ext(name) == ".toml"
 			if path.Ext(name) != ".html" && !words { // like the index.tera of the Rust Vigil
-				log.Warn("asset left out", "file", name, "err", "templates are the .html files")
+				log.Warn("asset ignored", "file", name, "err", "templates are the .html files")
 				return nil
 			}
 		case name == "public/robots.txt": // where the Rust Vigil has it

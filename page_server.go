@@ -128,7 +128,7 @@ type serverLog struct{ log *slog.Logger }
 func (l serverLog) Write(line []byte) (int, error) {
 	text := string(bytes.TrimSpace(line))
 	if bytes.HasPrefix(line, []byte("http: Accept error")) {
-		l.log.Warn("no connection accepted", "err", text)
+		l.log.Warn("cannot accept connections", "err", text)
 	} else {
 		l.log.Debug("connection", "err", text)
 	}

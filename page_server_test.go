@@ -167,7 +167,7 @@ func TestServerLog(t *testing.T) {
 	srv.ErrorLog.Print("http: Accept error: accept4: too many open files; retrying in 5ms")
 	srv.ErrorLog.Print("http: superfluous call")
 	for _, want := range []string{
-		`level=WARN msg="no connection accepted" err="http: Accept error: accept4: too many open files; retrying in 5ms"` + "\n",
+		`level=WARN msg="cannot accept connections" err="http: Accept error: accept4: too many open files; retrying in 5ms"` + "\n",
 		`level=DEBUG msg=connection err="http: superfluous call"` + "\n",
 	} {
 		if !strings.Contains(text.String(), want) {

@@ -277,7 +277,7 @@ func TestAgentFallsSilent(t *testing.T) {
 		}
 		p.until(time.Hour)
 		p.came()
-		p.logged(`at=14m0s level=ERROR msg="replica not reported any more: its checks do not come to an end" service=lan node=gate replica=http://***@a/`)
+		p.logged(`at=14m0s level=ERROR msg="replica no longer reported: its checks do not finish" service=lan node=gate replica=http://***@a/`)
 		p.check(healthy, a)
 		p.came("1h0m0s POST lan/gate/ " + a + " healthy")
 	})

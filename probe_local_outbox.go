@@ -90,7 +90,7 @@ func newOutbox(log *slog.Logger, random func() float64) *outbox {
 // unless the config is about another master: then the old one is left alone.
 func (o *outbox) adopt(conf *LocalConfig, to *master, now time.Time) {
 	if o.master != nil && o.master.base != to.base {
-		o.log.Warn("other endpoint: the replicas at the one before are left to run out",
+		o.log.Warn("endpoint changed: replicas at the old one will time out",
 			"endpoint", o.master.base, "replicas", len(o.items))
 		clear(o.items)
 		o.due = nil
@@ -188,7 +188,7 @@ func (o *outbox) next(now time.Time) *parcel {
 	for o.mayFly() && !now.Before(o.quiet) && len(o.due) > 0 && !now.Before(o.due[0].at) {
 		it := heap.Pop(&o.due).(*outItem)
 		if !it.gone && now.Sub(it.checked) > it.patience {
-			o.log.Error("replica not reported any more: its checks do not come to an end", it.attrs()...)
+			o.log.Error("replica no longer reported: its checks do not finish", it.attrs()...)
 			it.told = false
 			continue
 		}
@@ -266,7 +266,7 @@ func (o *outbox) judge(p *parcel, err *sendError, now time.Time) {
 	if err == nil || err.kind == faultNode {
 		switch {
 		case o.trouble != nil:
-			o.log.Warn("master takes reports again", "endpoint", o.master.base, "after", now.Sub(o.since).Round(time.Second))
+			o.log.Warn("master accepts reports again", "endpoint", o.master.base, "after", now.Sub(o.since).Round(time.Second))
 		case err == nil && !o.accepted:
 			o.log.Info("first report accepted", "endpoint", o.master.base)
 		}
@@ -293,7 +293,7 @@ func (o *outbox) judge(p *parcel, err *sendError, now time.Time) {
 			o.log.Error("master unreachable, reports wait", "endpoint", o.master.base, "err", err)
 		}
 	} else if was == nil || *was != *err {
-		o.log.Error("master refuses reports: check endpoint and token", "endpoint", o.master.base, "err", err)
+		o.log.Error("master rejects reports: check endpoint and token", "endpoint", o.master.base, "err", err)
 	}
 	o.quiet = now.Add(wait/2 + time.Duration(o.random()*float64(wait)/2))
 }
@@ -309,10 +309,10 @@ func (o *outbox) judgeNode(p *parcel, err *sendError) {
 	switch {
 	case err == nil && refused:
 		delete(o.refusals, node)
-		o.log.Warn("master takes this node again", "service", node[0], "node", node[1])
+		o.log.Warn("master accepts this node again", "service", node[0], "node", node[1])
 	case err != nil && why != err.text:
 		o.refusals[node] = err.text
-		o.log.Error("master does not take this node: it must be one of mode local there",
+		o.log.Error("master rejects this node: it must have mode local there",
 			"service", node[0], "node", node[1], "err", err)
 	}
 }

@@ -56,7 +56,7 @@ func TestAgentMasterAway(t *testing.T) {
 		logged := slices.DeleteFunc(p.takeLog(), func(s string) bool { return !strings.Contains(s, "msg=\"master") })
 		if want := []string{
 			`at=10s level=ERROR msg="master unreachable, reports wait" endpoint=https://status.example.com err="connection refused"`,
-			`at=23h59m13s level=WARN msg="master takes reports again" endpoint=https://status.example.com after=23h59m3s`,
+			`at=23h59m13s level=WARN msg="master accepts reports again" endpoint=https://status.example.com after=23h59m3s`,
 		}; !slices.Equal(logged, want) {
 			t.Errorf("logged\n%s\nwant\n%s", strings.Join(logged, "\n"), strings.Join(want, "\n"))
 		}
@@ -115,12 +115,12 @@ func TestAgentWrongToken(t *testing.T) {
 		p.until(250 * sec)
 		p.came("3m0s POST lan/gate/ a healthy", "4m0s POST lan/gate/ b healthy", "4m1s POST lan/gate/ a healthy",
 			"4m3s POST lan/gate/ b healthy", "4m7s POST lan/gate/ a healthy", "4m7s POST lan/gate/ b healthy")
-		const refused = `msg="master refuses reports: check endpoint and token" endpoint=https://status.example.com err=`
+		const refused = `msg="master rejects reports: check endpoint and token" endpoint=https://status.example.com err=`
 		p.logged(
 			`at=0s level=ERROR `+refused+`"HTTP 403: no, forbidden"`,
 			`at=3m0s level=ERROR `+refused+`"HTTP 401: no, unauthorized"`,
 			`at=4m0s level=ERROR msg="master unreachable, reports wait" endpoint=https://status.example.com err="connection refused"`,
-			`at=4m7s level=WARN msg="master takes reports again" endpoint=https://status.example.com after=4m7s`,
+			`at=4m7s level=WARN msg="master accepts reports again" endpoint=https://status.example.com after=4m7s`,
 		)
 	})
 }
@@ -140,7 +140,7 @@ func TestAgentUnknownNode(t *testing.T) {
 		p.check(dead, "a", "b", "c")
 		p.logged(
 			`at=0s level=WARN msg="replica is dead" service=lan node=gate replica=a reason="as played"`,
-			`at=0s level=ERROR msg="master does not take this node: it must be one of mode local there" service=lan node=gate err="HTTP 404: no, not found"`,
+			`at=0s level=ERROR msg="master rejects this node: it must have mode local there" service=lan node=gate err="HTTP 404: no, not found"`,
 			`at=0s level=WARN msg="replica is dead" service=lan node=gate replica=b reason="as played"`,
 			`at=0s level=WARN msg="replica is dead" service=lan node=wiki replica=c reason="as played"`,
 		)
@@ -162,10 +162,10 @@ func TestAgentUnknownNode(t *testing.T) {
 		if count != 3 || len(got) != 9 {
 			t.Errorf("%d reports, %d of them for wiki, want 9 and 3:\n%s", len(got), count, strings.Join(got, "\n"))
 		}
-		const refused = `msg="master does not take this node: it must be one of mode local there" service=lan node=gate err=`
+		const refused = `msg="master rejects this node: it must have mode local there" service=lan node=gate err=`
 		p.logged(
 			`at=2m0s level=ERROR `+refused+`"HTTP 412: no, precondition failed"`,
-			`at=3m0s level=WARN msg="master takes this node again" service=lan node=gate`,
+			`at=3m0s level=WARN msg="master accepts this node again" service=lan node=gate`,
 		)
 	})
 }
@@ -233,7 +233,7 @@ func TestAgentReload(t *testing.T) {
 		p.check(healthy, "e")
 		p.until(4 * minute)
 		p.came("1m35s POST lan/gate/ e healthy", "2m35s POST lan/gate/ e healthy", "3m35s POST lan/gate/ e healthy")
-		p.logged(`at=1m35s level=WARN msg="other endpoint: the replicas at the one before are left to run out" endpoint=https://status.example.com replicas=1`)
+		p.logged(`at=1m35s level=WARN msg="endpoint changed: replicas at the old one will time out" endpoint=https://status.example.com replicas=1`)
 	})
 }
 

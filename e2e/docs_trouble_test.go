@@ -28,9 +28,9 @@ var madeElsewhere = []string{
 	"checks take longer than their interval",
 	"this machine is short of something",
 	"this process did not run for a while",
-	"no connection accepted",
-	"master refuses reports",
-	"master does not take this node",
+	"cannot accept connections",
+	"master rejects reports",
+	"master rejects this node",
 	"report failed, will retry",
 }
 

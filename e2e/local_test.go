@@ -228,7 +228,7 @@ scripts = ["exit 0"]
 	up := time.Now()
 	wire.first(t, gatePath, up)
 	master.waitForNodes("Gate[healthy] Disk[] Web[]")
-	for _, want := range []string{`msg="master unreachable, reports wait"`, `msg="master takes reports again"`} {
+	for _, want := range []string{`msg="master unreachable, reports wait"`, `msg="master accepts reports again"`} {
 		if strings.Count(agent.logged(), want) != 1 {
 			t.Errorf("the agent's log does not have once: %s", want)
 		}

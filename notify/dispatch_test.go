@@ -80,7 +80,7 @@ func TestChannelsAreIndependent(t *testing.T) {
 			`level=ERROR msg="notifier panicked" target=broken err="the notifier panicked: runtime error: index out of range [0] with length 0"`,
 			`level=INFO msg="delivered after retries" target=down alert=dead1 attempts=3`,
 			`level=WARN msg="delivery failed, will retry" target=down alert=dead1 attempts=1 wait=2s err="HTTP 503: Service Unavailable"`,
-			`level=WARN msg="alerts are left to be delivered" target=hanging alerts=2`,
+			`level=WARN msg="stopped with undelivered alerts" target=hanging alerts=2`,
 			`level=WARN msg="delivery failed, will retry" target=hanging alert=dead1 attempts=1 wait=2s err="context deadline exceeded"`,
 			`level=INFO msg="delivered after retries" target=limited alert=dead1 attempts=2`,
 			`level=WARN msg="delivery failed, will retry" target=limited alert=dead1 attempts=1 wait=3s err="slack: HTTP 429: slow down"`,

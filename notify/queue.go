@@ -278,7 +278,7 @@ func (q *queue) finish(ctx context.Context) {
 	}
 	q.drain(ctx)
 	if n := len(q.backlog); n > 0 {
-		q.log.Warn("alerts are left to be delivered", "alerts", n)
+		q.log.Warn("stopped with undelivered alerts", "alerts", n)
 	}
 }
 
