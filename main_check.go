@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/net/http/httpproxy"
 )
 
 const checkUsage = `usage: vigil check [-c config.cfg] [-strict] [-probe]
@@ -145,6 +147,7 @@ func printPlan(w io.Writer, c *Config) {
 
 	printWatched(line, c)
 	printOwn(w, c)
+	printProxies(w, c)
 	fmt.Fprintln(w)
 
 	for i, channel := range c.Notify.Channels {
@@ -219,6 +222,45 @@ func printOwn(w io.Writer, c *Config) {
 	}
 	if len(rows) > 0 {
 		fmt.Fprintln(w, "with values of their own")
+		newPrinter(w).columns(rows)
+	}
+}
+
+// printProxies says for each node through which proxy its HTTP checks go, if
+// any do. A proxy's user and password are not shown.
+func printProxies(w io.Writer, c *Config) {
+	environment := httpproxy.FromEnvironment().ProxyFunc()
+	var rows [][]cell
+	for _, s := range c.Services {
+		for _, n := range s.Nodes {
+			origin := "of the environment"
+			if n.ProxySet {
+				origin = "of http_proxy"
+			}
+			var proxies []string
+			for _, t := range n.Targets {
+				if t.Scheme != "http" && t.Scheme != "https" {
+					continue
+				}
+				proxy, err := n.proxyOf(t.URL, environment)
+				name := ""
+				switch {
+				case err != nil:
+					name = "none, every check fails: " + err.Error()
+				case proxy != nil:
+					name = proxy.Scheme + "://" + proxy.Host + " " + origin
+				}
+				if name != "" && !slices.Contains(proxies, name) {
+					proxies = append(proxies, name)
+				}
+			}
+			if len(proxies) > 0 {
+				rows = append(rows, plain("  "+s.ID+":"+n.ID, strings.Join(proxies, ", ")))
+			}
+		}
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(w, "through a proxy")
 		newPrinter(w).columns(rows)
 	}
 }

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -17,7 +19,16 @@ func check(args ...string) (status int, stdout, stderr string) {
 	return status, out.String(), err.String()
 }
 
+// withoutProxies runs a test in an environment that names no proxy.
+func withoutProxies(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "REQUEST_METHOD"} {
+		t.Setenv(name, "")
+	}
+}
+
 func TestCheckPlans(t *testing.T) {
+	withoutProxies(t)
 	for name, value := range map[string]string{
 		"MANAGER_TOKEN": "s3cret", "REPORTER_TOKEN": "7", "MCP": "true", "REGION": "eu",
 		"RAM": "0.75", "SCRIPT_INTERVAL": "30", "SMTP_PORT": "2525",
@@ -124,6 +135,44 @@ func TestCheck(t *testing.T) {
 	_, stdout, _ := check()
 	if want := "There is no config.cfg here, so this is the sample that is built in.\n"; !strings.HasPrefix(stdout, want) {
 		t.Errorf("got\n%s\nwant at its start\n%s", stdout, want)
+	}
+}
+
+// The proxy of each node is named, without its user and password.
+func TestCheckProxies(t *testing.T) {
+	withoutProxies(t)
+	t.Setenv("HTTPS_PROXY", "http://user:s3cret@secure.example:3128")
+	t.Setenv("http_proxy", "plain.example")
+	t.Setenv("NO_PROXY", "direct.example")
+	text := "[branding]\npage_url = \"https://s.example\"\n[[probe.service]]\nid = \"a\"\nlabel = \"A\"\n"
+	for id, rest := range map[string]string{
+		"both":   `replicas = ["https://x.example", "http://x.example", "https://y.example"]`,
+		"direct": `replicas = ["https://direct.example", "tcp://x.example:443"]`,
+		"none":   "replicas = [\"https://x.example\"]\nhttp_proxy = \"\"",
+		"own":    "replicas = [\"https://direct.example\"]\nhttp_proxy = \"socks5://user:s3cret@own.example:1080\"",
+		"tls":    "replicas = [\"tls://x.example:443\"]\nhttp_proxy = \"http://own.example\"",
+	} {
+		text += fmt.Sprintf("[[probe.service.node]]\nid = %q\nlabel = \"L\"\nmode = \"poll\"\n%s\n", id, rest)
+	}
+	c, _, err := parseConfig(strings.NewReader(text), "config.cfg", environ(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := c.Services[0].Nodes
+	slices.SortFunc(nodes, func(a, b *Node) int { return strings.Compare(a.ID, b.ID) })
+	for method, want := range map[string]string{
+		"": "through a proxy\n" +
+			"  a:both  http://secure.example:3128 of the environment, http://plain.example of the environment\n" +
+			"  a:own   socks5://own.example:1080 of http_proxy\n",
+		"GET": "through a proxy\n" + // as for a CGI script
+			"  a:both  http://secure.example:3128 of the environment, none, every check fails: refusing to use HTTP_PROXY value in CGI environment; see golang.org/s/cgihttpproxy\n" +
+			"  a:own   socks5://own.example:1080 of http_proxy\n",
+	} {
+		t.Setenv("REQUEST_METHOD", method)
+		var out bytes.Buffer
+		if printProxies(&out, c); out.String() != want {
+			t.Errorf("got\n%s\nwant\n%s", &out, want)
+		}
 	}
 }
 

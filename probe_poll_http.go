@@ -133,6 +133,15 @@ func (p *poller) visit(ctx context.Context, q *inquiry, u *url.URL, method strin
 	return nil, judgeHTTP(resp, n, n.metrics(&p.metrics), seen)
 }
 
+// proxyOf returns the proxy through which the node's checks reach a URL, or nil.
+// The environment's is used where the node has no key for it.
+func (n *Node) proxyOf(u *url.URL, environment func(*url.URL) (*url.URL, error)) (*url.URL, error) {
+	if n.ProxySet {
+		return n.Proxy, nil
+	}
+	return environment(u)
+}
+
 // roundTrip sends a request over a new connection. The answer's body can be read
 // until done is called.
 func (p *poller) roundTrip(ctx context.Context, q *inquiry, u *url.URL, method string, hop int, onlyHTTP1 bool) (resp *http.Response, done func(), err error) {
@@ -140,11 +149,9 @@ func (p *poller) roundTrip(ctx context.Context, q *inquiry, u *url.URL, method s
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	proxy := q.node.Proxy
-	if !q.node.ProxySet {
-		if proxy, err = p.proxy(u); err != nil {
-			return nil, nil, fmt.Errorf("proxy: %w", err)
-		}
+	proxy, err := q.node.proxyOf(u, p.proxy)
+	if err != nil {
+		return nil, nil, fmt.Errorf("proxy: %w", err)
 	}
 	if proxy != nil {
 		ctx = context.WithValue(ctx, proxyContext{}, proxy)
