@@ -59,9 +59,9 @@ func full(format string, args ...any) error {
 	return &eventError{errFull, fmt.Sprintf(format, args...)}
 }
 
-// An aggregator owns the state. Whoever wants to change it sends an event;
-// whoever wants to read it looks at the board. It does no I/O and formats
-// nothing, so it is never what others wait for.
+// An aggregator owns the state. Changes reach it as events; readers load the
+// newest snapshot from the board. It does no I/O and formats nothing, so
+// nothing ever waits long for it.
 type aggregator struct {
 	state   *state
 	events  <-chan event
@@ -103,7 +103,7 @@ func (a *aggregator) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var published time.Time
-	var asked []*replicaState // whose silence the line was asked about
+	var asked []*replicaState // overdue, and waiting for the answer about the connection
 	answer := make(chan bool, 1)
 	for {
 		var questions chan<- question
@@ -129,7 +129,7 @@ func (a *aggregator) run(ctx context.Context) error {
 
 		now := time.Now()
 		if p := a.machine.stall(now); p.to.After(a.stalled) {
-			// Reports of that time could not be taken.
+			// No report could be received in that time.
 			a.state.extendOverdue(p.from, now)
 			a.stalled = p.to
 		}
@@ -181,7 +181,7 @@ func (a *aggregator) finish() {
 	}
 }
 
-// wake returns when something is due without any event.
+// wake returns when the next thing is due that no event brings.
 func (a *aggregator) wake(now time.Time) time.Time {
 	at, _ := a.state.wake(now) // there always is something
 	if beat, ok := a.state.nextBatch(); ok && beat.Before(at) {
@@ -208,9 +208,9 @@ func (a *aggregator) apply(ev event) {
 	}
 }
 
-// applyOne applies one event. When that panics, the event is dropped: what it had
-// changed by then stays, and whoever waits for an answer waits in vain, but
-// everything else is still monitored.
+// applyOne applies one event. If that panics, the event is dropped: changes
+// made by then stay and its sender gets no answer, but everything else is still
+// monitored.
 func (a *aggregator) applyOne(ev event, now time.Time) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -222,8 +222,8 @@ func (a *aggregator) applyOne(ev event, now time.Time) {
 }
 
 // A call is an event whose sender waits for the answer: it changes the state,
-// or reads what no snapshot shows. What it does ends with one error, or nil,
-// on done, at once or when what it changed is stored.
+// or reads something that no snapshot shows. It ends with one error, or nil, on
+// done: at once, or when the change is stored.
 type call struct {
 	do   func(st *state, now time.Time, done chan<- error)
 	done chan<- error // capacity 1
@@ -231,7 +231,7 @@ type call struct {
 
 func (c *call) apply(st *state, now time.Time) { c.do(st, now, c.done) }
 
-// mute keeps reminders back until then; the zero time lifts that.
+// mute suspends reminders until then; the zero time resumes them.
 func (st *state) mute(until time.Time, done chan<- error) {
 	st.alerter.muted = until
 	st.keep(muted(until), done)
@@ -241,15 +241,15 @@ func (st *state) mute(until time.Time, done chan<- error) {
 const saveTime = 300 * time.Millisecond
 
 // A sending is an alert on its way out. It is saved before it is sent, so that
-// a program that is killed in between neither forgets it nor tells it again
-// without saying so. But a slow disk must not keep people in the dark.
+// a program that is killed in between neither loses it nor sends it twice
+// without saying so. But a slow disk must not delay an alert for long.
 type sending struct {
 	alert notify.Alert
-	saved <-chan error // nil when that is over, one way or the other
-	by    time.Time    // when it is sent all the same
+	saved <-chan error // nil once it is saved, or could not be
+	by    time.Time    // when it is sent anyway
 }
 
-// saved returns where the alert at the front waits, or nil.
+// saved returns the channel that the oldest alert waits for, or nil.
 func (a *aggregator) saved() <-chan error {
 	if len(a.outbox) == 0 {
 		return nil
@@ -257,14 +257,14 @@ func (a *aggregator) saved() <-chan error {
 	return a.outbox[0].saved
 }
 
-// release lets the alert at the front go: it is saved, or cannot be, which the
-// store has said.
+// release lets the oldest alert go: it is saved, or cannot be, which the store
+// has logged.
 func (a *aggregator) release() {
 	a.outbox[0].saved, a.sentUnsaved = nil, false
 }
 
-// send sends the alerts that wait no longer. One that is not sent when ctx ends
-// is sent by the next program, as it is saved.
+// send sends the alerts that need not wait any longer. One that is not sent
+// when ctx ends is saved, and the next run of the program sends it.
 func (a *aggregator) send(ctx context.Context, now time.Time) {
 	for len(a.outbox) > 0 {
 		front := a.outbox[0]

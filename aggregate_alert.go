@@ -8,9 +8,9 @@ import (
 	"vigil/notify"
 )
 
-// News that comes close together goes into one alert: an alert waits until
-// gatherQuiet has passed without further news, but for gatherMost in all. A
-// status that goes back within that time is not reported.
+// Changes close together go into one alert: it waits until gatherQuiet has
+// passed without another change, but no longer than gatherMost. A status that
+// reverts within that time is not reported.
 const (
 	gatherQuiet = 200 * time.Millisecond
 	gatherMost  = time.Second
@@ -35,8 +35,9 @@ type alerter struct {
 	acks       []notify.Alert  // about acknowledgements, to be sent
 }
 
-// A channel remembers what one channel of the config was told, so that whoever
-// was told of a beginning is told of the end, and of nothing twice.
+// A channel remembers what one channel of the config was told, so that every
+// outage it was told of is also reported as over, and nothing is reported
+// twice.
 type channel struct {
 	id     string
 	routes []Route   // those that lead to it
@@ -243,14 +244,14 @@ func (c *channel) gathered() time.Time {
 	return quiet
 }
 
-// due returns the next alert to send now, if any, and takes it for sent.
+// due returns the next alert to send now, if any, and records it as sent.
 func (a *alerter) due(st *state, now time.Time) (notify.Alert, bool) {
 	a.review(st, now)
 	if a.connection.due(now) {
 		if a.started {
 			return a.notice(st, a.connection.note(now), now), true
 		}
-		// What is still unknown will be for long.
+		// The rest will stay unknown for long.
 		a.connection.told, a.started = true, true
 		for _, c := range a.channels {
 			c.starts = true
@@ -283,7 +284,7 @@ func (c *channel) next(a *alerter, st *state, now time.Time) (notify.Alert, bool
 			return notify.Alert{}, false
 		}
 		if c.allClear(st) && st.waiting > 0 {
-			// Nobody has checked yet that all is well: roundDone goes on.
+			// Not everything is checked yet: roundDone sends it.
 			c.first, c.last = time.Time{}, time.Time{}
 			return notify.Alert{}, false
 		}
@@ -297,8 +298,8 @@ func (c *channel) next(a *alerter, st *state, now time.Time) (notify.Alert, bool
 	return notify.Alert{}, false
 }
 
-// allClear reports whether after its news nothing would be left that the
-// channel takes for down.
+// allClear reports whether, after this alert, the channel knows of nothing that
+// is down.
 func (c *channel) allClear(st *state) bool {
 	for key := range c.ready {
 		if ns := st.byKey[key]; ns != nil && !c.over(ns, key) {
@@ -405,7 +406,7 @@ func (c *channel) remind(now time.Time) {
 	}
 }
 
-// isDown reports whether the channel takes some such node for dead.
+// isDown reports whether the channel was told that some such node is dead.
 func (c *channel) isDown(match selectors) bool {
 	for key, known := range c.told {
 		if known.status == dead && match.matches(key.service, key.node) {

@@ -12,7 +12,7 @@ import (
 )
 
 // tell composes an alert of everything that the channel has not been told yet
-// and everything that goes on, and takes the channel to know what it says.
+// and everything that is still down, and records that the channel was told.
 func (c *channel) tell(a *alerter, st *state, kind notify.Kind, now time.Time) notify.Alert {
 	alert := notify.Alert{
 		ID:       rand.Text(),
@@ -95,7 +95,7 @@ func (st *state) inOrder(keys map[nodeKey]bool) []nodeKey {
 	})
 }
 
-// began takes the channel to know that the node is as it is.
+// began records that the channel was told of the node's status.
 func (c *channel) began(st *state, ns *nodeState, alert string, isNew bool, now time.Time) notify.Outage {
 	key, l := ns.key(), &ns.alert
 	known := c.told[key]
@@ -141,7 +141,7 @@ func (st *state) openOutages() map[string][]notify.Outage {
 	return open
 }
 
-// ended takes the channel to know that the outage of a node is over.
+// ended records that the channel was told that the node's outage is over.
 func (c *channel) ended(st *state, ns *nodeState, alert string) notify.Outage {
 	key := ns.key()
 	known := c.told[key]
@@ -152,7 +152,7 @@ func (c *channel) ended(st *state, ns *nodeState, alert string) notify.Outage {
 	return o
 }
 
-// gone takes the channel to know that a node is no longer monitored.
+// gone records that the channel was told that a node is no longer monitored.
 func (c *channel) gone(st *state, key nodeKey, alert string, now time.Time) notify.Outage {
 	known := c.told[key]
 	o := notify.Outage{ID: known.id, Service: key.service, Node: key.node, ServiceLabel: known.labels[0], NodeLabel: known.labels[1],
@@ -195,8 +195,8 @@ func (t *told) outage(st *state, ns *nodeState) notify.Outage {
 // maxToldListed is how many replicas of a node are listed in an alert at most.
 const maxToldListed = 1000
 
-// acknowledged tells the channels that keep incidents of their own that
-// somebody takes care of an outage.
+// acknowledged sends an acknowledgement to the channels that keep incidents of
+// their own.
 func (a *alerter) acknowledged(ns *nodeState, out *outage, st *state, now time.Time) {
 	for _, c := range a.channels {
 		known := c.told[ns.key()]
@@ -224,8 +224,8 @@ func (a *alerter) notice(st *state, note string, now time.Time) notify.Alert {
 	}
 }
 
-// A nodeLevel is a node's status as far as alerts are concerned: what is not
-// known leaves it as it was.
+// A nodeLevel is a node's status for alerts: while the status is unknown, the
+// last known one stays.
 type nodeLevel struct {
 	known  bool
 	status status

@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// deadlineHeap holds the push and local replicas that are alive, the one
-// whose deadline comes first on top: each dies at the second when its time is
-// up, without a sweep over all of them.
+// deadlineHeap holds the push and local replicas that are alive, the earliest
+// deadline on top: each dies in the second when its deadline passes, and no
+// replicas are scanned.
 //
-// A report only moves a deadline back. So an entry stays where it is then, and
-// is looked at anew when the time that it says is up: a report costs the heap
-// nothing, however many replicas there are.
+// A report only postpones a deadline. So the entry stays where it is, and is
+// updated when its old time comes: a report costs the heap nothing, however
+// many replicas there are.
 type deadlineHeap []deadlineEntry
 
 // A deadlineEntry says that nothing is due for a replica before a time. The
-// time stands here too so that the heap is ordered without a look at replicas,
-// which lie all over the memory.
+// time is copied here so that ordering the heap does not read the replicas,
+// which are scattered in memory.
 type deadlineEntry struct {
 	at      time.Time
 	replica *replicaState
@@ -78,8 +78,8 @@ func (h *deadlineHeap) Pop() any {
 	return e
 }
 
-// expire does what is due by now without any event, but for alerts: it looks
-// at the clock and makes those replicas dead whose time is up.
+// expire does everything that is due by now, except alerts: it checks the clock
+// and marks the replicas whose deadline has passed.
 func (st *state) expire(now time.Time) {
 	st.history.tick(st, now)
 	st.endAnnouncements(now)
@@ -101,17 +101,17 @@ func (st *state) expire(now time.Time) {
 	}
 }
 
-// With connectivity targets, the time of a push or local replica that is up
-// says something only when the monitor's own connection works: else reports
-// may be on their way in vain, of all replicas at once. So the line is asked,
-// and the replica is silent until it has said.
+// With connectivity targets, a missed deadline of a push or local replica
+// counts only if the monitor's own connection works: otherwise the reports of
+// all replicas may be lost at once. So the connection is checked first, and the
+// replica is overdue until the answer comes.
 //
-// When the connection was down, the silent keep their status, in doubt, until
-// it works again. Then all whose report was due in the meantime get their
-// whole time anew.
+// If the connection was down, overdue replicas keep their status, marked
+// uncertain, until it works again. Then every replica whose report was due in
+// the meantime gets a full deadline again.
 
-// due returns when the replica was to report, at the latest; its deadline is
-// some patience later.
+// due returns when the replica should report at the latest. Its deadline is
+// later, by the delay that the config allows.
 func (st *state) due(r *replicaState) time.Time {
 	m := st.metrics(r.node)
 	if hb := r.node.conf.Heartbeat; hb != nil {
@@ -123,7 +123,7 @@ func (st *state) due(r *replicaState) time.Time {
 	return r.deadline.Add(-m.PushDelayDead)
 }
 
-// markOverdue notes that the replica's time is up.
+// markOverdue notes that the replica's deadline has passed.
 func (st *state) markOverdue(r *replicaState, now time.Time) {
 	if len(st.conf.Connectivity) == 0 {
 		st.set(r, dead, r.lateReason(), now)
@@ -136,8 +136,9 @@ func (st *state) markOverdue(r *replicaState, now time.Time) {
 	st.overdue = append(st.overdue, r)
 }
 
-// hear books whether the time that was up says something of these replicas.
-// Those who reported or were forgotten meanwhile are not silent any more.
+// confirmOverdue takes the answer about the connection for these replicas: if
+// it is certain that it works, they are dead. Replicas that reported or were
+// dropped meanwhile are no longer overdue.
 func (st *state) confirmOverdue(asked []*replicaState, sure bool, now time.Time) {
 	for _, r := range asked {
 		switch {
@@ -147,14 +148,14 @@ func (st *state) confirmOverdue(asked []*replicaState, sure bool, now time.Time)
 			st.set(r, dead, r.lateReason(), now)
 		default:
 			st.markUncertain(r, now)
-			if st.alerter.connection.down.IsZero() { // it works again, or else it will be asked again
+			if st.alerter.connection.down.IsZero() { // it works again; if not, the new deadline asks again
 				st.extend(r, now)
 			}
 		}
 	}
 }
 
-// extend gives the replica its whole time anew.
+// extend gives the replica a full deadline again.
 func (st *state) extend(r *replicaState, now time.Time) {
 	grace := r.grace
 	if hb := r.node.conf.Heartbeat; hb != nil {
@@ -169,9 +170,9 @@ func (st *state) await(r *replicaState, deadline time.Time) {
 	st.deadlines.set(r, deadline)
 }
 
-// extendOverdue does so for all who should have reported while the monitor's
-// own connection was down. Of a job, only a deadline that passed then moves, by
-// that long.
+// extendOverdue extends the deadlines of all replicas that should have reported
+// while the monitor's own connection was down. Of a job, only a deadline that
+// passed in that time moves, by that long.
 func (st *state) extendOverdue(down, now time.Time) {
 	for ns := range st.allNodes() {
 		if ns.byID == nil && ns.conf.Heartbeat == nil {
@@ -191,8 +192,8 @@ func (st *state) extendOverdue(down, now time.Time) {
 	}
 }
 
-// recheckOverdue makes the silent those whose time is just up, for a line that was
-// not asked yet.
+// recheckOverdue makes the overdue replicas due again, to be confirmed by a
+// connectivity that has not been asked about them yet.
 func (st *state) recheckOverdue() {
 	for ns := range st.allNodes() {
 		for _, r := range ns.replicas {
@@ -204,8 +205,8 @@ func (st *state) recheckOverdue() {
 	st.overdue = nil
 }
 
-// connectionTellAfter is how long the monitor's own connection is down before people
-// are told. They may hear of it later, over that same connection.
+// connectionTellAfter is how long the monitor's own connection is down before a
+// notice is sent. It may arrive later, over that same connection.
 const connectionTellAfter = time.Minute
 
 // A connectionState is what is known of the monitor's own connection, and what
@@ -219,12 +220,12 @@ type connectionState struct {
 // A connectionReport is an event: the monitor's own connection is down, or works.
 type connectionReport struct{ down bool }
 
-func (l connectionReport) apply(st *state, now time.Time) {
+func (c connectionReport) apply(st *state, now time.Time) {
 	since := st.alerter.connection.down
-	if !st.alerter.connection.turn(l.down, now) {
+	if !st.alerter.connection.turn(c.down, now) {
 		return
 	}
-	if !l.down {
+	if !c.down {
 		st.extendOverdue(since, now)
 	}
 	st.dirty = true
@@ -246,7 +247,7 @@ func (c *connectionState) turn(down bool, now time.Time) bool {
 }
 
 // A machineReport is an event: this machine is short of something, or "", when
-// it no longer is. People are told when that lasts.
+// it no longer is. If that lasts, a notice is sent.
 type machineReport struct{ shortage string }
 
 func (m machineReport) apply(st *state, now time.Time) {
@@ -256,7 +257,8 @@ func (m machineReport) apply(st *state, now time.Time) {
 	}
 }
 
-// machineNote is what a notice says of a shortage, and takes people to know it.
+// machineNote returns the text of a notice about a shortage, and notes that it
+// was sent.
 func (a *alerter) machineNote(now time.Time) string {
 	if d := a.machine.back; d > 0 {
 		a.machine.back = 0
@@ -267,26 +269,27 @@ func (a *alerter) machineNote(now time.Time) string {
 		a.machine.down.In(now.Location()).Format("15:04:05 UTC-0700"), a.shortage)
 }
 
-// assumeConnected takes the connection for one that works when the config has no
-// targets to tell: nobody would say so later.
+// assumeConnected ends a failure of the connection when the config has no
+// connectivity targets any more: nothing would end it later.
 func (st *state) assumeConnected(now time.Time) {
 	if len(st.conf.Connectivity) == 0 {
 		connectionReport{down: false}.apply(st, now)
 	}
 }
 
-// due reports whether people have to be told something by now.
+// due reports whether a notice is due.
 func (c *connectionState) due(now time.Time) bool {
 	at, ok := c.wake()
 	return c.back > 0 || ok && !now.Before(at)
 }
 
-// wake returns when they have to be told that the connection is down.
+// wake returns when a notice is due that the connection is down.
 func (c *connectionState) wake() (time.Time, bool) {
 	return c.down.Add(connectionTellAfter), !c.down.IsZero() && !c.told
 }
 
-// note is what a notice says of the connection, and takes people to know it.
+// note returns the text of a notice about the connection, and notes that it was
+// sent.
 func (c *connectionState) note(now time.Time) string {
 	switch {
 	case c.back > 0:
@@ -322,7 +325,7 @@ func (i inconclusive) apply(st *state, now time.Time) {
 	st.markUncertain(r, now)
 }
 
-// markUncertain notes that nothing is known of the replica from now on.
+// markUncertain notes that the replica's status is not known from now on.
 func (st *state) markUncertain(r *replicaState, now time.Time) {
 	if !r.fresh() {
 		return

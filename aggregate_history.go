@@ -32,9 +32,9 @@ const (
 	keptNodes = 1000
 )
 
-// A history is the part of the state that deals with the past. Costs follow
-// the changes: a node's running span grows by itself, so nothing is done for
-// a node that stays what it is but once a day.
+// A history is the part of the state that deals with the past. Its cost depends
+// on changes only: a node's running span needs no updates, so a node whose
+// status stays the same costs something once a day.
 type history struct {
 	ticked   time.Time // the last look at the clock
 	redrawn  time.Time
@@ -55,7 +55,7 @@ type nodeKey struct{ service, node string }
 
 func (ns *nodeState) key() nodeKey { return nodeKey{ns.service.conf.ID, ns.conf.ID} }
 
-// A nodeTrack is what the history has to know of a node.
+// A nodeTrack is what the history needs to know of a node.
 type nodeTrack struct {
 	fresh     tally // of replicas with a status that this process found out
 	past      *nodeHistory
@@ -270,9 +270,8 @@ func (h *history) redraw(st *state, now time.Time) {
 	}
 }
 
-// sweep takes note of the nodes that are not checked any more, because checks
-// hang or the machine has no network: they are not known to be anything since
-// their last result.
+// sweep finds the nodes that are not checked any more, because checks hang or
+// the machine has no network: their status is unknown since their last result.
 func (h *history) sweep(st *state, now time.Time) {
 	h.swept = now
 	for ns := range st.allNodes() {

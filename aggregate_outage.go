@@ -55,7 +55,8 @@ func (in *incident) length(now time.Time) time.Duration {
 	return max(now.Sub(in.start), 0)
 }
 
-// An outage is an incident in the making, or one that is over.
+// An outage is an incident that may still be too short to report, or one that
+// is over.
 type outage struct {
 	incident
 	unkept bool
@@ -319,9 +320,9 @@ func (st *state) waitsForParent(ns *nodeState, now time.Time) (waits bool, until
 	return waits, until
 }
 
-// hearsOfParent reports whether the channel is told of a node that the node
-// depends on: of a dead one, where there is any. Else it must hear of the node
-// itself.
+// hearsOfParent reports whether the channel is told of a node that this node
+// depends on: of a dead one, if there is any. Otherwise the channel must be
+// told of the node itself.
 func (c *channel) hearsOfParent(ns *nodeState) bool {
 	cause := ns.cause() != nil
 	for _, parent := range ns.parents {

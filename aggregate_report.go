@@ -7,11 +7,12 @@ import (
 )
 
 // maxReported is how many push and local replicas are known at most, over all
-// nodes: whoever has the token could fill the memory otherwise.
+// nodes: anybody with the token could fill the memory otherwise.
 const maxReported = 150_000
 
-// crowdedFrom is the number from which on a report waits for the answer whether
-// its replica is taken. The rest is more than can come between two snapshots.
+// crowdedFrom is the number of replicas from which on a report waits for the
+// aggregator to accept its replica. The margin is more than can be added
+// between two snapshots.
 const crowdedFrom = maxReported - 15_000
 
 // A loadReport is an event: a push replica told its load.
@@ -33,14 +34,14 @@ func (rep *loadReport) apply(st *state, now time.Time) {
 	tellSender(rep.done, err)
 }
 
-// tellSender tells the sender of an event, if it waits.
+// tellSender answers the sender of an event, if it waits.
 func tellSender(done chan<- error, err error) {
 	if done != nil {
 		done <- err
 	}
 }
 
-// reporting returns the replica of that id, a new one if it is not known yet.
+// reporting returns the replica with that id, and adds it if it is new.
 func (st *state) reporting(node *Node, m mode, id string) (*replicaState, error) {
 	ns := st.nodes[node]
 	if ns == nil || ns.conf.Mode != m { // a reload came in between
@@ -224,7 +225,7 @@ func (r *replicaState) jobDeadline() time.Time {
 	return r.deadline
 }
 
-// lateReason says why a replica is dead whose time is up.
+// lateReason says why a replica is dead whose deadline has passed.
 func (r *replicaState) lateReason() string {
 	hb := r.node.conf.Heartbeat
 	switch {

@@ -105,7 +105,7 @@ type replicaLoad struct {
 	ready, unacked int64
 }
 
-// A board shows the newest snapshot to any number of readers.
+// A board holds the newest snapshot for any number of readers.
 type board struct {
 	current atomic.Pointer[snapshot]
 	shown   atomic.Pointer[snapshot] // what visitors may see of the current one
@@ -113,7 +113,7 @@ type board struct {
 	changed chan struct{}            // capacity 1: a token when there is a newer one
 }
 
-// newBoard returns a board that shows s, so that readers never find it empty.
+// newBoard returns a board that holds s, so that it is never empty.
 func newBoard(s *snapshot) *board {
 	b := &board{changed: make(chan struct{}, 1)}
 	b.publish(s)
@@ -136,8 +136,8 @@ func (b *board) load() *snapshot { return b.current.Load() }
 // public returns the newest snapshot without what is hidden from visitors.
 func (b *board) public() *snapshot { return b.shown.Load() }
 
-// snapshot returns what readers shall see, sharing with the last one whatever
-// did not change since.
+// snapshot returns a snapshot of the state. It shares with the last one
+// whatever did not change.
 func (st *state) snapshot(now time.Time) *snapshot {
 	for _, ns := range st.dirtyNodes {
 		ns.view = ns.show()

@@ -23,7 +23,7 @@ type state struct {
 	waiting   int             // replicas of own that were not checked yet
 
 	deadlines        deadlineHeap
-	overdue          []*replicaState // the line is to be asked about them
+	overdue          []*replicaState // the connection must be checked for them
 	overdueSince     time.Time       // since when one of them should have reported
 	alerter          alerter
 	announcements    []announcement // oldest first
@@ -102,7 +102,7 @@ type replicaState struct {
 	grace    time.Duration // from a report to the deadline
 	deadline time.Time     // when it is dead unless it reports again
 	heaped   int           // 1 + its index in state.deadlines; 0: not in it
-	overdue  bool          // its time is up, and it is not known yet whether that says something
+	overdue  bool          // its deadline has passed, and the connection is being checked
 }
 
 // path is how the replica is called on the wire.
@@ -352,7 +352,7 @@ func (st *state) allNodes() iter.Seq[*nodeState] {
 	}
 }
 
-// touch notes that the node has to be shown anew.
+// touch notes that the next snapshot must show the node again.
 func (st *state) touch(ns *nodeState) {
 	st.dirty = true
 	if !ns.dirty {
@@ -365,8 +365,8 @@ func (st *state) touch(ns *nodeState) {
 	}
 }
 
-// touchReplica notes that the replica has to be shown anew. Whoever changes
-// what a view shows of one calls it.
+// touchReplica notes that the next snapshot must show the replica again. It
+// must be called after a change of anything that a replicaView shows.
 func (st *state) touchReplica(r *replicaState) {
 	st.touch(r.node)
 	if !r.changed {

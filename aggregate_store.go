@@ -15,19 +15,19 @@ import (
 	"vigil/notify"
 )
 
-// errStopped is the answer to those who hand something over too late.
+// errStopped is the answer to a record that comes after the store has stopped.
 var errStopped = errors.New("the program is stopping")
 
-// A batch is what the aggregator hands over at once.
+// A batch is a set of records that the aggregator hands over at once.
 type batch struct {
 	records []record
 	replies []chan<- error   // of capacity 1; what they wait for is in records
 	whole   iter.Seq[record] // when not nil, all that is known, records included
 }
 
-// A store keeps what must survive. It takes what it is given at once, however
-// long the disk needs: one goroutine books and one, which may hang, writes.
-// While that one writes, what comes gathers, and is written with one sync.
+// A store saves the state. It accepts batches immediately, however slow the
+// disk is: one goroutine queues them and another one, which may hang, writes.
+// What arrives during a write is written next, with one sync.
 type store struct {
 	disk *disk // nil: nothing survives the program
 	log  *slog.Logger
@@ -57,7 +57,7 @@ type store struct {
 	retry   time.Time     // when the next one is due
 }
 
-// A storeMeter is what the store tells of its work.
+// A storeMeter counts the work of the store for /metrics.
 type storeMeter struct {
 	took     histogram     // of each job
 	faults   atomic.Uint64 // jobs that failed
@@ -66,7 +66,7 @@ type storeMeter struct {
 	delivery histogram     // from an alert to its acceptance
 }
 
-// An ack is somebody who waits for the disk.
+// An ack is a sender that waits until its record is on the disk.
 type ack struct {
 	reply chan<- error
 	by    time.Time
@@ -147,7 +147,8 @@ func (s *store) open(dir folder) (*restored, error) {
 	return im.restored, nil
 }
 
-// put hands a batch over. Without a store, or after its end, nothing survives.
+// put hands a batch over. Without a storage folder, or after the store has
+// stopped, nothing is saved.
 func (s *store) put(b batch) {
 	if s != nil {
 		select {
@@ -238,9 +239,9 @@ var errDiskSlow = fmt.Errorf("the disk has not answered in %v", ackTime)
 // wholeState is the event by which the store asks for all that is known.
 type wholeState struct{}
 
-// run books and writes until ctx ends, which must be after the end of all who
-// hand something over; then it writes what is left and gives the folder up.
-// When it wants to write everything it sends an event to ask for that.
+// run queues and writes until ctx ends, which must be after all senders have
+// ended; then it writes the rest and releases the folder. To write a whole
+// state it sends an event that asks for it.
 func (s *store) run(ctx context.Context, events chan<- event) error {
 	defer close(s.ended)
 	jobs := make(chan job, 1)
@@ -308,7 +309,7 @@ func (s *store) add(b batch, now time.Time) {
 	s.bound()
 }
 
-// noteDelivery takes what the dispatcher says of a delivery.
+// noteDelivery records what the dispatcher reports of a delivery.
 func (s *store) noteDelivery(rec record) {
 	if q := rec.Queued; q != nil {
 		if i := s.backlog.find(q.Target, q.Alert.ID); i >= 0 {
@@ -334,8 +335,8 @@ func (s *store) bound() {
 	s.acks = nil
 }
 
-// unsaved is what is answered to a call that did what it should, but cannot
-// vouch for it.
+// unsaved is the answer to a call that was carried out but may not have been
+// saved.
 func unsaved(err error) error {
 	if err == nil {
 		return nil
@@ -412,7 +413,7 @@ func (s *store) finishJob(out outcome, now time.Time) {
 	}
 }
 
-// expire gives those an answer who have waited long enough.
+// expire answers the senders that have waited long enough.
 func (s *store) expire(now time.Time) {
 	for _, acks := range []*[]ack{&s.promises, &s.acks} {
 		n := 0
@@ -429,7 +430,7 @@ func (s *store) expire(now time.Time) {
 	}
 }
 
-// wake returns when something is due without anything coming in.
+// wake returns when the next thing is due that no message brings.
 func (s *store) wake(now time.Time) (at time.Time, ok bool) {
 	sooner := func(t time.Time) {
 		if !ok || t.Before(at) {

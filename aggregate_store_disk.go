@@ -84,9 +84,9 @@ func (d *disk) due(now time.Time) bool {
 	return d.state == 0 || d.grown > max(compactSize, d.state/2) || now.Sub(d.began) > compactAge
 }
 
-// append writes lines to the journal. When that fails, the journal ends after
-// the last good line, as far as the disk permits, and is not written any more:
-// what a failed sync has left of it, nobody knows.
+// append writes lines to the journal. When that fails, the journal is cut after
+// the last good line, if the disk permits, and not written again: what a failed
+// sync has written is unknown.
 func (d *disk) append(lines []byte) error {
 	if d.journal == nil {
 		if err := d.start(); err != nil {
@@ -449,11 +449,11 @@ func syncFolder(path string) error {
 	return nil // a file system that has no such call either
 }
 
-// close gives the lock up.
+// close releases the lock.
 func (f *diskFolder) close() error { return errors.Join(f.root.Close(), f.lock.Close()) }
 
-// unwritable reports whether the fault is one of permissions or of what
-// stands in the way.
+// unwritable reports whether the error is one of permissions or of another file
+// in the way.
 func unwritable(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) ||
 		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist)

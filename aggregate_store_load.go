@@ -126,9 +126,9 @@ func readFolder(dir folder, log *slog.Logger) (loaded, error) {
 	return im, nil
 }
 
-// ownFiles tells the files that were written in this folder from those that
-// were copied here from another. A folder without an identity takes that of
-// its newest file, or a new one.
+// ownFiles separates the files that were written in this folder from those that
+// were copied here from another. A folder without an identity takes that of its
+// newest file, or a new one.
 func ownFiles(dir folder, files []storedFile) (own, foreign []storedFile) {
 	id := dir.id()
 	ids := make([]string, len(files))
@@ -181,8 +181,8 @@ type readSum struct {
 // whole reports whether a state file is all there.
 func (s readSum) whole() bool { return s.broken == 0 && s.lines == s.end }
 
-// read books all that can be read of the file. Its error is that of a file
-// that is not for this program to read.
+// read applies every readable record of the file. Its error means that this
+// program must not read the file.
 func (im *restored) read(dir folder, f storedFile) (sum readSum, err error) {
 	sum.end = -1
 	file, err := dir.open(f.name)
@@ -253,7 +253,7 @@ type lineWriter struct {
 func newLineWriter() *lineWriter {
 	w := &lineWriter{}
 	w.json = json.NewEncoder(&w.buf)
-	w.json.SetEscapeHTML(false) // nobody puts these files on a page
+	w.json.SetEscapeHTML(false) // these files are never part of a page
 	return w
 }
 
@@ -295,9 +295,9 @@ func parseLine(line []byte) (record, error) {
 	return rec, nil
 }
 
-// salvage reads what can be read of a line that parseLine refused: where an end
-// of a line was damaged, whole lines stand in it. No string in a line holds
-// the start of one, as its quotes would be escaped.
+// salvage reads what it can of a line that parseLine rejected: if a line end
+// was damaged, it contains whole lines. No string in a line contains the start
+// of another, as its quotes would be escaped.
 func salvage(line []byte) (recs []record) {
 	for piece := range bytes.SplitSeq(line, []byte(lineStart)) {
 		piece = append([]byte(lineStart), piece...)

@@ -109,9 +109,9 @@ const (
 	laterBurst = 1000
 )
 
-// A ledger gathers what must survive until the store takes it. It belongs to
-// the aggregator's goroutine, so that keeping something costs an append and no
-// I/O. Without a ledger a state forgets all when it ends.
+// A ledger gathers records until the store takes them. It belongs to the
+// aggregator's goroutine, so keeping a record costs an append and no I/O.
+// Without a ledger the state is lost when the program ends.
 type ledger struct {
 	targets []notify.Target // that alerts are for
 	records []record
@@ -138,8 +138,8 @@ func (st *state) keepFor(targets []notify.Target) {
 // Then what was changed holds for now, but is not sure to survive. A state
 // that keeps nothing answers nil at once.
 //
-// An event of the Manager API thus changes the state, keeps the record with its
-// own reply channel, and whoever sent it waits there:
+// An event of the Manager API changes the state and keeps the record with its
+// own reply channel, on which its sender waits:
 //
 //	st.announcements = append(st.announcements, a)
 //	st.keep(announced(a), ev.reply)
@@ -266,11 +266,11 @@ func (st *state) keepReplica(r *replicaState) {
 // that.
 func utc(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
-// A toldRecord is what everybody was told. Of version 1, when all channels were
-// told the same, are all fields but Line.
+// A toldRecord is what all channels were told. Version 1, which told all
+// channels the same, wrote every field but Line.
 type toldRecord struct {
 	Page      bool      `json:"page,omitempty"`      // that the page is dead
-	Dead      []string  `json:"dead,omitempty"`      // paths they take for dead
+	Dead      []string  `json:"dead,omitempty"`      // paths of replicas reported as dead
 	Reminders int       `json:"reminders,omitempty"` // sent since the page died
 	Next      time.Time `json:"next,omitzero"`       // when the next one is due
 	Line      time.Time `json:"line,omitzero"`       // since when the monitor's own connection is down
@@ -341,7 +341,7 @@ func (a *alerter) records() []record {
 	return recs
 }
 
-// restore takes up what people were told.
+// restore restores what all channels were told.
 func (a *alerter) restore(st *state, im *restored, now time.Time) {
 	a.muted = im.muted
 	for _, c := range a.channels {
@@ -358,7 +358,7 @@ func (a *alerter) restore(st *state, im *restored, now time.Time) {
 	}
 }
 
-// restore takes up what the channel was told.
+// restore restores what the channel was told.
 func (c *channel) restore(st *state, im *restored, now time.Time) {
 	rec := im.channels[c.id]
 	switch {
@@ -368,7 +368,7 @@ func (c *channel) restore(st *state, im *restored, now time.Time) {
 		}
 		c.reminders, c.reminder = rec.Reminders, rec.Next
 	case len(im.channels) > 0:
-		c.since = now // it is new, and hears of older outages that they go on
+		c.since = now // it is new: older outages are reported as ongoing
 	default:
 		c.restoreOld(st, im)
 		c.reminders, c.reminder = im.told.Reminders, im.told.Next
@@ -379,8 +379,8 @@ func (c *channel) restore(st *state, im *restored, now time.Time) {
 	}
 }
 
-// restoreOld takes up what all channels were told by version 1: which replicas
-// are dead.
+// restoreOld restores what version 1 told all channels: which replicas are
+// dead.
 func (c *channel) restoreOld(st *state, im *restored) {
 	dead := make(map[string]bool, len(im.told.Dead))
 	for _, path := range im.told.Dead {
@@ -456,7 +456,7 @@ func (im *restored) channel(id string) *restoredChannel {
 	return c
 }
 
-// hear takes up what a channel was told of a node.
+// hear records what a channel was told of a node.
 func (im *restored) hear(rec heardRecord) {
 	c, key := im.channel(rec.Channel), nodeKey{rec.Service, rec.Node}
 	if rec.Over {
@@ -466,7 +466,7 @@ func (im *restored) hear(rec heardRecord) {
 	}
 }
 
-// alert takes up what people were told by an alert.
+// alert records what an alert told its channel.
 func (im *restored) alert(rec *alertRecord) {
 	switch a := &rec.Alert; {
 	case a.Channel != "":

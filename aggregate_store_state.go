@@ -37,8 +37,8 @@ func (r *replicaView) record(name replicaName) record {
 	return record{Replica: rec}
 }
 
-// toldDown is since when people take the monitor's own connection for down; the
-// zero time when they do not.
+// toldDown is since when the connection is down, if a notice said so; else the
+// zero time.
 func (c *connectionState) toldDown() time.Time {
 	if !c.told {
 		return time.Time{}
@@ -46,9 +46,9 @@ func (c *connectionState) toldDown() time.Time {
 	return utc(c.down)
 }
 
-// records yields all that must survive, but for what is still to be delivered,
-// which the store knows itself. It may be run through on another goroutine,
-// while the state goes on: most of it is what the page is made of, too.
+// records yields all that must survive, except pending deliveries, which the
+// store knows itself. Another goroutine may run through it while the state
+// changes: most of it is shared with the snapshots.
 func (st *state) records(now time.Time) iter.Seq[record] {
 	alive := utc(now)
 	first := append(st.alerter.records(), record{Alive: &alive})
@@ -59,7 +59,7 @@ func (st *state) records(now time.Time) iter.Seq[record] {
 		first = append(first, muted(st.alerter.muted))
 	}
 	snap := st.snapshot(now)
-	st.dirty = true // it was not taken for the board
+	st.dirty = true // the board has not got it
 	past := st.history.records(st, now)
 	return chain(slices.Values(first), snap.records(), past)
 }
@@ -207,7 +207,7 @@ func newRestored() *restored {
 	}
 }
 
-// apply books one record. Booking it again later does no harm.
+// apply applies one record. Applying it again later does no harm.
 func (im *restored) apply(rec record) {
 	im.backlog.apply(rec)
 	switch {
@@ -309,7 +309,7 @@ func (im *restored) announcement(id string) int {
 // A backlog is what each target is still to be told, oldest first.
 type backlog map[string][]notify.Alert
 
-// apply books a record, if it is about deliveries.
+// apply applies a record, if it is about deliveries.
 func (b backlog) apply(rec record) {
 	switch {
 	case rec.Alert != nil:

@@ -153,9 +153,9 @@ func (l *sumRow) turn(d date, keep int) {
 	*l = sumRow{closed, next}
 }
 
-// A nodeHistory is a node's past: what is booked, and what the node has been
-// since. It is never changed after it was published, and need not be: ask it
-// with the present time, and it counts in what passed since.
+// A nodeHistory is a node's past: closed sums, and the status since then. It is
+// never changed after it was published: its methods take the present time and
+// count what has passed since.
 type nodeHistory struct {
 	days, months sumRow
 	known        bool // whether the status since then is known
@@ -163,9 +163,8 @@ type nodeHistory struct {
 	since        time.Time
 }
 
-// advance returns the history with everything booked up to now. A span is as
-// long as the monotonic clock says, and it lies where the wall clock said
-// when it began.
+// advance returns the history with all time up to now added. A span is as long
+// as the monotonic clock says, and starts where the wall clock said it began.
 func (h nodeHistory) advance(now time.Time) nodeHistory {
 	if h.known {
 		zone := now.Location()
