@@ -77,7 +77,7 @@ var eventFile = regexp.MustCompile(`^(\d{4}-\d\d-\d\d)\.ndjson(\.gz)?$`)
 type eventLog struct {
 	root    *os.Root // nil: events only go to the program's own log
 	log     *slog.Logger
-	in      chan logEvent
+	in      chan *logEvent
 	readers chan struct{} // of a capacity: each reader reads files
 	dropped atomic.Uint64
 
@@ -92,7 +92,7 @@ type eventLog struct {
 // newEventLog opens the log in the store's folder. Without one, or with one that
 // cannot be used, nothing is kept.
 func newEventLog(s *store, log *slog.Logger) *eventLog {
-	l := &eventLog{log: log, in: make(chan logEvent, eventQueue), readers: make(chan struct{}, eventReaders)}
+	l := &eventLog{log: log, in: make(chan *logEvent, eventQueue), readers: make(chan struct{}, eventReaders)}
 	if s.disk == nil {
 		return l
 	}
@@ -155,7 +155,7 @@ func (l *eventLog) add(e logEvent) {
 		return
 	}
 	select {
-	case l.in <- e:
+	case l.in <- &e:
 	default:
 		l.dropped.Add(1)
 	}
@@ -189,12 +189,12 @@ func (l *eventLog) close() {
 }
 
 // gather returns the event and those that wait behind it.
-func (l *eventLog) gather(e logEvent) []logEvent {
-	events := []logEvent{e}
+func (l *eventLog) gather(e *logEvent) []logEvent {
+	events := []logEvent{*e}
 	for len(events) < 512 {
 		select {
 		case e := <-l.in:
-			events = append(events, e)
+			events = append(events, *e)
 		default:
 			return events
 		}

@@ -22,7 +22,7 @@ func newTestLog(t *testing.T, out *bytes.Buffer) *eventLog {
 	}
 	t.Cleanup(func() { root.Close() })
 	log := slog.New(slog.NewTextHandler(out, nil))
-	return &eventLog{root: root, log: log, in: make(chan logEvent, eventQueue), readers: make(chan struct{}, eventReaders)}
+	return &eventLog{root: root, log: log, in: make(chan *logEvent, eventQueue), readers: make(chan struct{}, eventReaders)}
 }
 
 // turned is a node's change.
@@ -167,7 +167,7 @@ func FuzzReadEvents(f *testing.F) {
 }
 
 func BenchmarkEventLog(b *testing.B) {
-	l := &eventLog{in: make(chan logEvent, eventQueue)}
+	l := &eventLog{in: make(chan *logEvent, eventQueue)}
 	e := turned(time.Now(), "a", "healthy", "dead", "HTTP 503")
 	for i := range b.N {
 		l.add(e)
