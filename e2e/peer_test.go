@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,5 +109,61 @@ func TestPeerProtocol(t *testing.T) {
 	}
 	if run < 20 {
 		t.Errorf("only %d commands were found", run)
+	}
+}
+
+// A server that asks for one renegotiation in the middle of an answer, as IIS
+// does, is healthy. OpenSSL asks for it on "r", and sends what else is typed.
+func TestPeerRenegotiation(t *testing.T) {
+	t.Parallel()
+	installPeer(t, "openssl")
+	dir := t.TempDir()
+	install(t, dir, nil, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+		"-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=localhost", "-days", "2")
+	address := freeAddress(t)
+	server := exec.Command("openssl", "s_server", "-accept", address, "-cert", "cert.pem", "-key", "key.pem", "-tls1_2", "-crlf", "-naccept", "1")
+	server.Dir = dir
+	typed, err := server.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &lockedBuffer{}
+	server.Stdout, server.Stderr = out, out
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.Process.Kill()
+		server.Wait()
+	})
+	says := func(text string) {
+		t.Helper()
+		await(t, func() bool { return strings.Contains(out.String(), text) }, "openssl says %q", text)
+	}
+	says("ACCEPT")
+	r := startVigil(t, movingLeast+fmt.Sprintf(`
+[storage]
+path = ""
+[[probe.service]]
+id = "web"
+label = "Web"
+[[probe.service.node]]
+id = "iis"
+label = "IIS"
+mode = "poll"
+replicas = ["https://%s/"]
+tls_verify = false
+`, address))
+	says("HEAD /?")
+	io.WriteString(typed, "r\n")
+	says("SSL_do_handshake -> 1")
+	io.WriteString(typed, "HTTP/1.1 200 OK\nContent-Length: 0\nConnection: close\n\n")
+	var text string
+	await(t, func() bool {
+		_, text = r.call("GET", "/manager/status/?selector=web:iis", "manage", "")
+		return strings.Contains(text, `"checked":true`)
+	}, "the check has ended")
+	if !strings.Contains(text, `"status":"healthy"`) || strings.Contains(text, `"status":"dead"`) {
+		t.Errorf("%s\nopenssl:\n%s", text, out)
 	}
 }
