@@ -330,6 +330,22 @@ func hasKey(vals map[string]any, key string) bool {
 	return false
 }
 
+// What vigil check prints of the routes in docs/alerting.md is what stands there.
+func TestRoutesOfAlerting(t *testing.T) {
+	t.Parallel()
+	config := fenceWith(t, "docs/alerting.md", "[[notify.route]]").text
+	file := filepath.Join(t.TempDir(), "config.cfg")
+	if err := os.WriteFile(file, []byte(config+"[branding]\npage_url = \"https://status.example.com/\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(vigil, "check", "-c", file)
+	cmd.Env = append(os.Environ(), variables(config)...)
+	out, err := cmd.CombinedOutput()
+	if want := fenceWith(t, "docs/alerting.md", "routes\n  ").text; err != nil || !strings.Contains(string(out), "\n"+want+"\n") {
+		t.Errorf("%v\n%s\nwant\n%s", err, out, want)
+	}
+}
+
 // The routes are cached as the table of the page on scaling says.
 func TestCachingOfScaling(t *testing.T) {
 	t.Parallel()
