@@ -159,6 +159,51 @@ func TestPeerNginxOfDocuments(t *testing.T) {
 		run(t, hostPort(t, r.url), "server {\nlisten "+address+";\n"+documentFence(t, "docs/running.md", "nginx", 1)+"}\n")
 		checkProxy(t, "http://"+address+"/status/")
 	})
+	t.Run("stripped", func(t *testing.T) {
+		r := startVigil(t, proxied)
+		address := freeAddress(t)
+		run(t, hostPort(t, r.url), "server {\nlisten "+address+";\n"+documentFence(t, "docs/page.md", "nginx", 0)+"}\n")
+		checkStripped(t, "http://"+address+"/status/")
+	})
+}
+
+// checkStripped uses the page through a proxy that strips its path and says
+// itself who may read the answers.
+func checkStripped(t *testing.T, page string) {
+	t.Helper()
+	get := func(route string) (header http.Header, body string) {
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			resp, err := http.Get(page + route)
+			said := fmt.Sprint(err)
+			if err == nil {
+				text, _ := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode == http.StatusOK {
+					return resp.Header, string(text)
+				}
+				said = resp.Status
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %s", route, said)
+			}
+		}
+	}
+	header, body := get("status/text")
+	if got := header.Values("Access-Control-Allow-Origin"); body != "healthy" || len(got) != 1 || got[0] != "https://www.example.com" {
+		t.Errorf("%s, for %q", body, got)
+	}
+	_, body = get("")
+	assets := regexp.MustCompile(` (?:href|src)="([^"]*assets/[^"]*)"`).FindAllStringSubmatch(body, -1)
+	if len(assets) == 0 {
+		t.Errorf("no assets in\n%s", body)
+	}
+	for _, m := range assets {
+		if strings.HasPrefix(m[1], "/") {
+			t.Errorf("%s does not hold under a path", m[1])
+			continue
+		}
+		get(m[1])
+	}
 }
 
 // The cache of the page on scaling asks for all visitors, hands through what is
