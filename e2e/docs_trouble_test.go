@@ -81,6 +81,11 @@ hook_url = "REFUSAL"
 [notify.gotify]
 app_url = "STRANGER"
 app_token = "x"
+[notify.matrix]
+homeserver_url = "https://matrix.example.com"
+room_id = "!abc123:matrix.example.com"
+username = "vigil"
+password = "x"
 [probe]
 connectivity = ["tcp://SHUT"]
 [[probe.service]]
