@@ -456,8 +456,8 @@ func (im *restored) channel(id string) *restoredChannel {
 	return c
 }
 
-// hear records what a channel was told of a node.
-func (im *restored) hear(rec heardRecord) {
+// addHeard records what a channel was told of a node.
+func (im *restored) addHeard(rec heardRecord) {
 	c, key := im.channel(rec.Channel), nodeKey{rec.Service, rec.Node}
 	if rec.Over {
 		delete(c.heard, key)
@@ -473,7 +473,7 @@ func (im *restored) alert(rec *alertRecord) {
 		c := im.channel(a.Channel)
 		c.Reminders, c.Next = rec.Sent, rec.Next
 		for _, heard := range im.staged[a.ID] {
-			im.hear(heard)
+			im.addHeard(heard)
 		}
 		delete(im.staged, a.ID)
 	case im.channels != nil:

@@ -245,7 +245,7 @@ func (im *restored) apply(rec record) {
 	case rec.Channel != nil:
 		im.channel(rec.Channel.ID).channelRecord = *rec.Channel
 	case rec.Heard != nil && rec.Heard.Alert == "":
-		im.hear(*rec.Heard)
+		im.addHeard(*rec.Heard)
 	case rec.Heard != nil:
 		im.staged[rec.Heard.Alert] = append(im.staged[rec.Heard.Alert], *rec.Heard)
 	case rec.Alert != nil:

@@ -43,7 +43,7 @@ commands:
 
   check        validate a config and print what it does
   init         write a config to start from
-  probe        check a target or nodes now and print what came of it
+  probe        check a target or nodes now and print the results
   health       check that Vigil runs on this machine
   notify       send one test message through each configured channel
   local        run an agent that reports to a Vigil elsewhere
@@ -55,7 +55,7 @@ commands:
   silence      alert nobody for a while
   ack          end the reminders of an outage
   reload       have the running Vigil read its config again
-  replay       tell what another config would have told whom
+  replay       show which alerts another config would have sent
   sla          print the availability of a month
   completion   print a script that completes commands in bash, zsh or fish
   version      print version, commit and Go version

@@ -172,14 +172,14 @@ const maintenanceUsage = `usage: vigil maintenance SELECTOR... -for 2h [-at 22:0
        vigil maintenance -list | -end ID
 
 Plans a maintenance, or begins one now, and prints its id. Its nodes are checked
-as ever, but nobody is alerted; the page shows it, and its time counts neither
-as up nor as down. What is still dead at its end is told then.
+as usual, but send no alerts; the page shows it, and its time counts neither as
+up nor as down. Alerts about nodes still dead at its end are sent then.
 
   -for time           how long it takes, like 30m, 2h30m or 1d; required
-  -at time            when it begins: 22:00 for its next coming, or
+  -at time            when it begins: 22:00 today or tomorrow, or
                       2026-11-26T22:00:00Z; default: now
   -text text          more than the title, for visitors
-  -list               list those that run or are planned
+  -list               list running and planned ones
   -end id             end a running one now, or cancel a planned one
 ` + clientHelp + `
 A selector is a service, a node as service:node, or * for all.
@@ -195,11 +195,11 @@ Exit status: 0 if it is done, 1 if not, 2 for wrong usage.
 const silenceUsage = `usage: vigil silence SELECTOR... -for 2h "why"
        vigil silence -list | -end ID
 
-Begins a silence and prints its id: its nodes are checked and shown as ever, but
-nobody is alerted. What is still dead at its end is told then.
+Begins a silence and prints its id: its nodes are checked and shown as usual,
+but send no alerts. Alerts about nodes still dead at its end are sent then.
 
   -for time           how long it lasts, like 30m, 2h30m or 1d; required
-  -list               list those that run
+  -list               list running ones
   -end id             end one now
 ` + clientHelp + `
 A selector is a service, a node as service:node, or * for all.
@@ -214,8 +214,8 @@ Exit status: 0 if it is done, 1 if not, 2 for wrong usage.
 
 const ackUsage = `usage: vigil ack OUTAGE|SELECTOR [-for 8h] "who, why"
 
-Acknowledges an outage: nobody is reminded of it any more. New deaths are told
-as ever. A selector acknowledges every open outage that it matches.
+Acknowledges an outage: its reminders end. Alerts about further dead replicas or
+nodes are still sent. A selector acknowledges every open outage that it matches.
 
   -for time           for how long, like 8h; default: until the outage ends
   -end                take the acknowledgement back; then without "who, why"

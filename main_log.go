@@ -121,11 +121,11 @@ func (e *logEvent) cells() []cell {
 
 const replayUsage = `usage: vigil replay -c new.cfg [-since 30d] [flags]
 
-Tells what another config would have told whom: it feeds the log of events to
-the alerters of that config, with time as it was, and counts the messages of
+Shows which alerts another config would have sent: it feeds the log of events to
+the alerters of that config, at the original times, and counts the messages of
 each channel, then and now. Nothing is sent. Start-up messages do not count. All
 replicas of a node have its status. Acknowledgements, silences and maintenances
-that people made are not repeated; those of the config are.
+made by operators are not repeated; maintenances of the config are.
 
   -c, --config file   the config to try; its storage.path has the log
   -since time         how long ago to begin, like 90m or 30d, or when, like

@@ -33,7 +33,7 @@ service has a limit of its own, the tighter one counts.
                       the environment: everybody on this host sees the flags
   -flush              when stopped, have the other Vigil forget this host
   -once               report once and print the result, e.g. for cron. The other
-                      Vigil takes the host for dead when the next report is
+                      Vigil shows the host as dead when the next report is
                       overdue, so set -interval to the time between two runs.
                       After a single try by hand, run it again with -flush
   -cpu x, -ram x      report these instead of measuring, 1 for all there is;

@@ -162,7 +162,7 @@ func (m *managerAPI) call(r *http.Request, do func(st *state, now time.Time, don
 }
 
 // decode reads the body into the fields of v with a decoder: decodeJSON for the
-// calls of the first edition, decodeStrict for all others.
+// calls of version 1.0, decodeStrict for all others.
 func (c *managerCall) decode(v any, decoder func([]byte, any) error) error {
 	body, err := readBody(c.w, c.r, maxRequest)
 	if err != nil {

@@ -150,7 +150,7 @@ func parseAnnouncement(body []byte) (announcement, error) {
 	return b.announcement(apiConfig(), time.Now())
 }
 
-// Announcements of the second edition: their fields, edits and updates.
+// Announcements of version 2.0: their fields, edits and updates.
 func TestAnnouncementEdits(t *testing.T) {
 	rig := newAPIRig(t, apiConfig())
 	const post, tok = "/manager/announcement/", manageToken
@@ -385,7 +385,7 @@ func TestManagerQuiet(t *testing.T) {
 	}
 }
 
-// Whatever the bodies of the second edition say, what is accepted is in bounds.
+// Whatever the bodies of version 2.0 say, what is accepted is in bounds.
 func FuzzManagerBodies(f *testing.F) {
 	f.Add([]byte(`{"title":"a","selectors":["web"],"end":"2026-03-01T13:00:00Z","start":"2026-03-01T12:30:00Z"}`))
 	f.Add([]byte(`{"selectors":["*"],"seconds":1e3,"text":"x"}`))

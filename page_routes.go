@@ -256,9 +256,9 @@ type variant struct {
 // packet anyway.
 const packAbove = 860
 
-// hastyAbove is the size, in bytes, above which a body is compressed in less
+// fastAbove is the size, in bytes, above which a body is compressed in less
 // than half of the time, for a tenth more bytes.
-const hastyAbove = 512 << 10
+const fastAbove = 512 << 10
 
 // A packer prepares replies one after the other, with the same memory.
 type packer struct {
@@ -321,7 +321,7 @@ func newVariant(body []byte, tag string) variant {
 // pack returns body in gzip.
 func (p *packer) pack(body []byte) []byte {
 	level := 7
-	if len(body) > hastyAbove {
+	if len(body) > fastAbove {
 		level = 3
 	}
 	p.buf.Reset()

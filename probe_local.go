@@ -68,10 +68,10 @@ func (a *agent) run(ctx context.Context, results <-chan event, reloads <-chan *L
 		case <-due:
 		case ev := <-results:
 			if res, ok := ev.(result); ok {
-				a.box.book(res, time.Now())
+				a.box.setResult(res, time.Now())
 			}
 		case d := <-a.back:
-			a.box.settle(d.parcel, d.err, time.Now())
+			a.box.finish(d.parcel, d.err, time.Now())
 		case conf := <-reloads:
 			a.adopt(conf)
 		}

@@ -39,11 +39,11 @@ type outbox struct {
 	log    *slog.Logger
 	random func() float64 // in [0, 1)
 
-	conf   *LocalConfig
-	master *master
-	items  map[replicaPath]*outItem
-	due    outHeap
-	flying int // reports under way
+	conf    *LocalConfig
+	master  *master
+	items   map[replicaPath]*outItem
+	due     outHeap
+	sending int // reports under way
 
 	accepted bool       // a report was accepted since the start
 	trouble  *sendError // why the master takes nothing now; nil: it does
@@ -65,7 +65,7 @@ type outItem struct {
 	last     status
 	sent     time.Time // when that report, which said last, was sent
 	gone     bool      // no longer in the config, to be flushed
-	flying   bool      // being sent, and not in the heap
+	sending  bool      // being sent, and not in the heap
 
 	at     time.Time // when it is due
 	heaped int       // its index in the heap plus 1; 0 when it is not due at all
@@ -133,16 +133,16 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// repeat returns when the status that was told last must be told again: a bit
+// repeat returns when the status that was sent last must be sent again: a bit
 // before the interval is over, and not all replicas at once.
 func (o *outbox) repeat(it *outItem) time.Time {
 	return it.sent.Add(o.conf.Interval - time.Duration(o.random()*float64(o.conf.Interval)/10))
 }
 
-// schedule sets when an item is due. One that is under way is looked at again
-// when it is back.
+// schedule sets when an item is due. One that is being sent is scheduled again
+// when that ends.
 func (o *outbox) schedule(it *outItem, at time.Time) {
-	if it.flying {
+	if it.sending {
 		return
 	}
 	it.at = at
@@ -153,15 +153,15 @@ func (o *outbox) schedule(it *outItem, at time.Time) {
 	}
 }
 
-// cancel makes an item not due at all.
+// cancel takes an item off the schedule.
 func (o *outbox) cancel(it *outItem) {
 	if it.heaped > 0 {
 		heap.Remove(&o.due, it.heaped-1)
 	}
 }
 
-// book takes the result of a check.
-func (o *outbox) book(res result, now time.Time) {
+// setResult takes the result of a check.
+func (o *outbox) setResult(res result, now time.Time) {
 	it := o.items[replicaPath{res.replica.service.ID, res.replica.node.ID, res.replica.id}]
 	if it == nil || it.gone { // a reload came in between
 		return
@@ -185,15 +185,15 @@ func (it *outItem) attrs() []any {
 
 // next returns what is to be sent now, or nil.
 func (o *outbox) next(now time.Time) *parcel {
-	for o.mayFly() && !now.Before(o.quiet) && len(o.due) > 0 && !now.Before(o.due[0].at) {
+	for o.maySend() && !now.Before(o.quiet) && len(o.due) > 0 && !now.Before(o.due[0].at) {
 		it := heap.Pop(&o.due).(*outItem)
 		if !it.gone && now.Sub(it.checked) > it.patience {
 			o.log.Error("replica no longer reported: its checks do not finish", it.attrs()...)
 			it.told = false
 			continue
 		}
-		it.flying = true
-		o.flying++
+		it.sending = true
+		o.sending++
 		return &parcel{item: it, to: o.master, flush: it.gone, status: it.status, every: o.conf.Interval, sent: now}
 	}
 	return nil
@@ -209,19 +209,19 @@ func (c *LocalConfig) patience(n *Node) time.Duration {
 	return staleAfter * (max(c.Interval, interval) + m.PollDelayDead + time.Duration(m.RetryCount)*(m.RetryWait+m.PollDelayDead))
 }
 
-// mayFly reports whether one more report may be under way.
-func (o *outbox) mayFly() bool {
+// maySend reports whether one more report may be under way.
+func (o *outbox) maySend() bool {
 	if o.trouble != nil {
-		return o.flying == 0
+		return o.sending == 0
 	}
 	perSecond := len(o.items) / int(o.conf.Interval/time.Second)
-	return o.flying < min(maxSends, max(minSends, perSecond))
+	return o.sending < min(maxSends, max(minSends, perSecond))
 }
 
 // wake returns when next may have something, given that it has nothing now;
 // false when only a result or the end of a report can tell.
 func (o *outbox) wake() (time.Time, bool) {
-	if len(o.due) == 0 || !o.mayFly() {
+	if len(o.due) == 0 || !o.maySend() {
 		return time.Time{}, false
 	}
 	if at := o.due[0].at; at.After(o.quiet) {
@@ -230,11 +230,11 @@ func (o *outbox) wake() (time.Time, bool) {
 	return o.quiet, true
 }
 
-// settle books what became of a parcel.
-func (o *outbox) settle(p *parcel, err *sendError, now time.Time) {
-	o.flying--
+// finish takes the outcome of a parcel.
+func (o *outbox) finish(p *parcel, err *sendError, now time.Time) {
+	o.sending--
 	it := p.item
-	it.flying = false
+	it.sending = false
 	if p.to == o.master {
 		o.judge(p, err, now)
 	}
@@ -250,7 +250,7 @@ func (o *outbox) settle(p *parcel, err *sendError, now time.Time) {
 	case it.gone && !p.flush:
 		o.schedule(it, now)
 	case !answered:
-		o.schedule(it, now) // behind all that waited meanwhile
+		o.schedule(it, now) // after those that waited meanwhile
 	default:
 		it.told, it.last, it.sent = true, p.status, p.sent
 		if it.status == it.last {

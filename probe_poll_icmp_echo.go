@@ -178,9 +178,9 @@ func (e *echoer) forget(key echoKey) {
 	e.mu.Unlock()
 }
 
-// settle reports p to whoever waits for the request key with token, once.
-// A nil token stands for any.
-func (e *echoer) settle(key echoKey, token []byte, at time.Time, err error) {
+// report ends the wait for the request key with that token: its ping gets the
+// outcome, once. A nil token matches any.
+func (e *echoer) report(key echoKey, token []byte, at time.Time, err error) {
 	e.mu.Lock()
 	w, ok := e.waiting[key]
 	if ok = ok && (token == nil || string(token) == string(w.token[:])); ok {
@@ -249,7 +249,7 @@ func (e *echoer) receive(b []byte, from netip.Addr, at time.Time) {
 		if !reply || e.raw && body.ID != int(e.id) || len(body.Data) < tokenSize {
 			return
 		}
-		e.settle(echoKey{from, uint16(body.Seq)}, body.Data[:tokenSize], at, nil)
+		e.report(echoKey{from, uint16(body.Seq)}, body.Data[:tokenSize], at, nil)
 	case *icmp.DstUnreach:
 		e.undelivered(body.Data, at, unreachable(e.v6, m.Code))
 	case *icmp.TimeExceeded:
@@ -286,7 +286,7 @@ func (e *echoer) undelivered(quote []byte, at time.Time, err error) {
 		token = payload[8 : 8+tokenSize]
 	}
 	addr, _ := netip.AddrFromSlice(dst)
-	e.settle(echoKey{addr.Unmap(), binary.BigEndian.Uint16(payload[6:])}, token, at, err)
+	e.report(echoKey{addr.Unmap(), binary.BigEndian.Uint16(payload[6:])}, token, at, err)
 }
 
 // unreachable is the error for a code of 'destination unreachable' (RFC 792,
