@@ -21,8 +21,8 @@ import (
 	"vigil/notify"
 )
 
-// clientHelp is what the usage text of every command that talks to a running
-// Vigil says of its flags.
+// clientHelp describes the shared flags in the usage text of every command that
+// talks to a running Vigil.
 const clientHelp = `  -c, --config file   the config of the running Vigil, for its address and its
                       manager_token; default: ./config.cfg
   -url url            ask the Vigil at this address instead, with the token in
@@ -195,8 +195,8 @@ func (e *apiFault) Error() string {
 	return e.text
 }
 
-// answerError returns what is wrong with an answer, in words that say what to
-// do about it, or nil.
+// answerError returns an error for an answer that is not a success, with the
+// remedy, or nil.
 func answerError(base, path string, resp *http.Response, body []byte) error {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	var fault struct {
@@ -371,7 +371,7 @@ func (p *printer) columns(rows [][]cell) {
 	}
 }
 
-// oneCell returns text on one line and without what a terminal would obey.
+// oneCell returns text on one line and without control sequences of a terminal.
 func oneCell(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

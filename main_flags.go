@@ -223,7 +223,7 @@ Exit status: 0 if the script was printed, 2 for wrong usage.
 // The scripts ask the program itself what fits, so that they need no change
 // when a command gets a flag.
 var completionScripts = map[string]string{
-	// Bash splits words at colons, which selectors have: what stands before the
+	// Bash splits words at colons, which selectors have: the part before the
 	// last one is already on the line and must not be repeated.
 	"bash": `_vigil() {
 	local line=${COMP_LINE:0:COMP_POINT} words current known
@@ -291,7 +291,7 @@ func runCompletion(ctx context.Context, args []string, stdout, stderr io.Writer)
 	return wrongUsage(fs, stderr, fmt.Errorf("want the name of a shell: bash, zsh or fish"))
 }
 
-// completions returns what may stand for the last of the words that follow the
+// completions returns the candidates for the last of the words that follow the
 // program's name.
 func completions(ctx context.Context, words []string) (fits []string) {
 	if len(words) == 0 {
@@ -360,8 +360,8 @@ func usageFlags(usage string) map[string]string {
 	return flags
 }
 
-// flagValues returns what may stand behind a flag, or nil when only the person
-// at the keyboard knows.
+// flagValues returns the candidates for a flag's value, or nil when there is no
+// way to know them.
 func flagValues(name, value string) []string {
 	switch {
 	case value == "file":

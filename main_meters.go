@@ -24,7 +24,7 @@ const (
 
 var routeNames = [routeCount]string{"page", "status", "asset", "reporter", "manager", "metrics", "mcp", "other"}
 
-// routeOf returns the route that a path's first segment stands for.
+// routeOf returns the route for the first segment of a path.
 func routeOf(first string) int {
 	switch first {
 	case "status", "badge", "feed", "feed.atom", "embed":
@@ -55,8 +55,8 @@ func (c *answerCounts) count(err error) {
 	c[code].Add(1)
 }
 
-// meters are the figures that outlive a pipeline, so that they do not start
-// anew with a reload.
+// meters are the figures that outlive a pipeline, so that a reload does not
+// reset them.
 type meters struct {
 	started            time.Time
 	poll, script       poolMeter
@@ -197,8 +197,8 @@ func (h *histogram) observe(d time.Duration) {
 	h.sum.Add(int64(d))
 }
 
-// A poolMeter is what a pool tells of its work. It outlives the pool, so that
-// the figures do not start anew with a reload.
+// A poolMeter counts the work of a pool. It outlives the pool, so that a reload
+// does not reset the figures.
 type poolMeter struct {
 	took     histogram        // of each check, those that are repeated included
 	overruns atomic.Int64     // checks that missed their turn

@@ -95,7 +95,7 @@ func configName(c *Config) string {
 	return c.Path
 }
 
-// testAlert is an alert that nobody can take for a real one.
+// testAlert is an alert that is clearly a test.
 func testAlert(status notify.Status, page notify.Page, now time.Time) notify.Alert {
 	a := notify.Alert{
 		ID:     rand.Text(),
@@ -136,8 +136,9 @@ func sendTest(ctx context.Context, targets []notify.Target, a notify.Alert, stdo
 }
 
 // A deadman calls a URL at an interval while all is well with this Vigil: its
-// checks run on time, its journal takes what it is given, and no channel has
-// been failing for an hour. When the calls stop, whoever expects them says so.
+// checks run on time, its journal can be written, and no channel has been
+// failing for an hour. When the calls stop, the service behind the URL raises
+// the alarm.
 type deadman struct {
 	board      *board
 	events     chan<- event

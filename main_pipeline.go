@@ -146,8 +146,8 @@ func (d *daemon) adopt(next *pipeline, a *aggregator) {
 }
 
 // reload reads the config again and builds its pipeline. If anything is wrong
-// with it, reload says so in the log and to whoever asked, and returns nil: the
-// current config stays.
+// with it, reload logs that, answers the request and returns nil: the current
+// config stays.
 func (d *daemon) reload(ctx context.Context, r reloadRequest, old *Config) *pipeline {
 	d.supervisor.reloading()
 	p, st, err := d.prepare(ctx)

@@ -314,7 +314,7 @@ func (h *hostReporter) note(err error, now time.Time) {
 	h.trouble = kind
 }
 
-// forget has the master forget this host.
+// forget makes the master forget this host.
 func (h *hostReporter) forget(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTime)
 	defer cancel()

@@ -178,7 +178,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	g.Go(func() error { return d.supervisor.watch(ctx, d.events) })
 	d.log.Info("serving the status page", "url", address, "version", version)
 	if !d.log.Enabled(ctx, slog.LevelInfo) {
-		// A person who starts it by hand needs to know all the same.
+		// Somebody who starts it by hand needs to know the address.
 		fmt.Fprintf(d.stdout, "Vigil serves %s\n", address)
 	}
 	d.supervisor.ready("serving " + address)
@@ -212,7 +212,7 @@ func (d *daemon) load(ctx context.Context) (*Config, error) {
 	return conf, nil
 }
 
-// logWarnings logs what a config's reader found odd.
+// logWarnings logs the warnings and notes about a config.
 func logWarnings(log *slog.Logger, warnings []problem) {
 	for _, w := range warnings {
 		attrs := []any{"at", fmt.Sprintf("%s:%d", w.file, w.line), "key", w.key, "problem", w.text}
@@ -453,9 +453,9 @@ func (s *supervisor) send(message string) error {
 	return err
 }
 
-// watch tells the watchdog twice in its time that the program is alive, as long
-// as the aggregator applies events. If the aggregator hangs, nothing on the page
-// is true any more, and a restart helps.
+// watch signals the watchdog twice per period that the program is alive, as
+// long as the aggregator applies events. If the aggregator hangs, the page is
+// no longer true, and a restart helps.
 func (s *supervisor) watch(ctx context.Context, events chan<- event) error {
 	if s.socket == "" || s.watchdog == 0 {
 		return nil

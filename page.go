@@ -25,8 +25,8 @@ const (
 	renderShare = 20
 )
 
-// A page shows the newest snapshot of a board to the public. Its one renderer
-// turns snapshots into bytes; requests only read what is ready.
+// A page shows the newest snapshot to the public. Its one renderer turns
+// snapshots into bytes; requests only read finished replies.
 type page struct {
 	board *board
 	log   *slog.Logger
@@ -55,9 +55,9 @@ type rendering struct {
 	embed *reply // the widget
 }
 
-// newPage returns a page that is ready to serve: the board's snapshot is
-// rendered. An error is one of the templates or assets that the configuration
-// lays over the embedded ones.
+// newPage returns a page that is ready to serve: it has rendered the newest
+// snapshot. An error is one of the templates or assets that the configuration
+// puts in place of the embedded ones.
 func newPage(b *board, log *slog.Logger) (*page, error) {
 	p := &page{board: b, log: log}
 	if err := p.refresh(b.public()); err != nil {
@@ -114,7 +114,7 @@ func (p *page) refresh(s *snapshot) error {
 			st, err = newSite(s.conf, s.conf.Assets, p.log)
 		}
 		if err != nil && p.renderer != nil {
-			// A reload: better the page as it comes than one that stands still.
+			// A reload: the page without these assets is better than an old one.
 			p.log.Error("assets not used", "err", err)
 			st, err = newSite(s.conf, "", p.log)
 		}
@@ -142,10 +142,10 @@ func (p *page) handler(rooms map[string]http.Handler) http.Handler {
 // not well say for how long, so they are drawn anew each time.
 const pastAge = time.Minute
 
-// A renderer turns snapshots into the page in one language. What did not change
-// from one snapshot to the next is shared between them, so its HTML is kept and
-// known again by the pointer: the cost is that of what changed. It belongs to
-// one goroutine at a time, as do its buffers.
+// A renderer turns snapshots into the page in one language. HTML of unchanged
+// parts is kept and found by pointer, as snapshots share these parts: the cost
+// is that of the changes. It belongs to one goroutine at a time, as do its
+// buffers.
 type renderer struct {
 	site     *site
 	lang     *language
@@ -307,9 +307,9 @@ func (r *renderer) execute(name string, v any) error {
 	return r.site.templates.ExecuteTemplate(&r.buf, name, v)
 }
 
-// elementID returns an element's id that stays the same from one rendering to
-// the next, wherever the element stands, and tells nothing of the ids in the
-// configuration, which are not for the public.
+// elementID returns an element's id. It stays the same from one rendering to
+// the next, wherever the element is, and reveals nothing of the ids in the
+// configuration, which are not public.
 func elementID(kind string, ids ...string) string {
 	h := fnv.New64a()
 	for _, id := range ids {

@@ -32,7 +32,7 @@ const (
 	answerTimeout = 10 * time.Second
 )
 
-// A refusal is the answer to a request that is not granted.
+// A refusal is an HTTP answer that rejects a request.
 type refusal struct {
 	code   int
 	text   string
@@ -63,8 +63,8 @@ func allow(r *http.Request, methods string) error {
 	return &refusal{code: http.StatusMethodNotAllowed, text: "method not allowed: " + methods + " only", header: "Allow", value: methods}
 }
 
-// refusalOf returns the answer that an error stands for, nil for nil. It maps
-// the errors of everything below the HTTP edge.
+// refusalOf returns the HTTP answer for an error, nil for nil. It maps the
+// errors of everything below the HTTP edge.
 func refusalOf(err error) *refusal {
 	if err == nil {
 		return nil
@@ -86,8 +86,8 @@ func refusalOf(err error) *refusal {
 	return &refusal{code: code, text: err.Error()}
 }
 
-// respond answers a request of the APIs: with the refusal that err is, else
-// with body as JSON, else with nothing at all.
+// respond answers a request of the APIs: for an error with its refusal,
+// otherwise with body as JSON, or without a body if that is nil.
 func respond(w http.ResponseWriter, body any, err error) {
 	code := http.StatusOK
 	if no := refusalOf(err); no != nil {
@@ -306,8 +306,8 @@ func newThrottle(log *slog.Logger) *throttle {
 	return &throttle{log: log, seed: maphash.MakeSeed()}
 }
 
-// judge returns err, the outcome of r, but instead of a wrong token too many a
-// refusal that says how long to wait.
+// judge returns err, the outcome of r. After too many wrong tokens it returns a
+// refusal instead that says how long to wait.
 func (t *throttle) judge(r *http.Request, err error) error {
 	if !errors.Is(err, errWrongToken) && !errors.Is(err, errUnknownPing) {
 		return err
@@ -324,7 +324,7 @@ func (t *throttle) judge(r *http.Request, err error) error {
 	}
 }
 
-// count counts a wrong token and returns how long its sender is to wait; 0 is
+// count counts a wrong token and returns how long its sender must wait, 0 for
 // not at all. It logs one address in each window.
 func (t *throttle) count(from netip.Prefix, now time.Time) time.Duration {
 	t.wrong.Add(1)
@@ -337,7 +337,7 @@ func (t *throttle) count(from netip.Prefix, now time.Time) time.Duration {
 		if old>>32 == uint64(window) {
 			next = old + 1
 			if uint32(old) > wrongTokens {
-				next = old // enough is enough
+				next = old // further ones make no difference
 			}
 		}
 		if !slot.CompareAndSwap(old, next) {

@@ -171,7 +171,7 @@ func (u *unreadAnswers) remove(at *list.Element) {
 	}
 }
 
-// abort closes a connection and discards what the kernel still has to send.
+// abort closes a connection and discards what the kernel has not sent yet.
 func abort(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
@@ -259,9 +259,9 @@ func (p *page) renderIn(lang *language, now *rendering) (page, embed *reply, err
 	return r.render(now.snap)
 }
 
-// serveNode returns what serves the page of one node: its row, opened. It is
-// where the row's link leads without scripts, and where the script gets what
-// it shows when a row is opened. It is nil when there is no such node.
+// serveNode returns the handler for the page of one node: its row, opened. The
+// row links there for browsers without scripts, and the script loads the opened
+// row from there. It is nil when there is no such node.
 func (p *page) serveNode(now *rendering, service, node string) http.HandlerFunc {
 	s := now.snap
 	sv, nv := s.node(service, node)

@@ -34,8 +34,8 @@ type historyUptime struct {
 	Days90 *float64 `json:"90d"`
 }
 
-// A historySum says how long a node was what in a day or month, as far as that
-// has passed. The four add up to its length.
+// A historySum says how long a node had each status in a day or month, up to
+// now. The four add up to its length.
 type historySum struct {
 	Date    string  `json:"date"` // 2026-03-01, of a month 2026-03
 	Healthy float64 `json:"healthy"`
@@ -103,7 +103,7 @@ func writeHistory(w io.Writer, s *snapshot, now time.Time) error {
 	return cmp.Or(h.err, h.out.Flush())
 }
 
-// text writes what stands between values. The writer keeps its errors.
+// text writes punctuation between values. The writer keeps its errors.
 func (h *historyWriter) text(s string) { h.out.WriteString(s) }
 
 // comma writes the one in front of every element of a list but the first.
@@ -300,7 +300,7 @@ func (c *historyCache) newReply(s *snapshot, now time.Time) (*reply, error) {
 	if err := zw.Close(); err != nil {
 		return nil, err
 	}
-	body := bytes.Clone(packed.Bytes()) // without what the buffer has to spare
+	body := bytes.Clone(packed.Bytes()) // without the buffer's spare capacity
 	if plain.n <= historyPlain {
 		text := bytes.NewBuffer(make([]byte, 0, plain.n))
 		if err := gunzip(text, body); err != nil {

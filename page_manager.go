@@ -105,8 +105,8 @@ func (m *managerAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	respond(w, body, m.throttle.judge(r, err))
 }
 
-// serve returns the answer: what becomes JSON, an answerFunc, or nil for no
-// body at all.
+// serve returns the answer: a value to send as JSON, an answerFunc, or nil for
+// no body.
 func (m *managerAPI) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	decoded, err := segments(r.URL)
 	if err != nil {
@@ -186,8 +186,8 @@ func (c *managerCall) selectors() (selectors, error) {
 // reloadTime is how long a reload may take to begin and to end.
 const reloadTime = 20 * time.Second
 
-// reload has the program read its config again, and answers with what changed.
-// A config with faults is refused with all of them.
+// reload makes the program read its config again, and answers with the changes.
+// A faulty config is rejected with all of its mistakes.
 func (m *managerAPI) reload(c *managerCall) (any, error) {
 	ctx, cancel := context.WithTimeout(c.r.Context(), reloadTime)
 	defer cancel()
@@ -286,8 +286,8 @@ func (m *managerAPI) ignore(c *managerCall) (any, error) {
 	})
 }
 
-// parseIgnore reads how long reminders are to be silenced. That the field is
-// not there at all is more likely a slip than a wish to lift the silence.
+// parseIgnore reads how long reminders are to be ignored. A missing field is
+// more likely a mistake than a wish to resume reminders, so it is rejected.
 func parseIgnore(body []byte) (time.Duration, error) {
 	var b struct {
 		Seconds json.RawMessage `json:"reminders_seconds"`

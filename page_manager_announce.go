@@ -83,7 +83,7 @@ func newAnnouncementJSON(a announcement) announcementJSON {
 	return v
 }
 
-// announcement answers one of them, whole.
+// announcement answers with one of them, whole.
 func (m *managerAPI) announcement(c *managerCall) (any, error) {
 	var found announcement
 	err := m.call(c.r, func(st *state, _ time.Time, done chan<- error) {
@@ -98,7 +98,7 @@ func (m *managerAPI) announcement(c *managerCall) (any, error) {
 	return newAnnouncementJSON(found), nil
 }
 
-// announce publishes an announcement and answers its id.
+// announce publishes an announcement and answers with its id.
 func (m *managerAPI) announce(c *managerCall) (any, error) {
 	var b announcementBody
 	if err := c.decode(&b, decodeJSON); err != nil {

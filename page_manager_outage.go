@@ -82,7 +82,7 @@ func (m *managerAPI) outages(c *managerCall) (any, error) {
 	return list, nil
 }
 
-// outage answers one of them.
+// outage answers with one of them.
 func (m *managerAPI) outage(c *managerCall) (any, error) {
 	all, notes, err := m.past(c)
 	if err != nil {
@@ -134,8 +134,8 @@ func deadReplicas(snap *snapshot, in *incident) []outageReplica {
 	return list
 }
 
-// updatesOf returns what an announcement says, when it is about the node of an
-// outage and was published or went on during it.
+// updatesOf returns the texts of an announcement, if it is about the node of an
+// outage and was published or open during it.
 func updatesOf(a *announcement, in *incident, now time.Time) (list []outageUpdate) {
 	about := slices.ContainsFunc(a.match, func(s string) bool { return selector(s).matches(in.service.ID, in.node.ID) })
 	end := in.end
@@ -153,8 +153,8 @@ func updatesOf(a *announcement, in *incident, now time.Time) (list []outageUpdat
 	return list
 }
 
-// acknowledge says that somebody takes care of an outage: no more reminders of
-// it, for so long at most.
+// acknowledge records that somebody takes care of an outage: it ends its
+// reminders, or suspends them for the given time.
 func (m *managerAPI) acknowledge(c *managerCall) (any, error) {
 	var b struct {
 		By      *string  `json:"by"`
@@ -184,7 +184,7 @@ func (m *managerAPI) acknowledge(c *managerCall) (any, error) {
 	})
 }
 
-// unacknowledge takes that back.
+// unacknowledge removes the acknowledgement.
 func (m *managerAPI) unacknowledge(c *managerCall) (any, error) {
 	return nil, m.call(c.r, func(st *state, now time.Time, done chan<- error) { st.acknowledge(c.id, nil, now, done) })
 }
@@ -242,7 +242,7 @@ func (m *managerAPI) maintenances(c *managerCall) (any, error) {
 	return list, nil
 }
 
-// plan begins or plans a maintenance and answers its id.
+// plan begins or plans a maintenance and answers with its id.
 func (m *managerAPI) plan(c *managerCall) (any, error) {
 	var b quietBody
 	if err := c.decode(&b, decodeStrict); err != nil {
@@ -312,7 +312,7 @@ func (m *managerAPI) silences(c *managerCall) (any, error) {
 	return list, nil
 }
 
-// silence begins a silence and answers its id.
+// silence begins a silence and answers with its id.
 func (m *managerAPI) silence(c *managerCall) (any, error) {
 	var b silenceBody
 	if err := c.decode(&b, decodeStrict); err != nil {

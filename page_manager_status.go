@@ -197,8 +197,8 @@ type managerResult struct {
 	At      time.Time `json:"at"`
 }
 
-// check checks the poll and script replicas of a selector now, and answers what
-// it found.
+// check checks the poll and script replicas of a selector now, and answers with
+// the results.
 func (m *managerAPI) check(c *managerCall) (any, error) {
 	var b struct {
 		Selector *string `json:"selector"`

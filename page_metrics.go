@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// A scrape serves /metrics for Prometheus, behind the Manager token: what is
-// monitored, and how the program itself is. Its labels are services and nodes
-// by their ids, never replicas, so that their number has a bound. All that it
-// reads is counted anyway; nothing waits for it.
+// A scrape serves /metrics for Prometheus, with the Manager token: the state of
+// what is monitored and of the program itself. Its labels are services and
+// nodes by their ids, never replicas, so that their number is bounded. It only
+// reads counters; nothing waits for it.
 type scrape struct {
 	board      *board
 	throttle   *throttle
@@ -93,7 +93,7 @@ func (s *scrape) text(now time.Time) []byte {
 	return x.b
 }
 
-// monitored tells what the page shows.
+// monitored writes what the page shows.
 func (x *metricText) monitored(snap *snapshot) {
 	x.metric("vigil_status", "gauge", "Status of the page: 0 healthy, 1 sick, 2 dead.", float64(snap.status))
 	x.family("vigil_node_status", "gauge", "Status of a node: 0 healthy, 1 sick, 2 dead.")
@@ -130,7 +130,7 @@ func (x *metricText) monitored(snap *snapshot) {
 	x.metric("vigil_incidents", "gauge", "Incidents that last.", float64(lasting))
 }
 
-// checks tells how the probes keep up.
+// checks writes how the probes keep up.
 func (s *scrape) checks(x *metricText) {
 	pools := []struct {
 		mode  string
@@ -161,7 +161,7 @@ func (s *scrape) checks(x *metricText) {
 	}
 }
 
-// requests tells what visitors and reporters ask for.
+// requests writes what visitors and reporters ask for.
 func (s *scrape) requests(x *metricText) {
 	x.family("vigil_http_requests_total", "counter", "Requests by route.")
 	for i, name := range routeNames {
@@ -177,7 +177,7 @@ func (s *scrape) requests(x *metricText) {
 	x.metric("vigil_wrong_tokens_total", "counter", "Requests with a wrong token, to all that take one.", float64(s.throttle.wrong.Load()))
 }
 
-// calls tells whether the dead-man's switch calls.
+// calls writes whether the dead-man's switch calls.
 func (s *scrape) calls(x *metricText, snap *snapshot) {
 	if snap.conf.Deadman == nil || s.deadman == nil {
 		return
@@ -186,7 +186,7 @@ func (s *scrape) calls(x *metricText, snap *snapshot) {
 	x.metric("vigil_deadman_calls_total", "counter", "Calls of the dead-man's switch that were accepted.", float64(s.deadman.calls.Load()))
 }
 
-// heartbeats tells when jobs last showed up.
+// heartbeats writes when jobs last reported.
 func (s *scrape) heartbeats(x *metricText, snap *snapshot) {
 	started := false
 	for _, sv := range snap.services {
@@ -203,7 +203,7 @@ func (s *scrape) heartbeats(x *metricText, snap *snapshot) {
 	}
 }
 
-// alerts tells what became of alerts.
+// alerts writes what became of alerts.
 func (s *scrape) alerts(x *metricText) {
 	channels := s.meters.deliveries.read()
 	names := slices.Sorted(maps.Keys(channels))
@@ -224,7 +224,7 @@ func (s *scrape) alerts(x *metricText) {
 	}
 }
 
-// stored tells how the state gets to the page and to the disk.
+// stored writes how the state reaches the page and the disk.
 func (s *scrape) stored(x *metricText, snap *snapshot, now time.Time) {
 	x.family("vigil_snapshot_duration_seconds", "histogram", "Time that snapshots of the state took.")
 	x.histogram(&s.aggregator.took)
@@ -246,7 +246,7 @@ func (s *scrape) stored(x *metricText, snap *snapshot, now time.Time) {
 	x.sample(float64(len(s.rabbit.asks)), "queue", "rabbitmq")
 }
 
-// program tells of the program as a whole.
+// program writes about the program as a whole.
 func (s *scrape) program(x *metricText) {
 	m := s.meters
 	x.family("vigil_config_reloads_total", "counter", "Reloads of the config since the start.")
@@ -269,8 +269,8 @@ func (s *scrape) program(x *metricText) {
 	x.metric("process_start_time_seconds", "gauge", "When the program started, in Unix seconds.", float64(m.started.UnixNano())/1e9)
 }
 
-// runtime tells of the Go runtime, under the names that Go programs have in
-// Prometheus, as far as they have one.
+// runtime writes about the Go runtime, under the usual names of Go programs in
+// Prometheus, where there are any.
 func (x *metricText) runtime() {
 	families := []struct{ name, kind, help, source string }{
 		{"go_goroutines", "gauge", "Goroutines that exist.", "/sched/goroutines:goroutines"},
@@ -383,8 +383,8 @@ func appendLabel(b []byte, value string) []byte {
 	return b
 }
 
-// process tells of the process under the names that Prometheus has for that,
-// on systems with Linux's /proc.
+// process writes about the process under the usual names in Prometheus, on
+// systems with Linux's /proc.
 func (x *metricText) process() {
 	// Fields of proc_pid_stat(5), from the third one on: what is before may
 	// hold spaces.

@@ -178,7 +178,7 @@ func (rp *reporterAPI) flush(r *http.Request, at *reportedNode, replica segment)
 	return ask(r.Context(), rp.events, &flush{at.node, [...]string{replica.text, replica.plus}, done}, done)
 }
 
-// A pingAPI serves /ping, where the jobs of heartbeat nodes show up. PROTOCOL.md
+// A pingAPI serves /ping, where the jobs of heartbeat nodes report. PROTOCOL.md
 // describes it.
 type pingAPI struct {
 	board    *board

@@ -57,8 +57,8 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// oneSlash returns path with one slash where several stand together. Reporters
-// that put "/reporter/..." after the page's URL send two when that ends in one.
+// oneSlash returns path with each run of slashes replaced by one. Reporters
+// that append "/reporter/..." to a page's URL send two when that ends in one.
 func oneSlash(path string) string {
 	for strings.Contains(path, "//") {
 		path = strings.ReplaceAll(path, "//", "/")
@@ -101,8 +101,8 @@ func (rt *router) serveRest(w http.ResponseWriter, r *http.Request, now *renderi
 	}
 }
 
-// route returns what serves the route of these segments, of which there is at
-// least one; nil when there is no such route.
+// route returns the handler for these segments, at least one; nil when there is
+// no such route.
 func (p *page) route(now *rendering, segments []string) http.HandlerFunc {
 	st, rest := now.site, segments[1:]
 	switch segments[0] {
@@ -185,8 +185,8 @@ func reads(w http.ResponseWriter, r *http.Request) bool {
 // statusBodies are what /status/text answers: the word and nothing else.
 var statusBodies = [...][]byte{healthy: []byte("healthy"), sick: []byte("sick"), dead: []byte("dead")}
 
-// serveStatus answers with the status as it is on the board, not as it was
-// when the page was rendered.
+// serveStatus answers with the status of the newest snapshot, not of the
+// rendered one.
 func (p *page) serveStatus(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["Content-Type"] = textType

@@ -183,7 +183,7 @@ func (l limitListener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// add takes the connection in and returns the one that has to go, if any.
+// add adds the connection and returns the one to be closed for it, if any.
 func (l *connLimits) add(c *conn) (victim *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -297,7 +297,7 @@ func onConnState(c net.Conn, s http.ConnState) {
 
 // A framing follows the requests of a connection byte by byte, to learn whether
 // every program would agree on where each of them ends. Package net/http is
-// lenient and does not say what it overlooked; a proxy in front of it may read
+// lenient and does not report what it accepted; a proxy in front of it may read
 // the same bytes as two requests or as one. Such a connection is closed after
 // the answer, so that nothing smuggled behind it is ever taken for a request.
 //

@@ -170,8 +170,8 @@ type result struct {
 // message.
 const maxReason = 200
 
-// reasonFor says in operators' words why a check with the time limit ended in
-// err at now.
+// reasonFor returns the reason, for operators, why a check with the time limit
+// failed with err at now.
 func reasonFor(err error, limit time.Duration, now time.Time) string {
 	noAnswer := "no answer in " + seconds(limit)
 	if e, ok := errors.AsType[badAnswer](err); ok {
@@ -223,14 +223,14 @@ func reasonFor(err error, limit time.Duration, now time.Time) string {
 	return oneLine(text)
 }
 
-// An badAnswer says in operators' words what is wrong with an answer.
+// A badAnswer says, for operators, what is wrong with an answer.
 type badAnswer string
 
 func (e badAnswer) Error() string { return string(e) }
 
 func badAnswerf(format string, args ...any) error { return badAnswer(fmt.Sprintf(format, args...)) }
 
-// lookupReason says what became of a lookup.
+// lookupReason says why a lookup failed.
 func lookupReason(err *net.DNSError, noAnswer string) string {
 	switch {
 	case err.IsNotFound:
@@ -292,7 +292,7 @@ func tlsReason(err error, now time.Time) string {
 	return ""
 }
 
-// certificateReason says why a certificate does not hold at now.
+// certificateReason says why a certificate is not valid at now.
 func certificateReason(err x509.CertificateInvalidError, now time.Time) string {
 	if err.Reason != x509.Expired {
 		return strings.TrimPrefix(err.Error(), "x509: ")

@@ -18,8 +18,8 @@ import (
 	"vigil/notify"
 )
 
-// An agent takes the results of checks and tells them to a master, as reports
-// on replicas of local nodes.
+// An agent sends the results of checks to a master, as reports on replicas of
+// local nodes.
 type agent struct {
 	client *http.Client
 	log    *slog.Logger
@@ -27,10 +27,10 @@ type agent struct {
 	back   chan delivered
 }
 
-// A delivered is a parcel with what became of it.
+// A delivered is a parcel with its outcome.
 type delivered struct {
 	parcel *parcel
-	err    *sendError // nil: the master took it
+	err    *sendError // nil: the master accepted it
 }
 
 // newAgent returns an agent that is to work by conf.
@@ -116,9 +116,9 @@ type master struct {
 	token  notify.Secret
 }
 
-// newMasterClient returns a client for reports. It keeps its connections, and
-// follows no redirects: a POST would become a GET, and the token would go to
-// who knows whom.
+// newMasterClient returns a client for reports. It keeps its connections. It
+// follows no redirects: a POST would become a GET, and the token would go to an
+// unknown host.
 func newMasterClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = maxSends
@@ -130,7 +130,7 @@ func newMasterClient() *http.Client {
 	}
 }
 
-// checkMaster says what keeps a URL from being that of a page.
+// checkMaster says why a URL cannot be that of a page.
 func checkMaster(u *url.URL) error {
 	switch {
 	case u.User != nil:
@@ -154,7 +154,7 @@ type loadMessage struct {
 	RAM float64 `json:"ram"`
 }
 
-// report tells the master of a replica of a node. Any error is a *sendError.
+// report reports a replica of a node to the master. Any error is a *sendError.
 func (m *master) report(ctx context.Context, service, node string, msg reportMessage) error {
 	body, err := json.Marshal(msg)
 	if err != nil {
@@ -163,7 +163,7 @@ func (m *master) report(ctx context.Context, service, node string, msg reportMes
 	return m.send(ctx, http.MethodPost, body, service, node)
 }
 
-// flush has the master forget a replica. Any error is a *sendError.
+// flush makes the master forget a replica. Any error is a *sendError.
 func (m *master) flush(ctx context.Context, service, node, replica string) error {
 	return m.send(ctx, http.MethodDelete, nil, service, node, replica)
 }
@@ -197,8 +197,8 @@ func (m *master) send(ctx context.Context, method string, body []byte, ids ...st
 	return judgeAnswer(resp, answer)
 }
 
-// escapeSegment encodes an id as one segment of a path that nobody on the way
-// takes for two, for a step upwards or for a space.
+// escapeSegment encodes an id as one segment of a path, so that no server or
+// proxy reads it as two, as a parent folder or as a space.
 func escapeSegment(id string) string {
 	if strings.Trim(id, ".") == "" {
 		return strings.ReplaceAll(id, ".", "%2E")
@@ -206,24 +206,24 @@ func escapeSegment(id string) string {
 	return strings.ReplaceAll(url.PathEscape(id), "+", "%2B")
 }
 
-// A sendError says why the master did not take what it was sent.
+// A sendError says why the master did not accept a report.
 type sendError struct {
 	kind sendFault
 	text string
 }
 
-// A sendFault is what has to change before it is worth trying again.
+// A sendFault is what must change before another try is worth it.
 type sendFault uint8
 
 const (
-	faultAway   sendFault = iota // nothing but time: the master is away or overloaded
-	faultAccess                  // the token or the address: it takes nothing from here
+	faultAway   sendFault = iota // only time: the master is away or overloaded
+	faultAccess                  // the token or the address: the master rejects everything
 	faultNode                    // the node, which the master does not know or not like this
 )
 
 func (e *sendError) Error() string { return e.text }
 
-// judgeAnswer returns nil when the master took what it was sent.
+// judgeAnswer returns nil when the master accepted the report.
 func judgeAnswer(resp *http.Response, body []byte) error {
 	code := resp.StatusCode
 	if code >= 200 && code < 300 {

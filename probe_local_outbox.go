@@ -19,20 +19,20 @@ const (
 	firstRetry = time.Second
 	lastRetry  = time.Minute
 
-	// A status is repeated for so many times as long as it takes to get the
-	// next one. Then something is wrong with this agent, and it has to fall
-	// silent rather than vouch for what it no longer sees.
+	// A status is repeated for this many times the time that the next one
+	// takes. Then something is wrong with this agent, and it must stop
+	// reporting rather than report what it no longer checks.
 	staleAfter = 10
 )
 
 // A place in the outbox is a replica by its ids.
 type replicaPath struct{ service, node, replica string }
 
-// An outbox holds the newest status of each replica and decides when the
-// master is told of it: at once when it is another than the last one told, and
-// again before the interval is over, so that the master's deadline does not
-// pass while a check is slow. When the master is away it lets one report at a
-// time through, to see whether it is back; nothing piles up meanwhile.
+// An outbox holds the newest status of each replica and decides when to send it
+// to the master: at once when it differs from the last one sent, and again
+// before the interval is over, so that the master's deadline does not pass
+// while a check is slow. When the master is away it sends one report at a time,
+// to see whether it is back; nothing piles up meanwhile.
 //
 // It has no clock, no goroutine and no network: it belongs to its agent.
 type outbox struct {
@@ -51,10 +51,10 @@ type outbox struct {
 	tries    int        // in a row that failed
 	quiet    time.Time  // until then nothing is sent
 
-	refusals map[[2]string]string // why the master does not take a node, by its ids
+	refusals map[[2]string]string // why the master rejects a node, by its ids
 }
 
-// An outItem is what there is to tell of one replica.
+// An outItem is the newest status of one replica.
 type outItem struct {
 	replicaPath
 	known    bool // it was checked
@@ -219,7 +219,7 @@ func (o *outbox) maySend() bool {
 }
 
 // wake returns when next may have something, given that it has nothing now;
-// false when only a result or the end of a report can tell.
+// false when that depends on a result or on the end of a report.
 func (o *outbox) wake() (time.Time, bool) {
 	if len(o.due) == 0 || !o.maySend() {
 		return time.Time{}, false
@@ -260,8 +260,8 @@ func (o *outbox) finish(p *parcel, err *sendError, now time.Time) {
 	}
 }
 
-// judge draws from what became of a parcel how things are with the master and
-// with the node, and logs when that changed.
+// judge concludes from the outcome of a parcel whether the master and the node
+// are all right, and logs changes.
 func (o *outbox) judge(p *parcel, err *sendError, now time.Time) {
 	if err == nil || err.kind == faultNode {
 		switch {
@@ -298,8 +298,8 @@ func (o *outbox) judge(p *parcel, err *sendError, now time.Time) {
 	o.quiet = now.Add(wait/2 + time.Duration(o.random()*float64(wait)/2))
 }
 
-// judgeNode logs once that the master does not take a node's reports, and once
-// that it does again.
+// judgeNode logs once that the master rejects a node's reports, and once that
+// it accepts them again.
 func (o *outbox) judgeNode(p *parcel, err *sendError) {
 	if p.flush {
 		return

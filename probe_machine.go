@@ -16,12 +16,12 @@ import (
 )
 
 const (
-	// stallAfter is how long this process must not have run for checks of that
-	// time to say nothing. The clock is looked at more often than that.
+	// stallAfter is how long this process must have been stopped for checks of
+	// that time to be inconclusive. The clock is read more often than that.
 	stallAfter = 2 * time.Second
 	lookEvery  = time.Second
 
-	// shortageOver is how long a shortage must not have shown to be over.
+	// shortageOver is how long a shortage must not have occurred to be over.
 	shortageOver = 2 * time.Minute
 )
 
@@ -33,7 +33,7 @@ type shortage struct {
 	cause  cause
 }
 
-// A cause is why a check says nothing of its target, as the metrics name it.
+// A cause is why a check is inconclusive, as the metrics name it.
 type cause int
 
 const (
@@ -50,7 +50,7 @@ const (
 
 var causeNames = [causeCount]string{"connection", "stall", "files", "system_files", "buffers", "memory", "ports", "processes"}
 
-// An inconclusiveMeter counts checks that say nothing of their target.
+// An inconclusiveMeter counts inconclusive checks.
 type inconclusiveMeter [causeCount]atomic.Int64
 
 // shortages are the errors of the system that say nothing of a target. EAGAIN
@@ -81,10 +81,9 @@ func shortageOf(err error, starting bool) *shortage {
 	return nil
 }
 
-// A machine keeps watch over the trouble of this machine, which says nothing of
-// what is monitored: a time in which this process did not run, because the
-// machine slept or the process was stopped or starved, and shortages. Any
-// goroutine may use it.
+// A machine detects trouble of this machine, which makes checks inconclusive:
+// shortages, and times in which this process did not run because the machine
+// slept or the process was stopped or starved. Any goroutine may use it.
 type machine struct {
 	log    *slog.Logger
 	events chan<- event
@@ -137,7 +136,7 @@ func (m *machine) look(now time.Time) {
 	}
 }
 
-// tell tells the aggregator of a shortage that is new, or over.
+// tell sends the aggregator a shortage that is new, or over.
 func (m *machine) tell(ctx context.Context) {
 	m.mu.Lock()
 	now, before := m.short, m.told
@@ -181,7 +180,7 @@ func (m *machine) stall(now time.Time) period {
 }
 
 // excuses reports whether a check that began then and has just failed, maybe
-// for a shortage, says nothing of its target because of this machine.
+// for a shortage, is inconclusive because of this machine.
 func (m *machine) excuses(began, now time.Time, s *shortage) bool {
 	switch {
 	case m == nil:
@@ -196,7 +195,7 @@ func (m *machine) excuses(began, now time.Time, s *shortage) bool {
 	return false
 }
 
-// note notes that a shortage showed. The first time is logged.
+// note records a shortage. The first time is logged.
 func (m *machine) note(s *shortage, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -225,9 +224,9 @@ const (
 )
 
 // A connectivity finds out whether the monitor's own connection works: whether
-// any of the connectivity targets answers. It asks them when a check came back
-// dead or a report did not come, and while none answers. Without targets the
-// connection always works. It outlives configs, as pools do.
+// any of the connectivity targets answers. It asks them when a check failed or
+// a report did not come, and while none answers. Without targets the connection
+// counts as working. It outlives configs, as pools do.
 type connectivity struct {
 	targets   []Target
 	reach     func(context.Context, *Target) error // gets an answer of one target
@@ -244,8 +243,8 @@ type connectivity struct {
 	since time.Time  // since when that is so
 }
 
-// A question asks whether a check that came back dead, or a report that did not
-// come, says something about its replica.
+// A question asks whether a failed check or a missing report counts, as the
+// monitor's own connection worked.
 type question struct {
 	began  time.Time   // when the check began, or the report was due
 	answer chan<- bool // capacity 1
@@ -378,7 +377,7 @@ func (c *connectivity) check(ctx context.Context) (err error) {
 	return err
 }
 
-// ask turns a panic into a target that does not answer.
+// ask asks one target. A panic counts as no answer.
 func (c *connectivity) ask(ctx context.Context, t *Target) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -390,8 +389,8 @@ func (c *connectivity) ask(ctx context.Context, t *Target) (err error) {
 	return c.reach(ctx, t)
 }
 
-// record notes the outcome of a check, and tells the aggregator and the log when
-// it is new.
+// record records the outcome of a check, and reports a change to the aggregator
+// and the log.
 func (c *connectivity) record(ctx context.Context, err error, now time.Time) {
 	if down := err != nil; down != c.down || !c.known {
 		switch {

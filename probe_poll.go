@@ -336,8 +336,8 @@ func (d *dialer) dial(ctx context.Context, host, port, family string) (net.Conn,
 	return nil, failure
 }
 
-// saysLittle reports whether an address could not even be tried, as where this
-// machine has no addresses of its family.
+// saysLittle reports whether an address could not even be tried, for example
+// because this machine has no address of its family.
 func saysLittle(err error) bool {
 	errno, ok := errors.AsType[syscall.Errno](err)
 	return ok && (errno == syscall.ENETUNREACH || errno == syscall.EADDRNOTAVAIL || errno == syscall.EAFNOSUPPORT)

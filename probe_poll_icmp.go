@@ -114,7 +114,7 @@ func openEchoer(v6 bool) (*echoer, error) {
 	return nil, rawErr
 }
 
-// An addrError is what went wrong with one of several addresses.
+// An addrError is a failure at one of several addresses.
 type addrError struct {
 	addr netip.Addr
 	err  error

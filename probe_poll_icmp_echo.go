@@ -71,7 +71,7 @@ type waiting struct {
 	pongs chan<- pong
 }
 
-// A pong is what came of one request.
+// A pong is the outcome of one request.
 type pong struct {
 	addr netip.Addr
 	rtt  time.Duration

@@ -47,7 +47,7 @@ type task struct {
 	ctx     context.Context // of this check alone; nil: that of the worker
 }
 
-// An unsent is a verdict that the aggregator has not been told of.
+// An unsent is a verdict that the aggregator has not received.
 type unsent struct {
 	entry   *entry
 	verdict verdict
@@ -125,8 +125,8 @@ type order struct {
 	results []result
 }
 
-// accept makes what the order asks for due now. A check that runs already is
-// as good as a new one.
+// accept makes the replicas that an order asks for due now. A check that runs
+// already is as good as a new one.
 func (p *pool) accept(o *order, now time.Time) {
 	o.pending = make(map[*entry]bool)
 	for _, e := range p.schedule.hurry(o.match, now) {
@@ -266,7 +266,7 @@ func (p *pool) flush() {
 	}
 }
 
-// event is what the aggregator is told.
+// event returns the event for the aggregator.
 func (u unsent) event() event {
 	r, v := u.entry.replica, u.verdict
 	if v.inconclusive {

@@ -89,8 +89,8 @@ func (q *rabbit) run(ctx context.Context) error {
 	}
 }
 
-// look finds out about a node's queue and tells the aggregator. A failure is
-// logged when it is another than the last time, and changes nothing.
+// look checks a node's queue and reports it to the aggregator. A failure is
+// logged when it differs from the last one, and changes nothing.
 func (q *rabbit) look(ctx context.Context, at *reportedNode) {
 	depth, err := q.depth(ctx, at)
 	if ctx.Err() != nil {

@@ -316,8 +316,8 @@ func (s *schedule) put(e *entry, now time.Time) bool {
 }
 
 // nextTurn makes an entry due at its next turn after now. Turns before that
-// were missed, but the first check stands for the turn it ran into, as it did
-// not begin at one.
+// were missed; but the first check, which began at no turn, counts for the turn
+// it ran into.
 func (s *schedule) nextTurn(e *entry, now time.Time) {
 	missed := time.Duration(0)
 	if late := now.Sub(e.turn); late >= 0 {
@@ -372,7 +372,7 @@ func (s *schedule) slowest() (names []string) {
 }
 
 // wake returns when take may next have something, given that it has nothing
-// now; false when only the end of a check can tell.
+// now; false when that depends on the end of a check.
 func (s *schedule) wake() (at time.Time, ok bool) {
 	for i, q := range s.queues {
 		if len(q) > 0 && s.open(i) && (!ok || q[0].due.Before(at)) {

@@ -32,7 +32,7 @@ const (
 	// is the message.
 	Notice Kind = "notice"
 
-	// Acknowledged says that a person takes care of the Outages listed. Only
+	// Acknowledged says that somebody takes care of the Outages listed. Only
 	// channels that keep incidents of their own, such as PagerDuty, get it.
 	Acknowledged Kind = "acknowledged"
 )
@@ -66,7 +66,7 @@ type Alert struct {
 
 	Reminders int  `json:"reminders,omitempty"` // for a Reminder: which one it is, from 1
 	Escalate  bool `json:"escalate,omitempty"`  // the n-th reminder is urgent for the first n recipients of a channel only
-	Merged    int  `json:"merged,omitempty"`    // how many earlier undelivered alerts it stands for
+	Merged    int  `json:"merged,omitempty"`    // how many earlier undelivered alerts it replaces
 	Repeat    bool `json:"repeat,omitempty"`    // it may have arrived already
 	Test      bool `json:"test,omitempty"`      // a test message, to be marked as one
 
@@ -77,9 +77,8 @@ type Alert struct {
 	Sent    bool      `json:"sent,omitempty"`   // it was handed over and not confirmed
 }
 
-// An Outage is one node's time of being down, or of being degraded for
-// channels that hear of it. Texts show the labels, and the ids where there are
-// none.
+// An Outage is one node's time of being down, or degraded for channels that
+// want to know. Texts show the labels, or the ids if there are none.
 type Outage struct {
 	ID           string `json:"id"` // unique; the same from its beginning to its end
 	Service      string `json:"service"`

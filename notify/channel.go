@@ -42,7 +42,7 @@ type kind struct {
 	// outages even where it gets reminders only.
 	incidents bool
 
-	// It takes an outage to be over when it hears no more of it.
+	// It closes an outage unless the outage is posted again and again.
 	forgets bool
 }
 
@@ -58,7 +58,7 @@ type Service interface {
 
 // A recipient is who gets the messages of one notifier.
 type recipient struct {
-	address string // tells it from the channel's other recipients; "" where there can be one only
+	address string // distinguishes it from the channel's other recipients; "" for channels with one
 	Notifier
 }
 
@@ -191,7 +191,7 @@ func (c Config) Targets(version string) []Target {
 	return targets
 }
 
-// recipientKey identifies a recipient of a channel, wherever it stands in the
+// recipientKey identifies a recipient of a channel, at any position in the
 // list, without showing the address.
 func recipientKey(channel, address string) string {
 	if address == "" {
@@ -214,7 +214,7 @@ func targetOf(targets []Target, key string) int {
 	})
 }
 
-// hostOf is the one part of a hook URL that is no secret.
+// hostOf returns the host, the one part of a hook URL that is no secret.
 func hostOf(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -85,8 +85,8 @@ func (d *Dispatcher) Restore(key string, alerts []Alert) {
 	q.restore(alerts)
 }
 
-// Told says which outages a channel was told of, in an earlier run or before a
-// reload, that still go on. It must be called before Run.
+// Told lists the ongoing outages that a channel was told of, in an earlier run
+// or before a reload. It must be called before Run.
 func (d *Dispatcher) Told(channel string, page Page, outages []Outage) {
 	for _, q := range d.queues {
 		if q.target.Channel == channel && q.target.forgets {

@@ -139,8 +139,8 @@ func (q *queue) run(ctx context.Context) {
 	}
 }
 
-// post tells a target that forgets what still goes on, unless an alert is on
-// its way there, which says the same.
+// post sends a target that forgets the open outages, unless an alert is on its
+// way there, which names them too.
 func (q *queue) post(ctx context.Context) {
 	a, ok := q.posted.again(time.Now())
 	if !ok || q.trying != nil || len(q.backlog) > 0 || q.before != nil || q.posting != nil {
@@ -390,9 +390,9 @@ func (q *queue) remove(i int) {
 	}
 }
 
-// absorb returns the newer alert so that it stands for the older one too: it
-// also names what began and what ended since the alert before both. What goes
-// on it knows itself. Neither alert is changed.
+// absorb returns the newer alert so that it replaces the older one too: it also
+// names what began and what ended since the alert before both. It knows the
+// ongoing outages itself. Neither alert is changed.
 func absorb(newer, older Alert) Alert {
 	newer.Outages = absorbOutages(newer.Outages, older.Outages)
 	newer.MoreOver += older.MoreOver

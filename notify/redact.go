@@ -56,7 +56,7 @@ func newRedactor(user string, secrets ...Secret) redactor {
 	return redactor{strings.NewReplacer(pairs...)}
 }
 
-// secretPieces returns the parts of a secret URL that let somebody in by
+// secretPieces returns the parts of a secret URL that grant access by
 // themselves: password, path, query and their components.
 func secretPieces(s string) []string {
 	u, err := url.Parse(s)
@@ -81,8 +81,8 @@ func secretPieces(s string) []string {
 	return pieces
 }
 
-// jsonText is s as it stands in a JSON string, with the characters that matter
-// in HTML escaped or not: encoders differ.
+// jsonText is s as in a JSON string, with the characters that matter in HTML
+// escaped or not: encoders differ.
 func jsonText(s string, safe bool) string {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
