@@ -4,12 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
 // The files and functions in CONTRIBUTING's tables of steps exist, and so does
-// every other file that it names.
+// every other file that it names. Its table of files names every source.
 func TestMapOfFiles(t *testing.T) {
 	text := read(t, "CONTRIBUTING.md")
 	steps := regexp.MustCompile("(?m)^\\| [^|]+ \\| `([^`|]+\\.go)` \\| `(\\w+)` \\|$").FindAllStringSubmatch(text, -1)
@@ -34,6 +35,21 @@ func TestMapOfFiles(t *testing.T) {
 		}
 		if found, err := filepath.Glob(name); err != nil || len(found) == 0 {
 			t.Errorf("CONTRIBUTING.md names %s, which does not exist", name)
+		}
+	}
+	_, table, _ := strings.Cut(text, "\n| files | contents |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rooms := regexp.MustCompile("`([\\w*]+\\.go)`").FindAllStringSubmatch(table, -1)
+	for _, source := range sources {
+		if !strings.HasSuffix(source, "_test.go") && !slices.ContainsFunc(rooms, func(m []string) bool {
+			ok, _ := filepath.Match(m[1], source)
+			return ok
+		}) {
+			t.Errorf("CONTRIBUTING.md has no place for %s", source)
 		}
 	}
 	for _, m := range regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(text, -1) {
