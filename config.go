@@ -26,7 +26,7 @@ import (
 type Config struct {
 	Path     string // the file it came from; "" for the embedded sample
 	Server   Server
-	Assets   string // folder laid over the embedded assets; "" when there is none
+	Assets   string // folder whose files replace embedded ones; "" when there is none
 	Branding Branding
 	Metrics  Metrics
 	RabbitMQ *RabbitMQ // nil without [plugins.rabbitmq]
@@ -44,7 +44,7 @@ type Config struct {
 	Connectivity []Target
 }
 
-// Server is how the program listens, logs and lets people in.
+// Server is how the program listens, logs and authenticates.
 type Server struct {
 	LogLevel      string        // "debug", "info", "warn" or "error"
 	Inet          string        // host:port to listen on
@@ -59,7 +59,7 @@ type Server struct {
 	ContentPolicy *string
 }
 
-// Branding is what the page and the messages say of their owner. URLs are as
+// Branding is what the page and the messages show of their owner. URLs are as
 // written and may be empty.
 type Branding struct {
 	PageTitle   string
@@ -112,22 +112,22 @@ type RabbitMQ struct {
 	LoadedRetryDelay  time.Duration // 0: a loaded queue is not asked again
 }
 
-// Alerting says when people are told; notify.Config says whom and how.
+// Alerting says when alerts are sent; notify.Config says to whom and how.
 type Alerting struct {
-	Startup          bool          // tell when the program started up
+	Startup          bool          // send an alert when the program has started
 	ReminderInterval time.Duration // 0: no reminders
 	BackoffExponent  int           // 0 none, 1 linear, 2 square, 3 cubic
 	BackoffLimit     int           // highest N of interval x N^exponent
 	Escalate         bool
 }
 
-// Storage is the folder for what must survive.
+// Storage is the folder for everything that survives a restart.
 type Storage struct {
 	Path string // "" keeps everything in memory
 	Set  bool   // whether the file says so, or Path is the default
 }
 
-// mode is how a node's replicas become known.
+// mode is where the results of a node's replicas come from.
 type mode uint8
 
 const (
@@ -312,8 +312,8 @@ func loadConfig(ctx context.Context, path string, getenv func(string) (string, b
 	return l.conf, l.warnings, err
 }
 
-// unknownZone says what is wrong with the time zone of the environment, of which
-// Go makes UTC without a word; "" when nothing is.
+// unknownZone says what is wrong with the time zone of the environment, which
+// Go silently replaces with UTC; "" when it is valid.
 func unknownZone(getenv func(string) (string, bool)) string {
 	tz, _ := getenv("TZ")
 	name := strings.TrimPrefix(tz, ":")
@@ -326,7 +326,7 @@ func unknownZone(getenv func(string) (string, bool)) string {
 	return fmt.Sprintf("the environment variable TZ is %q, which is no zone that this machine knows, so times are in UTC; allowed: a name like Europe/Paris", shorten(tz))
 }
 
-// unreadable words an error of reading a config file.
+// unreadable returns the message for an error of reading a config file.
 func unreadable(name string, err error) error {
 	err = withoutPath(err)
 	remedy := "allowed: a file that this user may read"
@@ -351,8 +351,8 @@ func withoutPath(err error) error {
 	return err
 }
 
-// sampleFor returns the sample as it is of use on a system: where there is no
-// shell, the node that needs one is left out.
+// sampleFor returns the sample for a system: without a shell, the node that
+// needs one is left out.
 func sampleFor(goos string) string {
 	if hasShell(goos) {
 		return sampleConfig

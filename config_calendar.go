@@ -12,7 +12,7 @@ import (
 	"vigil/notify"
 )
 
-// A Heartbeat is a job that must show up in time.
+// A Heartbeat is a job that must report in time.
 type Heartbeat struct {
 	Token    notify.Secret // in the URL of its pings
 	Interval time.Duration // from a ping to when the next is due; 0: Schedule says it

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TLS is how a node's checks speak TLS.
+// TLS is the TLS settings of a node's checks.
 type TLS struct {
 	SkipVerify   bool
 	Roots        *x509.CertPool // nil: the system's; else these and the system's
@@ -48,7 +48,7 @@ func (s JSONStep) String() string {
 	return fmt.Sprintf("[%d]", s.Index)
 }
 
-// readHTTP reads what HTTP checks send and what they expect.
+// readHTTP reads the keys of HTTP checks: what they send and expect.
 func (t *table) readHTTP(n *Node) {
 	n.HTTPHeaders = t.headers("http_headers")
 	if s := t.text("http_method", ""); t.has("http_method") {
@@ -286,7 +286,8 @@ func (t *table) keyPair(c *TLS, cert, key []byte) {
 	c.Certificates = []tls.Certificate{pair}
 }
 
-// roots reads a file of authorities that are trusted beside the system's.
+// roots reads a file of authorities that are trusted in addition to the
+// system's.
 func (t *table) roots(key string) *x509.CertPool {
 	path := t.text(key, "")
 	if path == "" {

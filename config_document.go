@@ -19,7 +19,7 @@ import (
 // 3 MB.
 const maxConfig = 4 << 20
 
-// A document is a parsed config file of any kind and what is wrong with it.
+// A document is a parsed config file of any kind, with its mistakes.
 type document struct {
 	file     string
 	root     *table // nil when the syntax is wrong
@@ -54,7 +54,7 @@ func readDocument(r io.Reader, file string, getenv func(string) (string, bool)) 
 
 var errTOML = errors.New("is not valid TOML")
 
-// decodeTOML parses TOML. The parser panics on some input that it takes for a
+// decodeTOML parses TOML. On some input the parser panics, as if it had found a
 // bug of its own.
 func decodeTOML(text string) (vals map[string]any, err error) {
 	defer func() {
@@ -78,8 +78,9 @@ func (s *scanner) parse() (map[string]any, error) {
 // a secret without its quotes.
 var repeatsValue = regexp.MustCompile(`"[^'"]|(float|numbers?): '|out of range`)
 
-// syntaxFault words the parser's error. It is more precise than the parser
-// about what was never closed, is there twice or holds a variable.
+// syntaxFault turns the parser's error into a problem. It is more precise than
+// the parser about values that are never closed, are there twice or hold a
+// variable.
 func (s *scanner) syntaxFault(err error) problem {
 	fault := problem{line: s.line, key: "syntax", text: errTOML.Error()}
 	pe, ok := errors.AsType[toml.ParseError](err)
@@ -134,7 +135,7 @@ func (p problem) Error() string {
 	return fmt.Sprintf("%s:%d: %s: %s", p.file, p.line, p.key, p.text)
 }
 
-// byLine sorts problems the way somebody mends them, from the top down.
+// byLine sorts problems from the top of the file down, as somebody mends them.
 func byLine(a, b problem) int { return cmp.Compare(a.line, b.line) }
 
 // joinProblems makes one error of all problems, a line each, or nil of none.
@@ -178,7 +179,7 @@ func escapeControl(s string) string {
 	return b.String()
 }
 
-// oneOf words a choice for a message: "a", "b" or "c".
+// oneOf writes the allowed values for a message: "a", "b" or "c".
 func oneOf(words []string) string {
 	quoted := make([]string, len(words))
 	for i, w := range words {
@@ -241,7 +242,7 @@ func edits(a, b string) int {
 	return row[len(b)]
 }
 
-// A place is where a key, a table or a list's element stands in the file.
+// A place is where a key, a table or an element of a list is in the file.
 type place struct {
 	line    int
 	written string            // a value that holds variables, as written; else ""
@@ -249,7 +250,7 @@ type place struct {
 	items   []*place          // of a list
 }
 
-// key returns where a key of a table stands, or nil.
+// key returns the place of a key of a table, or nil.
 func (p *place) key(name string) *place {
 	if p == nil {
 		return nil
@@ -257,7 +258,7 @@ func (p *place) key(name string) *place {
 	return p.keys[name]
 }
 
-// item returns where an element of a list stands, or nil.
+// item returns the place of an element of a list, or nil.
 func (p *place) item(i int) *place {
 	if p == nil || i >= len(p.items) {
 		return nil

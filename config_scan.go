@@ -235,7 +235,7 @@ func isKeyRune(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_' || r == '-'
 }
 
-// unquoteKey returns the name that a quoted key stands for.
+// unquoteKey returns the name of a quoted key.
 func unquoteKey(token string) string {
 	if token[0] == '"' && strings.Contains(token, `\`) {
 		if doc, err := decodeTOML("key = " + token); err == nil {

@@ -48,8 +48,8 @@ func (t *table) header(key string) string {
 	return b.String()
 }
 
-// place returns where a key stands, or nil. The key may go on into a list, as
-// in "replicas[2]".
+// place returns where a key is in the file, or nil. The key may go on into a
+// list, as in "replicas[2]".
 func (t *table) place(key string) *place {
 	if at := t.at.key(key); at != nil {
 		return at

@@ -150,7 +150,8 @@ label = "Services"
 	return b.String()
 }
 
-// nodeID makes an id of a host: it stands in paths and URLs, so it is plain.
+// nodeID makes an id from a host, with plain characters only, as it becomes
+// part of paths and URLs.
 func nodeID(host string) string {
 	return strings.Trim(strings.Map(func(r rune) rune {
 		if r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r)) {

@@ -89,7 +89,7 @@ func (c *clientCommand) printLog(body []byte) error {
 	return nil
 }
 
-// cells shows an event to people: what it is about, and what happened.
+// cells returns an event as a row: what it is about, and what happened.
 func (e *logEvent) cells() []cell {
 	switch e.Kind {
 	case "transition":
@@ -273,13 +273,13 @@ func printReplay(p *printer, r *replay, show, asJSON bool) error {
 	return nil
 }
 
-// A replay feeds what an event log holds to the alerters of another config, with
-// time as it was. It is the state of a running Vigil with another clock: what
-// that would have told whom comes from the same code.
+// A replay feeds the events of a log to the alerters of another config, at
+// their original times. It is the state of a running Vigil with another clock,
+// so the same code decides which alerts are sent.
 //
 // The log has the status of nodes, not of replicas, so all replicas of a node
-// have its status. What people did meanwhile, acknowledgements, silences and the
-// like, is not repeated; the maintenances of the config are.
+// have its status. Acknowledgements, silences and other actions of operators
+// are not repeated; the maintenances of the config are.
 type replay struct {
 	st     *state
 	now    time.Time
@@ -311,8 +311,8 @@ func newReplay(conf *Config, begin time.Time) *replay {
 	return r
 }
 
-// until lets time pass, stopping wherever the alerters or a maintenance of the
-// config want it to.
+// until advances the time, stopping whenever the alerters or a maintenance of
+// the config need it.
 func (r *replay) until(t time.Time) {
 	for {
 		if due := r.st.quietDue; !due.IsZero() && !r.now.Before(due) {
@@ -349,7 +349,7 @@ func (r *replay) feed(e logEvent) {
 	}
 	s, ok := statusOf(e.To)
 	if !ok {
-		return // nobody is told of what is unknown
+		return // an unknown status sends no alert
 	}
 	r.until(e.Time)
 	ns := r.nodes[nodeKey{e.Service, e.Node}]
@@ -374,8 +374,8 @@ func statusOf(word string) (status, bool) {
 	return 0, false
 }
 
-// run feeds all events of the log since the replay's beginning, and lets time
-// pass until the end.
+// run feeds all events of the log since the replay's beginning, and advances
+// the time to the end.
 func (r *replay) run(ctx context.Context, l *eventLog, end time.Time) (damaged int, err error) {
 	damaged, err = l.read(ctx, r.now, func(e logEvent) bool {
 		r.feed(e)

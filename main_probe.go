@@ -48,8 +48,8 @@ Exit status: 0 if nothing is dead, 1 if something is or cannot be checked, 2 for
 wrong usage.
 `
 
-// probeAnswerTime is how long the running Vigil may take to check nodes, and to
-// say so.
+// probeAnswerTime is how long the running Vigil may take to check nodes and
+// answer.
 const probeAnswerTime = 40 * time.Second
 
 // runProbe is "vigil probe".
@@ -88,7 +88,7 @@ func runProbe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	return exitOK
 }
 
-// probeTarget checks a target in this process, prints what it found and reports
+// probeTarget checks a target in this process, prints the result and reports
 // whether the target is not dead.
 func probeTarget(ctx context.Context, flags *clientFlags, target Target, p *printer, stderr io.Writer) (fine bool, err error) {
 	conf, err := probeConfig(ctx, flags.config)
@@ -112,8 +112,8 @@ func probeTarget(ctx context.Context, flags *clientFlags, target Target, p *prin
 	return report.verdict.status != dead && !report.verdict.inconclusive, err
 }
 
-// probeNodes has the running Vigil check the nodes that the selector selects,
-// prints what it found and reports whether none is dead.
+// probeNodes makes the running Vigil check the selected nodes, prints the
+// results and reports whether none is dead.
 func probeNodes(ctx context.Context, flags *clientFlags, selector string, p *printer) (fine bool, err error) {
 	c, err := flags.client()
 	if err != nil {
@@ -148,7 +148,7 @@ func probeConfig(ctx context.Context, path string) (conf *Config, err error) {
 	const defaults = "[branding]\npage_url = \"http://localhost/\"\n"
 	conf, _, err = parseConfig(strings.NewReader(defaults), "defaults", os.LookupEnv)
 	if err == nil {
-		conf.Branding.PageURL = "" // nobody to ask there
+		conf.Branding.PageURL = "" // no Vigil to ask there
 	}
 	return conf, err
 }
@@ -224,8 +224,7 @@ func (c *checker) trace(ctx context.Context, r *replica) probeReport {
 	return report
 }
 
-// ruleOf names the key of the config, with its value, that made a verdict of
-// what the check met.
+// ruleOf names the key of the config, with its value, that decided the verdict.
 func ruleOf(v verdict, r *replica) string {
 	m := r.node.Metrics
 	has := func(prefixes ...string) bool {

@@ -32,9 +32,9 @@ type cpuSample struct {
 	at   time.Time
 }
 
-// load returns the CPU load and the share of memory in use. Over 1, there is
-// more to do than the CPUs can. A group's CPU load is that since the call
-// before; the first call can only tell the host's.
+// load returns the CPU load and the share of memory in use. Over 1, the CPUs
+// are overloaded. A group's CPU load is measured since the last call; the first
+// call knows only the host's.
 func (m *hostMeter) load(now time.Time) (loadMessage, error) {
 	cpu, err := m.hostCPU()
 	if err != nil {
@@ -51,7 +51,7 @@ func (m *hostMeter) load(now time.Time) (loadMessage, error) {
 	}, nil
 }
 
-// round4 keeps the digits of a load that mean something.
+// round4 keeps the significant digits of a load.
 func round4(x float64) float64 { return math.Round(x*1e4) / 1e4 }
 
 // read returns a file's text, cut at the limit; "" for one that cannot be

@@ -352,7 +352,7 @@ func runSLA(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	})
 }
 
-// orUnknown writes what may be unknown.
+// orUnknown writes a value that may be unknown.
 func orUnknown[T any](v *T, write func(T) string) string {
 	if v == nil {
 		return "unknown"

@@ -21,7 +21,7 @@ var badgeLooks = map[string]badgeLook{
 	stateWait:  {"checking", "#515c69", "#fff", `<path d="M5.5 10v.1M10 10v.1M14.5 10v.1"/>`},
 }
 
-// A subject is what a badge speaks of: the page, a service or a node.
+// A subject is what a badge is about: the page, a service or a node.
 type subject struct {
 	label string
 	state string
@@ -55,8 +55,8 @@ func (s *snapshot) find(ids []string) (subject, bool) {
 	return subject{}, false
 }
 
-// badge returns what serves a badge of a kind for what the ids name; nil when
-// there is no such kind or thing.
+// badge returns the handler for a badge of a kind for the subject with these
+// ids; nil when there is no such kind or subject.
 func (p *page) badge(kind string, ids []string) http.HandlerFunc {
 	if kind != "color" && kind != "icon" && kind != "uptime" {
 		return nil

@@ -57,8 +57,8 @@ func newFeedFields(kind string) []field {
 	}
 }
 
-// serviceFeed serves the feed of the service whose id stands before ".atom";
-// nil when there is none.
+// serviceFeed serves the feed of a service, whose id precedes ".atom"; nil when
+// there is none.
 func (p *page) serviceFeed(now *rendering, name string) http.HandlerFunc {
 	id, ok := strings.CutSuffix(name, ".atom")
 	if !ok {
@@ -97,8 +97,8 @@ func (p *page) feed(now *rendering, service *Service) http.HandlerFunc {
 	}
 }
 
-// feedHead is what stands before a feed. The style sheet has browsers show it
-// readably; feed readers ignore it.
+// feedHead precedes a feed. Browsers show the feed readably by its style sheet;
+// feed readers ignore it.
 func feedHead(st *site, service *Service) string {
 	base := st.base
 	if base == "" && service != nil {
@@ -212,7 +212,7 @@ func (fw *feedWriter) announcement(a *announcement) atomEntry {
 	return e
 }
 
-// maintenanceNotice is how long before a maintenance feeds tell of it.
+// maintenanceNotice is how long before its start a maintenance is in feeds.
 const maintenanceNotice = 7 * 24 * time.Hour
 
 // maintenance returns the entry of a maintenance that runs or is planned. Its

@@ -328,7 +328,7 @@ func (c *historyCache) unpack(w http.ResponseWriter, body []byte) {
 		h.Del("Etag")
 		h.Del("Cache-Control")
 		h.Set("Retry-After", "5")
-		http.Error(w, "too many ask for this without gzip, ask with it", http.StatusServiceUnavailable)
+		http.Error(w, "too many requests without gzip, send Accept-Encoding: gzip", http.StatusServiceUnavailable)
 		return
 	}
 	_ = gunzip(w, body) // it ends early when the client has left

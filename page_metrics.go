@@ -151,7 +151,7 @@ func (s *scrape) checks(x *metricText) {
 	}) {
 		x.sample(ends[key].Sub(now).Seconds(), "service", key.service, "node", key.node)
 	}
-	x.family("vigil_probe_inconclusive_total", "counter", "Checks that say nothing of their target because of the monitor's own connection, a time in which it did not run, or what it ran out of.")
+	x.family("vigil_probe_inconclusive_total", "counter", "Checks that do not count because the monitor's own connection was down, it did not run for a while, or its machine was short of something.")
 	for i, name := range causeNames {
 		x.sample(float64(s.meters.inconclusive[i].Load()), "cause", name)
 	}

@@ -91,7 +91,7 @@ func (m *Alertmanager) requests(base string, a Alert, now time.Time) ([]*http.Re
 			o.Since = a.Time
 		}
 		// A node that is degraded is no longer down, and the other way round.
-		// Alertmanager ignores the end of what it never heard of.
+		// Alertmanager ignores the end of an alert that it does not know.
 		names := []string{"VigilNodeDown", "VigilNodeDegraded"}
 		if a.Test {
 			names = []string{"VigilTest"}

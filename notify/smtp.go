@@ -15,8 +15,8 @@ import (
 // port it begins with STARTTLS.
 const smtpsPort = 465
 
-// send carries one message to the mail server. It returns nil once the server
-// has taken the message, whatever happens after that.
+// send sends one message to the mail server. It returns nil once the server has
+// accepted the message, whatever happens after that.
 func (n *emailNotifier) send(ctx context.Context, env envelope, msg []byte) error {
 	tcp, err := dialIn(ctx, n.dial, n.addr)
 	if err != nil {

@@ -221,7 +221,7 @@ func oneLine(s string) string {
 	}, strings.ToValidUTF8(s, "\uFFFD")))
 }
 
-// clip cuts s to at most n characters, of which the last three then are dots.
+// clip cuts s to at most n characters; the last three are then dots.
 func clip(s string, n int) string {
 	if len(s) <= n || utf8.RuneCountInString(s) <= n {
 		return s

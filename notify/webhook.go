@@ -95,7 +95,7 @@ func (w *Webhook) request(a Alert, now time.Time) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The same over all tries, so that a receiver can tell a repetition.
+	// The same over all tries, so that a receiver can recognise a repetition.
 	req.Header.Set("Idempotency-Key", a.ID)
 	for name, value := range w.Headers {
 		req.Header.Set(name, string(value))

@@ -78,8 +78,8 @@ func (s *session) auth(mechanism, initial string) error {
 	return s.send(`<auth xmlns='` + nsSASL + `' mechanism='` + mechanism + `'>` + initial + `</auth>`)
 }
 
-// saslAnswer returns name and content of the next element, which has to be one
-// of those named. A <failure/> is permanent unless it says otherwise.
+// saslAnswer returns name and content of the next element, which must be one of
+// those named. A <failure/> is permanent unless it says otherwise.
 func (s *session) saslAnswer(names ...string) (name, text string, err error) {
 	e, err := s.next()
 	if err != nil {
@@ -107,10 +107,10 @@ func (s *session) saslAnswer(names ...string) (name, text string, err error) {
 	return name, string(content), nil
 }
 
-// channelBinding returns what ties a login to this TLS connection, where it is
-// known to work: the kind has to be on the server's list (XEP-0440). Servers
-// that have none, yet offer SCRAM -PLUS, mean tls-unique under TLS 1.2; under
-// TLS 1.3 they refuse what a client can give.
+// channelBinding returns the data that binds a login to this TLS connection,
+// where it is known to work: the kind must be on the server's list (XEP-0440).
+// Servers without a list that offer SCRAM -PLUS mean tls-unique under TLS 1.2;
+// under TLS 1.3 they reject every kind that a client can use.
 func (s *session) channelBinding() (name string, data []byte, ok bool) {
 	list, listed := s.features.child(nsBinding, "sasl-channel-binding")
 	if !listed {

@@ -32,8 +32,8 @@ var scramMechanisms = []scramMechanism{
 }
 
 // scram is the client's side of one exchange. Passwords outside ASCII are sent
-// as they are written: SASLprep (RFC 4013), which maps different writings of
-// the same password onto each other, is left to whoever writes the config.
+// as written, without SASLprep (RFC 4013), which maps different spellings of
+// the same password to one.
 type scram struct {
 	mechanism      scramMechanism
 	user, password string
@@ -44,9 +44,9 @@ type scram struct {
 	signature []byte // what the server has to prove, from final
 }
 
-// header says whether the login is bound to the TLS connection. Without
-// binding it says "n", that we cannot: servers that offer kinds which do not
-// work take "y", that they do not offer it, for an attack.
+// header says whether the login is bound to the TLS connection. Without binding
+// it says "n", that we do not support it: "y", that the server does not, looks
+// like an attack to servers that offer kinds which do not work.
 func (c *scram) header() string {
 	if c.binding == "" {
 		return "n,,"
