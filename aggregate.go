@@ -96,7 +96,7 @@ const (
 	eventBuffer = 512
 )
 
-// run applies events until ctx ends. Whoever receives the alerts must do so
+// run applies events until ctx ends. The receiver of the alerts must receive
 // until their channel is closed.
 func (a *aggregator) run(ctx context.Context) error {
 	defer close(a.alerts)
@@ -184,8 +184,8 @@ func (a *aggregator) finish() {
 // wake returns when the next thing is due that no event brings.
 func (a *aggregator) wake(now time.Time) time.Time {
 	at, _ := a.state.wake(now) // there always is something
-	if beat, ok := a.state.nextBatch(); ok && beat.Before(at) {
-		at = beat
+	if batch, ok := a.state.nextBatch(); ok && batch.Before(at) {
+		at = batch
 	}
 	if len(a.outbox) > 0 && a.outbox[0].by.Before(at) {
 		at = a.outbox[0].by

@@ -119,8 +119,8 @@ func (a *alerter) configure(st *state, now time.Time) {
 	}
 }
 
-// routesOf returns the routes that name a channel. A config without routes
-// tells every channel of every node.
+// routesOf returns the routes that name a channel. Without routes in the
+// config, every channel gets alerts about every node.
 func routesOf(conf *Config, id string) (routes []Route) {
 	if len(conf.Routes) == 0 {
 		return []Route{{Match: selectors{"*"}, MinStatus: dead, Reminders: conf.Alerting.reminders()}}
@@ -159,8 +159,8 @@ func (a *alerter) roundDone(st *state, now time.Time) {
 	a.started = true
 }
 
-// due returns from when on there is something to tell the channel of the node,
-// if there is. Beginnings are held back during a maintenance, for example.
+// due returns from when on there is news of the node for the channel, if there
+// is any. Beginnings are held back during a maintenance, for example.
 func (c *channel) due(ns *nodeState, key nodeKey, held bool) (at time.Time, ok bool) {
 	l, known := &ns.alert, c.told[key]
 	if !l.known {

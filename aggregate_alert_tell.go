@@ -212,7 +212,8 @@ func (a *alerter) acknowledged(ns *nodeState, out *outage, st *state, now time.T
 	}
 }
 
-// notice tells all channels about the monitor's own connection or machine.
+// notice sends all channels a notice about the monitor's own connection or
+// machine.
 func (a *alerter) notice(st *state, note string, now time.Time) notify.Alert {
 	return notify.Alert{
 		ID:     rand.Text(),

@@ -70,10 +70,10 @@ const maxEventNodes = 100
 // eventFile is the name of a day's file; old days are compressed.
 var eventFile = regexp.MustCompile(`^(\d{4}-\d\d-\d\d)\.ndjson(\.gz)?$`)
 
-// An eventLog keeps what happened: a file for each day (UTC) of newline-delimited
-// JSON. Whoever adds an event never waits: one goroutine writes, and what comes
-// faster than the disk takes it is dropped and counted. A nil eventLog keeps
-// nothing.
+// An eventLog keeps what happened: a file for each day (UTC) of
+// newline-delimited JSON. Adding an event never blocks: one goroutine writes,
+// and events that come faster than the disk takes them are dropped and counted.
+// A nil eventLog keeps nothing.
 type eventLog struct {
 	root    *os.Root // nil: events only go to the program's own log
 	log     *slog.Logger

@@ -183,7 +183,7 @@ func BenchmarkJournal(b *testing.B) {
 }
 
 // BenchmarkLedger shows that what is handed to the store follows what changed,
-// and has a bound: a beat in which one of very many replicas reported, and one
+// and has a bound: a batch in which one of very many replicas reported, and one
 // in which all did.
 func BenchmarkLedger(b *testing.B) {
 	for _, n := range []int{1000, 100_000} {
@@ -213,7 +213,7 @@ func BenchmarkLedger(b *testing.B) {
 					batch, _ := st.pendingBatch(now, false)
 					records += len(batch.records)
 				}
-				b.ReportMetric(float64(records)/float64(b.N), "records/beat")
+				b.ReportMetric(float64(records)/float64(b.N), "records/batch")
 			})
 		}
 	}

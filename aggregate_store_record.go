@@ -103,7 +103,7 @@ const (
 	// disk some of the 10 s that may be lost of the past.
 	ledgerInterval = 8 * time.Second
 
-	// laterBurst is how many reports are kept at a beat, so that what is
+	// laterBurst is how many reports are kept in a batch, so that what is
 	// written has a bound that does not grow with the number of replicas. The
 	// others' turn comes at the next ones.
 	laterBurst = 1000
@@ -117,7 +117,7 @@ type ledger struct {
 	records []record
 	replies []chan<- error
 	later   []*replicaState // whose last report is not kept yet
-	beat    time.Time       // the last one
+	batched time.Time       // when the last batch was
 	whole   bool            // the store wants all that is known
 }
 
@@ -215,7 +215,7 @@ func (st *state) nextBatch() (time.Time, bool) {
 	if st.ledger == nil {
 		return time.Time{}, false
 	}
-	return st.ledger.beat.Add(ledgerInterval), true
+	return st.ledger.batched.Add(ledgerInterval), true
 }
 
 // pendingBatch returns what is to be stored now. At the end it is all there
@@ -225,8 +225,8 @@ func (st *state) pendingBatch(now time.Time, end bool) (b batch, any bool) {
 	if l == nil {
 		return b, false
 	}
-	if end || now.Sub(l.beat) >= ledgerInterval {
-		l.beat = now
+	if end || now.Sub(l.batched) >= ledgerInterval {
+		l.batched = now
 		n := len(l.later)
 		if !end {
 			n = min(n, laterBurst)

@@ -396,7 +396,7 @@ func TestRestoreIsComplete(t *testing.T) {
 			}
 		}
 		got, want := lines(l.st, l.now), lines(before, l.now)
-		// Nobody knows what the nodes were since the last beat.
+		// Nobody knows what the nodes were since the last batch.
 		past := func(line string) bool { return strings.Contains(line, `,"past":`) }
 		if n := len(slices.DeleteFunc(slices.Clone(got), past)); n < 8 {
 			t.Errorf("only %d records", n)

@@ -36,8 +36,8 @@ func loadLocal(ctx context.Context, path string, getenv func(string) (string, bo
 	return l.conf, l.warnings, err
 }
 
-// parseLocal reads an agent's config file and checks all of it. The name
-// stands before each problem.
+// parseLocal reads an agent's config file and checks all of it. The name begins
+// each problem.
 func parseLocal(r io.Reader, name string, getenv func(string) (string, bool)) (*LocalConfig, []problem, error) {
 	doc, err := readDocument(r, name, getenv)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"vigil/notify"
 )
 
-// parseConfig reads a config file and checks all of it. The name stands before
-// each problem and becomes the Config's Path; it is empty for the sample.
+// parseConfig reads a config file and checks all of it. The name begins each
+// problem and becomes the Config's Path; it is empty for the sample.
 func parseConfig(r io.Reader, name string, getenv func(string) (string, bool)) (*Config, []problem, error) {
 	file := name
 	if file == "" {

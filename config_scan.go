@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// A scanner notes where each key of a config file stands, because the TOML
-// parser tells neither the lines of keys nor those inside of arrays. It puts
-// quotes around bare values that hold variables. It judges nothing: at the
+// A scanner notes the line of each key of a config file, because the TOML
+// parser does not report the lines of keys, nor those inside of arrays. It puts
+// quotes around bare values that hold variables. It reports no mistakes: at the
 // first thing that it cannot read it stops and leaves the error to the parser.
 type scanner struct {
 	vars   *variables

@@ -94,8 +94,8 @@ func (t *table) get(key string) (any, bool) {
 	return v, ok
 }
 
-// written returns how a value stands in the file where variables were put in,
-// or "". Messages show that, because the environment holds secrets.
+// written returns a value as it is in the file, if that contains variables, or
+// "". Messages show this, because the environment holds secrets.
 func (t *table) written(key string) string {
 	if at := t.place(key); at != nil {
 		return at.written

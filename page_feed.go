@@ -116,8 +116,8 @@ type feedWriter struct {
 	home      *atomLink // nil where the page's address is not known
 }
 
-// newFeed returns a feed whose ids stay the same as long as the page's
-// address does. Announcements speak of the whole page, so every feed has them.
+// newFeed returns a feed whose ids stay the same as long as the page's address
+// does. Announcements are about the whole page, so every feed has them.
 func newFeed(lang *language, s *snapshot, service *Service) *atomFeed {
 	b := s.conf.Branding
 	title := cmp.Or(steady(b.PageTitle), "Status Page")

@@ -24,10 +24,9 @@ const mcpListTTL = 3_600_000
 // maxMCPRequest is the size limit of a request's body, in bytes.
 const maxMCPRequest = 16 << 10
 
-// An mcp serves the Model Context Protocol over streamable HTTP at
-// /mcp/probes: agents read the status with its tools. It keeps no sessions
-// and opens no streams, as nothing needs either: every request stands for
-// itself and is answered with JSON.
+// An mcp serves the Model Context Protocol over streamable HTTP at /mcp/probes:
+// agents read the status with its tools. It keeps no sessions and opens no
+// streams: requests are independent and answered with JSON.
 // https://modelcontextprotocol.io/specification/2025-11-25/basic/transports
 type mcp struct {
 	board   *board

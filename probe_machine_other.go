@@ -2,5 +2,5 @@
 
 package main
 
-// openFileLimit returns 0, which stands for a limit that is not known.
+// openFileLimit returns 0: the limit is not known.
 func openFileLimit() uint64 { return 0 }

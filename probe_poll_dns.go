@@ -78,8 +78,8 @@ func parseDNSTarget(t *Target) error {
 	return nil
 }
 
-// reverseName returns the name under which the PTR record of an address stands
-// (RFC 1035, section 3.5, and RFC 3596, section 2.5).
+// reverseName returns the name of the PTR record of an address (RFC 1035,
+// section 3.5, and RFC 3596, section 2.5).
 func reverseName(addr netip.Addr) string {
 	b := addr.Unmap().AsSlice()
 	slices.Reverse(b)

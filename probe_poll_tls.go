@@ -164,7 +164,7 @@ type certificateMeter struct {
 	ends map[replicaKey]time.Time
 }
 
-// note notes what a check saw; the zero time is nothing.
+// note records the end that a check saw; the zero time is ignored.
 func (m *certificateMeter) note(key replicaKey, ends time.Time) {
 	if ends.IsZero() {
 		return

@@ -157,9 +157,9 @@ func (s *schedule) adopt(all []*replica, of func(*Node) cadence, now time.Time) 
 		gone = append(gone, e)
 	}
 	for interval, entries := range homeless {
-		beats := beatsOf(interval, len(kept[interval])+len(entries))
+		ticks := ticksOf(interval, len(kept[interval])+len(entries))
 		for i, phase := range spread(kept[interval], len(entries), interval) {
-			s.place(entries[i], gather(phase, interval, beats), now)
+			s.place(entries[i], gather(phase, interval, ticks), now)
 		}
 	}
 	s.requeue()

@@ -64,26 +64,26 @@ func (h gapHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 func (h *gapHeap) Push(x any)   { *h = append(*h, x.(gap)) }
 func (h *gapHeap) Pop() any     { panic("gaps are only divided") }
 
-// Each check that starts alone wakes the process for itself, which costs more
-// than the check. So places in the interval are gathered into beats: a check
-// starts at most one beat after the place that an even spread would give it, and
-// from then on keeps its time to the nanosecond, as a beat is a whole part of
-// the interval. A beat is at most a 40th of the interval and 100 ms, so nobody
-// sees the difference, and brings 24 checks at most, so that they do not make
-// each other slow. Where checks are so rare that a beat would hardly bring two
-// together there are none. First checks, retries and orders wait for no beat.
+// A check that starts alone wakes the process for itself, which costs more than
+// the check. So starts are gathered at ticks: a check starts at most one tick
+// after the place that an even spread would give it, and keeps that time to the
+// nanosecond, as the interval is a whole number of ticks. A tick is at most a
+// 40th of the interval and 100 ms, which nobody notices, and starts 24 checks
+// at most, so that they do not slow each other down. Where checks are so rare
+// that hardly two would share a tick there are none. First checks, retries and
+// orders do not wait for ticks.
 const (
-	beatMost  = 100 * time.Millisecond
-	beatShare = 40
-	beatBurst = 24
+	tickMost  = 100 * time.Millisecond
+	tickShare = 40
+	tickBurst = 24
 )
 
-// beatsOf returns into how many beats an interval with n replicas is divided;
-// 0 stands for none.
-func beatsOf(interval time.Duration, n int) int {
-	most := min(beatMost, interval/beatShare)
+// ticksOf returns into how many ticks an interval with n replicas is divided; 0
+// for none.
+func ticksOf(interval time.Duration, n int) int {
+	most := min(tickMost, interval/tickShare)
 	if n > 0 {
-		most = min(most, interval/time.Duration(n)*beatBurst)
+		most = min(most, interval/time.Duration(n)*tickBurst)
 	}
 	if most <= 0 || int(interval/most) > n/2 {
 		return 0
@@ -91,12 +91,12 @@ func beatsOf(interval time.Duration, n int) int {
 	return int((interval + most - 1) / most)
 }
 
-// gather returns the beat that follows a place in an interval.
-func gather(place, interval time.Duration, beats int) time.Duration {
-	if beats == 0 {
+// gather returns the tick that follows a place in an interval.
+func gather(place, interval time.Duration, ticks int) time.Duration {
+	if ticks == 0 {
 		return place
 	}
-	length := interval / time.Duration(beats)
+	length := interval / time.Duration(ticks)
 	i := int((place + length - 1) / length)
-	return fraction(interval, min(i, beats), beats)
+	return fraction(interval, min(i, ticks), ticks)
 }

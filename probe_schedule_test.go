@@ -439,7 +439,7 @@ func TestScheduleGathers(t *testing.T) {
 	for _, tt := range []struct {
 		n        int
 		interval time.Duration
-		beats    int // 0: none
+		ticks    int // 0: none
 	}{
 		{60, time.Minute, 0},
 		{2000, 10 * time.Second, 100},
@@ -450,11 +450,11 @@ func TestScheduleGathers(t *testing.T) {
 		{1, time.Second, 0},
 		{70, 2 * time.Second, 0},
 	} {
-		beats := beatsOf(tt.interval, tt.n)
-		if beats != tt.beats {
-			t.Errorf("%d in %v: %d beats, want %d", tt.n, tt.interval, beats, tt.beats)
+		ticks := ticksOf(tt.interval, tt.n)
+		if ticks != tt.ticks {
+			t.Errorf("%d in %v: %d ticks, want %d", tt.n, tt.interval, ticks, tt.ticks)
 		}
-		if beats == 0 || tt.n > 2000 {
+		if ticks == 0 || tt.n > 2000 {
 			continue
 		}
 		synctest.Test(t, func(t *testing.T) {
@@ -477,11 +477,11 @@ func TestScheduleGathers(t *testing.T) {
 				}
 				together[starts[1]]++
 			}
-			if len(together) > tt.beats {
-				t.Errorf("%d of %d: starts at %d times, want %d", tt.n, tt.n, len(together), tt.beats)
+			if len(together) > tt.ticks {
+				t.Errorf("%d of %d: starts at %d times, want %d", tt.n, tt.n, len(together), tt.ticks)
 			}
 			for at, n := range together {
-				if n > beatBurst+1 {
+				if n > tickBurst+1 {
 					t.Errorf("%d: %d checks at %v", tt.n, n, at)
 				}
 			}

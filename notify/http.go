@@ -87,8 +87,8 @@ func (n httpNotifier) all(a Alert, now time.Time) ([]*http.Request, error) {
 	return []*http.Request{req}, err
 }
 
-// Notify implements Notifier. Of several requests, all are made again after one
-// has failed: they are events that their service tells apart.
+// Notify implements Notifier. If one of several requests fails, all are made
+// again: the service recognises events that it has.
 func (n httpNotifier) Notify(ctx context.Context, a Alert) error {
 	now := time.Now()
 	reqs, err := n.all(a, now)

@@ -78,9 +78,9 @@ func (p *PagerDuty) recipients(Page) []recipient {
 	}}}
 }
 
-// requests has an event for each outage that begins or ends. One that goes on
-// has been told: it gets another event only with a reminder, or when this
-// channel hears of it for the first time.
+// requests has an event for each outage that begins or ends. An ongoing one
+// that was reported gets another event only with a reminder, or when this
+// channel is told of it for the first time.
 func (p *PagerDuty) requests(a Alert, now time.Time) ([]*http.Request, error) {
 	outages := slices.Clone(a.outages())
 	slices.SortStableFunc(outages, func(x, y Outage) int { return rank(x) - rank(y) })

@@ -141,7 +141,7 @@ func (b *bench) growth() error {
 	one, whole := all["Snapshot/1-of-100000 ns/op"], all["Snapshot/100000-of-100000 ns/op"]
 	b.add(row{measure: "growth", what: "a snapshot, 1 of 100,000 changed beside all", figure: fmt.Sprintf("%.0f us", one/1000), limit: fmt.Sprintf("%.0f us", whole/1000), got: one / whole, ratio: true, wanted: atMost(0.01)})
 	few, many = all["Ledger/1-of-1000 B/op"], all["Ledger/1-of-100000 B/op"]
-	b.add(row{measure: "growth", what: "a beat of the journal, 1 of 100,000 reports beside 1 of 1,000", figure: fmt.Sprintf("%.0f B", many), limit: fmt.Sprintf("%.0f B", few), got: many / few, ratio: true, wanted: atMost(1.3)})
+	b.add(row{measure: "growth", what: "a batch of the journal, 1 of 100,000 reports beside 1 of 1,000", figure: fmt.Sprintf("%.0f B", many), limit: fmt.Sprintf("%.0f B", few), got: many / few, ratio: true, wanted: atMost(1.3)})
 	return nil
 }
 
