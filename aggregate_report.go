@@ -26,9 +26,7 @@ func (rep *loadReport) apply(st *state, now time.Time) {
 	r, err := st.reporting(rep.node, modePush, rep.replica)
 	if err == nil {
 		r.load = rep.load.with(r.node.queue)
-		r.grace = rep.interval + st.metrics(r.node).PushDelayDead
-		r.last = now.UnixMilli()
-		st.extend(r, now)
+		st.renew(r, rep.interval+st.metrics(r.node).PushDelayDead, now)
 		st.judge(r, now)
 	}
 	tellSender(rep.done, err)
@@ -51,9 +49,15 @@ func (st *state) reporting(node *Node, m mode, id string) (*replicaState, error)
 		return r, nil
 	}
 	if st.reported() >= maxReported {
-		return nil, full("%d replicas report already, no more are taken: flush some", maxReported)
+		return nil, full("%d replicas report already, no more are accepted: flush some", maxReported)
 	}
 	return st.addReplica(ns, id), nil
+}
+
+// renew notes a report of a replica, which is alive for grace from now on.
+func (st *state) renew(r *replicaState, grace time.Duration, now time.Time) {
+	r.grace, r.last = grace, now.UnixMilli()
+	st.extend(r, now)
 }
 
 // reported counts the push and local replicas.
@@ -85,9 +89,7 @@ type healthReport struct {
 func (rep *healthReport) apply(st *state, now time.Time) {
 	r, err := st.reporting(rep.node, modeLocal, rep.replica)
 	if err == nil {
-		r.grace = rep.interval + st.metrics(r.node).LocalDelayDead
-		r.last = now.UnixMilli()
-		st.extend(r, now)
+		st.renew(r, rep.interval+st.metrics(r.node).LocalDelayDead, now)
 		reason := ""
 		if rep.health != healthy {
 			reason = "reported " + rep.health.String()

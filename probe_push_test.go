@@ -311,7 +311,7 @@ func TestTooManyReplicas(t *testing.T) {
 	}
 	rig.until(t, "all have arrived", func(s *snapshot) bool { return s.services[0].nodes[1].replicas.len() == maxReported })
 	const tok = "tok/en+secret"
-	full := fault("150000 replicas report already, no more are taken: flush some")
+	full := fault("150000 replicas report already, no more are accepted: flush some")
 	rig.table(t, []apiRow{
 		{"one more", "POST", "/reporter/relay+eu/c+d/", tok, loadOK, 507, full},
 		{"one more, local", "POST", "/reporter/web/far/", tok, `{"replica":"x","interval":1,"health":"dead"}`, 507, full},
