@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// readProbe reads [probe]: what is watched.
+// readProbe reads [probe]: everything that is monitored.
 func (c *Config) readProbe(t *table) {
 	c.Connectivity = t.targets("connectivity")
 	first := make(map[string]*table)
@@ -88,8 +88,8 @@ func (c *Config) readNode(t *table, first, tokens map[string]*table) *Node {
 	return n
 }
 
-// checks reads what a node watches and how: its mode, one of modes, and all
-// that belongs to it. It reports whether the mode is one of them.
+// checks reads what a node monitors and how: its mode, one of modes, and the
+// keys of that mode. It reports whether the mode is one of them.
 func (t *table) checks(n *Node, m *Metrics, modes []string) (hasMode bool) {
 	n.Metrics = t.ownMetrics(m)
 	hasMode = t.mode(&n.Mode, modes)
@@ -319,7 +319,7 @@ func (c *Config) readDependencies(all []nodeTable) {
 }
 
 // findCycle returns the nodes of a cycle that can be reached from n, or nil.
-// Visited are the nodes from which none can be.
+// Visited are nodes that lead to no cycle.
 func findCycle(n *Node, visited map[*Node]bool, path []*Node) []*Node {
 	if i := slices.Index(path, n); i >= 0 {
 		return path[i:]

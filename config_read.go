@@ -134,8 +134,9 @@ func (t *table) policy(key string) *string {
 	return &s
 }
 
-// readAssets reads the folder that overlays the embedded assets. The default
-// one, which configs name for another Vigil, may be missing without a word.
+// readAssets reads the folder whose files replace the embedded assets. The
+// default one, which configs of the Rust Vigil name, may be missing without a
+// warning.
 func (c *Config) readAssets(t *table) {
 	const def = "./res/assets/"
 	c.Assets = t.text("path", def)
@@ -314,7 +315,7 @@ func (t *table) checkOrder(lowKey string, low *int64, highKey string, high *int6
 	}
 }
 
-// bound lowers the limit to where the wait between two reminders passes a
+// bound lowers the limit to the reminder before which the wait passes a
 // century, so that the product cannot overflow.
 func (r *Reminders) bound() {
 	const century = 100 * 365 * 24 * time.Hour

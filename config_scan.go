@@ -195,8 +195,8 @@ func (s *scanner) key() (names []string, ok bool) {
 	}
 }
 
-// keyPart reads what stands between two dots of a key. It is more than one
-// name where a variable holds dots.
+// keyPart reads the part of a key between two dots. It is more than one name
+// where a variable contains dots.
 func (s *scanner) keyPart() ([]string, bool) {
 	rest := s.src[s.pos:]
 	if c := s.peek(); c == '"' || c == '\'' {
@@ -390,7 +390,8 @@ func (s *scanner) inlineTable(p *place) bool {
 	}
 }
 
-// neverClosed notes what the file's end was met in. It returns false.
+// neverClosed notes what is still open at the end of the file. It returns
+// false.
 func (s *scanner) neverClosed(line int, opener string) bool {
 	if s.open == 0 {
 		s.open, s.opener = line, opener

@@ -14,14 +14,14 @@ import (
 )
 
 // A table reads the keys of one table of the file. Each method reads one key,
-// notes in the document what is wrong with it, and returns its value, or the
-// default where there is none or a wrong one.
+// notes in the document any mistake in it, and returns its value, or the
+// default if it is missing or wrong.
 type table struct {
 	doc   *document
 	name  string // its path; "" for the whole file
 	vals  map[string]any
 	at    *place
-	line  int      // where it stands; for a table that is not there, what it would be in
+	line  int      // where it is; for a missing table, where its parent is
 	known []string // the keys read so far
 }
 
@@ -62,7 +62,7 @@ func (t *table) place(key string) *place {
 	return t.at.key(name).item(i)
 }
 
-// problem words one about a key, at the key's line or else the table's.
+// problem returns a problem with a key, at the key's line or else the table's.
 func (t *table) problem(key, format string, args ...any) problem {
 	p := problem{file: t.doc.file, line: t.line, key: t.path(key), text: fmt.Sprintf(format, args...)}
 	if at := t.place(key); at != nil {
@@ -71,12 +71,12 @@ func (t *table) problem(key, format string, args ...any) problem {
 	return p
 }
 
-// fault notes what makes the config unusable.
+// fault notes a mistake that makes the config unusable.
 func (t *table) fault(key, format string, args ...any) {
 	t.doc.faults = append(t.doc.faults, t.problem(key, format, args...))
 }
 
-// warn notes what the program can live with.
+// warn notes a mistake that the program can work with.
 func (t *table) warn(key, format string, args ...any) {
 	t.doc.warnings = append(t.doc.warnings, t.problem(key, format, args...))
 }

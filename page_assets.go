@@ -24,7 +24,7 @@ import (
 // templates, assets, colours and header fields.
 type site struct {
 	conf      *Config
-	prefix    string // the path prefix as it stands in a request, or ""
+	prefix    string // the path prefix as in a request, or ""
 	base      string // what the page's links start with: prefix and a slash, or ""
 	templates *template.Template
 	languages map[string]*language
@@ -41,7 +41,7 @@ type site struct {
 }
 
 // newSite prepares the site of conf with a folder of assets, if any. It fails
-// on a template that does not parse; a file that cannot be used it logs.
+// on a template that does not parse; unusable files are logged and ignored.
 func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 	// Only the folder may hang; what follows takes as long as a slow machine needs.
 	files, err := within(context.Background(), func() (map[string][]byte, error) { return loadFiles(folder, log) })
@@ -104,8 +104,8 @@ func newSite(conf *Config, folder string, log *slog.Logger) (*site, error) {
 }
 
 // pageCache lets a cache between Vigil and its visitors, like a CDN, ask once a
-// second for all of them, answer from what it has while it asks, and for
-// a while when Vigil is out of reach: the page says of when it is. RFC 5861.
+// second for all of them, serve its copy while it asks, and for a while when
+// Vigil is out of reach: the page shows its time. RFC 5861.
 const pageCache = "public, max-age=1, stale-while-revalidate=5, stale-if-error=300"
 
 // newFields returns the header fields of HTML under a content security policy, of
@@ -142,9 +142,9 @@ var (
 	templateWord   = regexp.MustCompile(`\.T "(\w+)"`)
 )
 
-// parseTemplates parses templates/*.html, each under its bare name. It refuses
-// one that uses a name that no view has, even where that is rarely executed: a
-// page must not fail in the middle of an outage.
+// parseTemplates parses templates/*.html, each under its bare name. It rejects
+// one that uses a name that no view has, even in a part that is rarely
+// executed: a page must not fail in the middle of an outage.
 func parseTemplates(files map[string][]byte, words *language) (*template.Template, error) {
 	known := make(map[string]bool)
 	for _, v := range templateViews {
@@ -259,8 +259,9 @@ func loadFiles(folder string, log *slog.Logger) (map[string][]byte, error) {
 
 var cssComment = regexp.MustCompile(`(?s)/\*.*?\*/`)
 
-// slim leaves out of the program's own style sheets and scripts what is only for
-// those who read the sources: indentation, and comments on lines of their own.
+// slim removes indentation and comments on lines of their own from the
+// program's own style sheets and scripts: only readers of the sources need
+// them.
 func slim(name string, text []byte) []byte {
 	switch path.Ext(name) {
 	case ".css":

@@ -17,8 +17,7 @@ const mcpStateless = "2026-07-28"
 // of requests, which 2025-03-26 alone has, are not supported.
 var mcpVersions = []string{mcpStateless, "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}
 
-// mcpListTTL is for how long clients may take the list of tools for true, in
-// milliseconds.
+// mcpListTTL is how long clients may keep the list of tools, in milliseconds.
 const mcpListTTL = 3_600_000
 
 // maxMCPRequest is the size limit of a request's body, in bytes.
@@ -80,8 +79,8 @@ func (m *mcp) receive(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return readBody(w, r, maxMCPRequest)
 }
 
-// acceptsJSON reports whether one of the media ranges takes JSON. No range at
-// all takes anything.
+// acceptsJSON reports whether one of the media ranges accepts JSON. Without
+// any, everything is accepted.
 func acceptsJSON(values []string) bool {
 	for _, value := range values {
 		for part := range strings.SplitSeq(value, ",") {
@@ -261,7 +260,7 @@ func (m *mcp) info() map[string]string {
 	return map[string]string{"name": "vigil", "title": "Vigil status page", "version": m.version}
 }
 
-// call does what a request asks for. A result is a map of its own.
+// call carries out a request. A result is a map of its own.
 func (m *mcp) call(method string, params *rpcParams) (map[string]any, *rpcError) {
 	const instructions = "get_status lists what is down or degraded now, get_report the status of everything, get_outages past and present outages, get_history the uptime."
 	capabilities := map[string]any{"tools": map[string]any{}}

@@ -177,7 +177,7 @@ func (p *page) serveSLA(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// sla is the same for operators, with what is hidden.
+// sla is the same for operators, with hidden nodes.
 func (m *managerAPI) sla(c *managerCall) (any, error) {
 	selected, err := c.selectors()
 	if err != nil {
