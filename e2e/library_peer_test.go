@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,10 +79,9 @@ func TestPeerReporterLibraries(t *testing.T) {
 			// The page is rendered a moment after the report is booked, and some
 			// libraries report ten seconds after their start for the first time.
 			for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-				_, node, _ := strings.Cut(r.get(""), "<h3><bdi>"+tt.label+"</bdi>")
-				node, _, _ = strings.Cut(node, "</li>")
+				node := r.get("node/" + url.PathEscape(tt.service) + "/" + url.PathEscape(tt.node))
 				if strings.Contains(r.get("status/report"), replica) &&
-					strings.Contains(node, "Mode: push\nCPU load: ") && strings.Contains(node, "\nRAM load: ") {
+					strings.Contains(node, "CPU load ") && strings.Contains(node, "RAM load ") {
 					break
 				}
 				if time.Now().After(end) {
