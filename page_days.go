@@ -265,6 +265,9 @@ func (d *days) label(l *language) string {
 func (l *language) legend(have *[dayKinds]bool) template.HTML {
 	var b strings.Builder
 	item := func(drawing, text string) {
+		if b.Len() > 0 {
+			b.WriteByte(' ') // for those who read it without the style sheet
+		}
 		b.WriteString(`<span><svg class="k" viewBox="0 0 1 24" preserveAspectRatio="none" aria-hidden="true">` + drawing +
 			`</svg>` + template.HTMLEscapeString(text) + `</span>`)
 	}

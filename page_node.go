@@ -156,9 +156,9 @@ func (l *language) appendSquare(b []byte, n *Node, r *replicaView, number int, n
 	}
 	b = append(b, `">`...)
 	b = append(b, template.HTMLEscapeString(n.replicaName(r, number))...)
-	if state != stateOK { // the colour says it, but not to everybody
+	if state != stateOK || r.old() { // the colour says it, but not to everybody
 		b = append(b, `<span class="v"> `...)
-		b = append(b, template.HTMLEscapeString(l.words[stateWords[state]])...)
+		b = append(b, template.HTMLEscapeString(l.word(r))...)
 		b = append(b, "</span>"...)
 	}
 	return append(b, "</li>"...)
