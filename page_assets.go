@@ -257,15 +257,18 @@ func loadFiles(folder string, log *slog.Logger) (map[string][]byte, error) {
 	return files, nil
 }
 
-var cssComment = regexp.MustCompile(`(?s)/\*.*?\*/`)
+var (
+	cssComment = regexp.MustCompile(`(?s)/\*.*?\*/`)
+	cssSpace   = strings.NewReplacer(": ", ":", "; ", ";", " { ", "{", " {", "{", " }", "}")
+)
 
-// slim removes indentation and comments on lines of their own from the
-// program's own style sheets and scripts: only readers of the sources need
-// them.
+// slim removes from the program's own style sheets and scripts what only readers
+// of the sources need: indentation, comments (in scripts those on lines of
+// their own), and spaces between the parts of a style sheet.
 func slim(name string, text []byte) []byte {
 	switch path.Ext(name) {
 	case ".css":
-		text = cssComment.ReplaceAll(text, nil)
+		text = []byte(cssSpace.Replace(string(cssComment.ReplaceAll(text, nil))))
 	case ".js":
 	default:
 		return text

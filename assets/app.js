@@ -3,7 +3,8 @@
 // systems in place, and finds services.
 (() => {
   "use strict";
-  const every = 5e3, slowest = 60e3; // ms between two looks at the server
+  // Milliseconds between two looks at the server.
+  const every = 5e3, slowest = 60e3;
   const regions = ["top", "main", "foot"];
   const doc = document, root = doc.documentElement;
   const $ = (id) => doc.getElementById(id);
@@ -211,7 +212,8 @@
   // A system opens in place. What it needs is fetched then; when that fails,
   // its link is followed.
 
-  const opened = new Map(); // by the row's id: what was added to it
+  // By the row's id: what was added to it.
+  const opened = new Map();
 
   async function fetchMore(a) {
     const res = await fetch(a.href, { cache: "no-cache", signal: AbortSignal.timeout(15e3) });
@@ -264,21 +266,26 @@
       toggle(a.closest(".node"), a);
     }
     const to = e.target.closest("a[href^='#']"), fold = to && aim(to.hash)?.closest("details");
-    if (fold) fold.open = true; // what a link leads to
+    // What a link leads to is shown.
+    if (fold) fold.open = true;
   });
 
   // aim returns what a fragment leads to.
   function aim(hash) {
     try {
       return $(hash.slice(1)) ?? $(decodeURIComponent(hash.slice(1)));
-    } catch {} // it is not well encoded
+    } catch {
+      // It is not well encoded.
+    }
   }
 
   // Many services: search, and open all.
 
-  const byFind = new Set(); // services that the search opened
+  // Services that the search opened.
+  const byFind = new Set();
   const plain = (s) => s.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
-  const texts = new WeakMap(); // of labels, as they are compared
+  // Of labels, as they are compared.
+  const texts = new WeakMap();
   const textOf = (el) => {
     const was = texts.get(el), text = el.textContent;
     if (was?.text === text) return was.plain;
@@ -305,7 +312,8 @@
     }
     for (const s of byFind) s.open = false;
     byFind.clear();
-    if (within.length < 7) { // few enough to show what was found in them
+    // Few enough to show what was found in them.
+    if (within.length < 7) {
       for (const s of within) {
         if (s.open !== false) continue;
         s.open = true;
@@ -339,7 +347,8 @@
   // them.
 
   const mine = new Set(["open", "hidden", "aria-expanded", "aria-valuenow", "aria-valuetext", "aria-valuemin", "aria-valuemax", "aria-pressed"]);
-  const folds = new WeakMap(); // what the server last said of a fold
+  // What the server last said of a fold.
+  const folds = new WeakMap();
   const like = (a, b) => a && a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
   const added = (n) => n.nodeType === 1 && n.matches(".more, .at");
 
@@ -348,7 +357,8 @@
       if (a.data !== b.data) a.data = b.data;
       return;
     }
-    if (a.id === "all" || a.id === "found" || a.id === "q") return; // the visitor's
+    // These are the visitor's.
+    if (a.id === "all" || a.id === "found" || a.id === "q") return;
     const open = a.classList.contains("open");
     for (const { name, value } of b.attributes) if (!mine.has(name) && a.getAttribute(name) !== value) a.setAttribute(name, value);
     for (const { name } of [...a.attributes]) if (!mine.has(name) && !b.hasAttribute(name)) a.removeAttribute(name);
@@ -373,7 +383,8 @@
       if (want.id && !like(at, want)) {
         have = $(want.id);
         if (have?.parentNode !== a) have = null;
-        else if (a.moveBefore) a.moveBefore(have, at); // which keeps the focus
+        // moveBefore keeps the focus.
+        else if (a.moveBefore) a.moveBefore(have, at);
         else a.insertBefore(have, at);
       }
       if (!like(have, want)) a.insertBefore(want, at);
@@ -388,7 +399,8 @@
   // A page of another version of the server needs the script of that version.
   // What the visitor folded is handed on to it.
   function restart() {
-    if (performance.now() < 60e3) return; // two servers may take turns
+    // Two servers may take turns.
+    if (performance.now() < 60e3) return;
     const open = {};
     for (const d of all("details[id]")) if (d.open !== folds.get(d)) open[d.id] = d.open;
     history.replaceState({ open, rows: [...opened.keys()] }, "");
@@ -414,12 +426,14 @@
       else {
         if (!more.isConnected) node.append(more);
         setOpen(node, true);
-        setTimeout(renew, 1500, node, more); // it is rendered once a second
+        // It is rendered once a second.
+        setTimeout(renew, 1500, node, more);
       }
     }
     wire(doc);
     if ($("q")?.value) find();
-    if (row && !focus.isConnected) { // its row moved to another list
+    // Its row moved to another list.
+    if (row && !focus.isConnected) {
       const now = $(row)?.querySelector(rail ? ".days" : "a, summary");
       now?.focus({ preventScroll: true });
     }
@@ -433,7 +447,9 @@
       const now = await fetchMore(node.querySelector(".label a"));
       if (!more.isConnected) return;
       merge(more, now);
-    } catch {} // it stays as it was until the next time
+    } catch {
+      // It stays as it was until the next time.
+    }
   }
 
   // Looking at the server: the browser asks with the ETag it has.
@@ -459,7 +475,8 @@
         }
       }
       wait = every;
-      late(parseInt(res.headers.get("Age")) > 60); // a cache on the way keeps it while the server is away
+      // A cache on the way keeps it while the server is away.
+      late(parseInt(res.headers.get("Age")) > 60);
     } catch {
       wait = Math.min(wait * 2, slowest);
       late(true);
@@ -492,7 +509,8 @@
   // An old page that was kept somewhere is asked for anew at once.
   timer = setTimeout(look, Date.now() - Date.parse(stamp()) < 10 * 60e3 ? wait : 1e3);
   doc.addEventListener("visibilitychange", () => (doc.hidden ? clearTimeout(timer) : look()));
-  addEventListener("pageshow", (e) => e.persisted && look()); // back in history
+  // Back in history.
+  addEventListener("pageshow", (e) => e.persisted && look());
   addEventListener("online", look);
   addEventListener("offline", look);
 
