@@ -70,7 +70,7 @@ func (h *history) keep(st *state, now time.Time) {
 	for _, out := range h.all {
 		switch {
 		case !out.unkept:
-		case out.end.IsZero() && now.Sub(out.start) < gatherQuiet:
+		case out.young(now):
 			h.anyUnkept = true // not an incident yet
 		default:
 			out.unkept = false
@@ -96,7 +96,7 @@ func (h *history) records(st *state, now time.Time) iter.Seq[record] {
 	}
 	var incidents []record
 	for _, out := range h.all {
-		if !out.end.IsZero() || now.Sub(out.start) >= gatherQuiet {
+		if !out.young(now) {
 			incidents = append(incidents, record{Incident: newIncidentRecord(&out.incident)})
 		}
 	}

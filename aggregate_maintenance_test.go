@@ -178,6 +178,38 @@ func TestAcknowledge(t *testing.T) {
 	}
 }
 
+// An outage that is acknowledged before it is old enough to be told of stays,
+// also when it is over at once: in the state, and in the files.
+func TestAcknowledgeYoungOutage(t *testing.T) {
+	p := newPlay(alertConfig(Alerting{BackoffLimit: 3}))
+	p.at(0, "a=healthy", "b=healthy", "c=healthy")
+	p.at(time.Minute, "a=dead", "b=dead")
+	ids := outagesAt(p.st, "a")
+	if len(ids) != 1 {
+		t.Fatalf("outages %v", ids)
+	}
+	if err := answered(t, func(done chan<- error) {
+		p.st.acknowledge(ids[0], &acknowledgement{by: "Ann", at: p.now, until: p.now.Add(time.Hour)}, p.now, done)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	kept := func() (all []string) {
+		for rec := range p.st.history.records(p.st, p.now) {
+			if rec.Incident != nil {
+				all = append(all, rec.Incident.Node)
+			}
+		}
+		return all
+	}
+	if got := kept(); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("kept outages of %v, want a's alone, as b's is not told yet", got)
+	}
+	p.at(time.Minute+50*time.Millisecond, "a=healthy", "b=healthy")
+	if got := kept(); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("kept outages of %v after they are over, want a's", got)
+	}
+}
+
 // dependConfig has the node a, and the others depend on it.
 func dependConfig() *Config {
 	conf := alertConfig(Alerting{BackoffLimit: 3})

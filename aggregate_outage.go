@@ -154,11 +154,17 @@ func (o *outages) open(ns *nodeState, reason string, now time.Time) *outage {
 	return out
 }
 
+// young reports whether an outage is none yet: it has just begun, and nobody was
+// told of it or acknowledged it.
+func (out *outage) young(now time.Time) bool {
+	return out.end.IsZero() && now.Sub(out.start) < gatherQuiet && out.ack == nil && len(out.tellings) == 0
+}
+
 // close ends an outage. One that was over before anybody was told of it was
 // no incident.
 func (o *outages) close(out *outage, now time.Time) {
 	o.changed = true
-	if now.Sub(out.start) < gatherQuiet {
+	if out.young(now) {
 		o.all = slices.DeleteFunc(o.all, func(other *outage) bool { return other == out })
 		return
 	}
@@ -224,7 +230,7 @@ func (o *outages) list(now time.Time) (shown, kept []incident) {
 	o.kept = make([]incident, 0, len(o.all))
 	o.shown = nil
 	for _, out := range slices.Backward(o.all) {
-		if out.end.IsZero() && now.Sub(out.start) < gatherQuiet {
+		if out.young(now) {
 			o.reveal = out.start.Add(gatherQuiet) // the last one is the earliest
 			continue
 		}
