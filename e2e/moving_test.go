@@ -45,6 +45,8 @@ func TestMovingDifferences(t *testing.T) {
 		"Announcements":                                  movingAnnouncements,
 		"The page in a frame":                            movingFrames,
 		"Scripts under systemd":                          movingSandbox,
+		"Passwords in replica URLs":                      movingPasswords,
+		"`Access-Control-Allow-Origin`":                  movingOrigins,
 		"The user in the image":                          movingUser,
 	}
 	elsewhere := make(map[string]bool)

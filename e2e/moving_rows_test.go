@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,9 +103,9 @@ func movingCommonName(t *testing.T) {
 	target.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 	target.StartTLS()
 	t.Cleanup(target.Close)
-	url := strings.Replace(target.URL, "127.0.0.1", "localhost", 1)
-	movingProbe(t, url, fmt.Sprintf("tls_ca = %q", ca), `"status":"dead"`)
-	movingProbe(t, url, "tls_verify = false", `"mode":"poll","status":"healthy","checked":true`)
+	address := strings.Replace(target.URL, "127.0.0.1", "localhost", 1)
+	movingProbe(t, address, fmt.Sprintf("tls_ca = %q", ca), `"status":"dead"`)
+	movingProbe(t, address, "tls_verify = false", `"mode":"poll","status":"healthy","checked":true`)
 }
 
 // movingAlerts runs the program with a script that is dead from the start, and
@@ -213,4 +214,59 @@ func movingUser(t *testing.T) {
 	if n := strings.Count(read(t, "packaging/Dockerfile"), "\nUSER 65532:65532\n"); n != 2 {
 		t.Errorf("%d of two images have the user", n)
 	}
+}
+
+func movingOrigins(t *testing.T) {
+	r := startVigil(t, movingLeast+"[storage]\npath = \"\"\n")
+	for _, path := range []string{"/status/text", "/status/report", "/feed.atom", "/badge/icon"} {
+		resp, _ := r.call("GET", path, "", "")
+		if got := resp.Header.Values("Access-Control-Allow-Origin"); len(got) != 1 || got[0] != "*" {
+			t.Errorf("%s: Access-Control-Allow-Origin %q", path, got)
+		}
+	}
+}
+
+func movingPasswords(t *testing.T) {
+	r := startVigil(t, movingLeast+`
+[storage]
+path = ""
+[[probe.service]]
+id = "lan"
+label = "LAN"
+[[probe.service.node]]
+id = "gate"
+label = "Gate"
+mode = "local"
+`)
+	const old = "http://ann:secret@127.0.0.1:1/"
+	if resp, text := r.call("POST", "/reporter/lan/gate/", "report", fmt.Sprintf(`{"replica":%q,"interval":60,"health":"dead"}`, old)); resp.StatusCode != 200 {
+		t.Fatalf("%d %s", resp.StatusCode, text)
+	}
+	startIn(t, t.TempDir(), fmt.Sprintf(`
+[server]
+log_level = "info"
+[report]
+endpoint = %q
+token = "report"
+[metrics]
+interval = 1
+[[probe.service]]
+id = "lan"
+[[probe.service.node]]
+id = "gate"
+mode = "poll"
+replicas = [%q]
+`, r.url, old), `reporting.*endpoint=([^ ]+)`, "local", "-c", "config.cfg")
+	var text string
+	await(t, func() bool {
+		_, text = r.call("GET", "/manager/status/?selector=lan:gate", "manage", "")
+		return strings.Contains(text, `"id":"http://***@127.0.0.1:1/"`)
+	}, "the agent's report")
+	if resp, text := r.call("DELETE", "/reporter/lan/gate/"+url.PathEscape(old)+"/", "report", ""); resp.StatusCode != 200 {
+		t.Errorf("flush: %d %s", resp.StatusCode, text)
+	}
+	await(t, func() bool {
+		_, text = r.call("GET", "/manager/status/?selector=lan:gate", "manage", "")
+		return !strings.Contains(text, "secret") && strings.Contains(text, "***")
+	}, "the old replica is gone")
 }
