@@ -55,8 +55,11 @@ func (p *poller) transport(n *Node, onlyHTTP1 bool) *http.Transport {
 			proxy, _ := r.Context().Value(proxyContext{}).(*url.URL)
 			return proxy, nil
 		},
-		TLSClientConfig:        tlsConfig(&n.TLS, ""),
-		DisableKeepAlives:      true,
+		TLSClientConfig:   tlsConfig(&n.TLS, ""),
+		DisableKeepAlives: true,
+		// Each connection has buffers of its own: most answers fit in small ones.
+		ReadBufferSize:         2 << 10,
+		WriteBufferSize:        1 << 10,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxHeader,
 		Protocols:              new(http.Protocols),
