@@ -2,10 +2,19 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"math"
+	"net/http"
+	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode"
@@ -142,4 +151,233 @@ func decodeStrict(body []byte, v any) error {
 		return invalid("%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil
+}
+
+const (
+	// queueTimeout is the time limit of one query.
+	queueTimeout = 5 * time.Second
+
+	// queueQueries is how many queries run at once, over all nodes.
+	queueQueries = 8
+
+	// queueBuffer is how many nodes may be in line.
+	queueBuffer = 256
+
+	// maxQueueBody is the size limit of an answer, which lists the queue's
+	// consumers, too.
+	maxQueueBody = 4 << 20
+)
+
+// A rabbit asks RabbitMQ how much waits in the queues of push nodes, through
+// the HTTP API of its management plugin:
+// https://www.rabbitmq.com/docs/http-api-reference
+type rabbit struct {
+	asks   <-chan *reportedNode
+	events chan<- event
+	client *http.Client
+	slots  chan struct{}
+	log    *slog.Logger
+	panics atomic.Int64 // looks that panicked since the start
+}
+
+// newRabbit returns a rabbit for the nodes that come through asks.
+func newRabbit(asks <-chan *reportedNode, events chan<- event, log *slog.Logger) *rabbit {
+	return &rabbit{
+		asks:   asks,
+		events: events,
+		client: &http.Client{
+			Timeout: queueTimeout,
+			// The password is for the configured host alone.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport: &http.Transport{
+				Proxy:               http.ProxyFromEnvironment,
+				MaxIdleConnsPerHost: queueQueries,
+				IdleConnTimeout:     time.Minute,
+			},
+		},
+		slots: make(chan struct{}, queueQueries),
+		log:   log,
+	}
+}
+
+// run asks for the queues of the nodes that come until ctx ends, which is no
+// error. Each node's queue has a goroutine while it is looked at; a node is in
+// line or looked at once at most.
+func (q *rabbit) run(ctx context.Context) error {
+	defer q.client.CloseIdleConnections()
+	var looks sync.WaitGroup
+	defer looks.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case at := <-q.asks:
+			looks.Go(func() {
+				defer func() {
+					if v := recover(); v != nil {
+						q.panics.Add(1)
+						logPanic(q.log, "look at a queue panicked", v, "service", at.service.ID, "node", at.node.ID)
+					}
+					at.asking.Store(false)
+				}()
+				q.look(ctx, at)
+			})
+		}
+	}
+}
+
+// look checks a node's queue and reports it to the aggregator. A failure is
+// logged when it differs from the last one, and changes nothing.
+func (q *rabbit) look(ctx context.Context, at *reportedNode) {
+	depth, err := q.depth(ctx, at)
+	if ctx.Err() != nil {
+		return
+	}
+	log := q.log.With("service", at.service.ID, "node", at.node.ID, "queue", at.node.RabbitMQQueue)
+	switch {
+	case err != nil && err.Error() != at.fault:
+		level := slog.LevelError
+		if errors.Is(err, errNoCounts) {
+			level = slog.LevelWarn
+		}
+		log.Log(ctx, level, "rabbitmq queue not known", "err", err)
+		at.fault = err.Error()
+	case err == nil && at.fault != "":
+		log.Info("rabbitmq queue known again")
+		at.fault = ""
+	}
+	if err != nil {
+		return
+	}
+	select {
+	case q.events <- &queueReport{at.node, depth}:
+	case <-ctx.Done():
+	}
+}
+
+// depth asks for the queue's depth, and once more after a while if it is too
+// much and the config wants it so: many a queue is emptied by then.
+func (q *rabbit) depth(ctx context.Context, at *reportedNode) (queueDepth, error) {
+	depth, err := q.query(ctx, at)
+	if err != nil || depth.status == healthy || at.rabbit.LoadedRetryDelay == 0 {
+		return depth, err
+	}
+	timer := time.NewTimer(at.rabbit.LoadedRetryDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return q.query(ctx, at)
+	case <-ctx.Done():
+		return depth, ctx.Err()
+	}
+}
+
+// query asks once.
+func (q *rabbit) query(ctx context.Context, at *reportedNode) (depth queueDepth, err error) {
+	select {
+	case q.slots <- struct{}{}:
+		defer func() { <-q.slots }()
+	case <-ctx.Done():
+		return depth, ctx.Err()
+	}
+	conf := at.rabbit
+	// JoinPath takes segments as they are encoded, so that a slash in one of
+	// them, like the virtual host "/", stays %2F on the wire.
+	u := conf.APIURL.JoinPath("api", "queues", url.PathEscape(conf.VirtualHost), url.PathEscape(at.node.RabbitMQQueue))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return depth, err
+	}
+	req.SetBasicAuth(conf.Username, string(conf.Password))
+	req.Header.Set("Accept", "application/json")
+	resp, err := q.client.Do(req)
+	if err != nil {
+		// A *url.Error quotes the URL, which may hold a password.
+		if outer, ok := errors.AsType[*url.Error](err); ok {
+			err = outer.Err
+		}
+		return depth, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return depth, fmt.Errorf("HTTP %d", resp.StatusCode)
+	}
+	var counts struct {
+		Ready   *int64 `json:"messages_ready"`
+		Unacked *int64 `json:"messages_unacknowledged"`
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxQueueBody)).Decode(&counts); err != nil {
+		return depth, fmt.Errorf("answer: %w", err)
+	}
+	if counts.Ready == nil || counts.Unacked == nil {
+		return depth, errNoCounts
+	}
+	return weigh(at, *counts.Ready, *counts.Unacked), nil
+}
+
+// errNoCounts is an answer of RabbitMQ in a queue's first seconds.
+var errNoCounts = errors.New("answer without counts")
+
+// queueFaults asks RabbitMQ once for the queue of each node and returns a line
+// for each that it cannot watch.
+func queueFaults(ctx context.Context, conf *Config) []string {
+	ctx, cancel := context.WithTimeout(ctx, 2*queueTimeout)
+	defer cancel()
+	q := newRabbit(nil, nil, slog.New(slog.DiscardHandler))
+	defer q.client.CloseIdleConnections()
+	var nodes []*reportedNode
+	for _, service := range conf.Services {
+		for _, node := range service.Nodes {
+			if at := newReportedNode(conf, service, node); at.rabbit != nil {
+				nodes = append(nodes, at)
+			}
+		}
+	}
+	faults := make([]string, len(nodes))
+	var looks sync.WaitGroup
+	for i, at := range nodes {
+		looks.Go(func() {
+			if _, err := q.query(ctx, at); err != nil && !errors.Is(err, errNoCounts) {
+				faults[i] = fmt.Sprintf("queue %q of %s:%s cannot be watched: %v", at.node.RabbitMQQueue, at.service.ID, at.node.ID, err)
+			}
+		})
+	}
+	looks.Wait()
+	return slices.DeleteFunc(faults, func(s string) bool { return s == "" })
+}
+
+// A queueDepth is how much waits in a node's queue and what that means. The
+// zero value says that nothing is known.
+type queueDepth struct {
+	known          bool
+	ready, unacked int64
+	status         status // dead: stalled, sick: loaded
+	reason         string
+}
+
+// weigh holds the counts against the node's thresholds and the plugin's.
+func weigh(at *reportedNode, ready, unacked int64) queueDepth {
+	depth := queueDepth{known: true, ready: ready, unacked: unacked}
+	over := func(count int64, limit *int64) bool { return limit != nil && count > *limit }
+	reaches := func(count int64, limit *int64) bool { return limit != nil && count >= *limit }
+	switch conf, node := at.rabbit, at.node; {
+	case over(ready, conf.ReadyDeadAbove):
+		depth.status, depth.reason = dead, fmt.Sprintf("queue stalled: %d ready", ready)
+	case over(unacked, cmp.Or(node.NackDeadAbove, conf.NackDeadAbove)):
+		depth.status, depth.reason = dead, fmt.Sprintf("queue stalled: %d unacked", unacked)
+	case reaches(ready, conf.ReadyHealthyBelow):
+		depth.status, depth.reason = sick, fmt.Sprintf("queue loaded: %d ready", ready)
+	case reaches(unacked, cmp.Or(node.NackHealthyBelow, conf.NackHealthyBelow)):
+		depth.status, depth.reason = sick, fmt.Sprintf("queue loaded: %d unacked", unacked)
+	}
+	return depth
+}
+
+// with returns the load with the depth of a queue. Loads that were shown are
+// not changed.
+func (l *replicaLoad) with(q queueDepth) *replicaLoad {
+	if !q.known {
+		return l
+	}
+	return &replicaLoad{cpu: l.cpu, ram: l.ram, queue: true, ready: q.ready, unacked: q.unacked}
 }
