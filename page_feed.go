@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/xml"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // maxEntries bounds a feed; the newest stay.
@@ -267,4 +270,208 @@ func (fw *feedWriter) incident(in *incident) atomEntry {
 	e.Content = lang.say("service_state", "service", isolate(in.service.Label), "state", e.Content)
 	e.Updated = e.updated.UTC().Format(time.RFC3339)
 	return e
+}
+
+// A badgeLook is how badges show a state. The colours are those of app.css; the
+// sign says the state without colour, in a box of 20 x 20.
+type badgeLook struct{ name, fill, ink, sign string }
+
+var badgeLooks = map[string]badgeLook{
+	stateOK:    {"healthy", "#15803d", "#fff", `<path d="M5.5 10.5l3 3 6-6.5"/>`},
+	stateWarn:  {"sick", "#d97706", "#1f1100", `<path d="M10 5.5v5.5M10 14v.5"/>`},
+	stateDown:  {"dead", "#c92a2a", "#fff", `<path d="M6.25 6.25l7.5 7.5M13.75 6.25l-7.5 7.5"/>`},
+	stateMaint: {"maintenance", "#2563c9", "#fff", `<path d="M6 14l5-5M11 5.5a3 3 0 1 0 3.5 3.5l-2 .5-1.5-1.5z"/>`},
+	stateWait:  {"checking", "#515c69", "#fff", `<path d="M5.5 10v.1M10 10v.1M14.5 10v.1"/>`},
+}
+
+// A subject is what a badge is about: the page, a service or a node.
+type subject struct {
+	label string
+	state string
+	nodes []*nodeView
+	at    time.Time
+}
+
+// find returns the subject that these ids name: none for the page, one for a
+// service, two for a node.
+func (s *snapshot) find(ids []string) (subject, bool) {
+	if len(ids) == 0 {
+		sub := subject{label: s.conf.Branding.PageTitle, state: s.state(), at: s.at}
+		for _, sv := range s.services {
+			sub.nodes = append(sub.nodes, sv.nodes...)
+		}
+		return sub, true
+	}
+	for _, sv := range s.services {
+		if sv.conf.ID != ids[0] {
+			continue
+		}
+		if len(ids) == 1 {
+			return subject{sv.conf.Label, sv.state(), sv.nodes, s.at}, true
+		}
+		for _, nv := range sv.nodes {
+			if len(ids) == 2 && nv.conf.ID == ids[1] {
+				return subject{nv.conf.Label, nv.state(), []*nodeView{nv}, s.at}, true
+			}
+		}
+	}
+	return subject{}, false
+}
+
+// badge returns the handler for a badge of a kind for the subject with these
+// ids; nil when there is no such kind or subject.
+func (p *page) badge(kind string, ids []string) http.HandlerFunc {
+	if kind != "color" && kind != "icon" && kind != "uptime" {
+		return nil
+	}
+	sub, ok := p.board.public().find(ids)
+	if !ok {
+		return nil
+	}
+	st := p.now.Load().site
+	return func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h["Content-Type"] = svgType
+		h["Cache-Control"] = noStore
+		h["X-Content-Type-Options"] = nosniff
+		h["Access-Control-Allow-Origin"] = anyOrigin
+		w.Write(st.badge(kind, sub))
+	}
+}
+
+// badge draws a badge, unless the folder of assets has one.
+func (st *site) badge(kind string, sub subject) []byte {
+	if kind == "uptime" {
+		return uptimeBadge(st.lang, sub)
+	}
+	look := badgeLooks[sub.state]
+	if a := st.assets[badgeFile(kind, look)]; a != nil && st.own[badgeFile(kind, look)] {
+		return a.plain.plain.body
+	}
+	title := sub.label + ": " + st.lang.words[stateWords[sub.state]]
+	return look.draw(kind, title, 20)
+}
+
+// badgeFile is where the Rust Vigil has the picture of a badge.
+func badgeFile(kind string, look badgeLook) string {
+	return "images/badges/" + kind + "-" + look.name + "-default.svg"
+}
+
+// draw returns a square in the colour of the state, with its sign if kind is
+// "icon".
+func (look badgeLook) draw(kind, title string, size int) []byte {
+	sign := ""
+	if kind == "icon" {
+		sign = `<g fill="none" stroke="` + look.ink + `" stroke-width="2.2" stroke-linecap="round" stroke-linejoin="round">` + look.sign + `</g>`
+	}
+	return fmt.Appendf(nil, `<svg xmlns="http://www.w3.org/2000/svg" width="%[1]d" height="%[1]d" viewBox="0 0 20 20" role="img">`+
+		`<title>%[2]s</title><rect width="20" height="20" rx="4" fill="%[3]s"/>%[4]s</svg>`, size, xmlText(title), look.fill, sign)
+}
+
+// addBadgeFiles adds the pictures that the Rust Vigil has below images/badges,
+// where other pages may show them.
+func addBadgeFiles(files map[string][]byte) {
+	add := func(name string, picture []byte) {
+		if _, ok := files["assets/"+name]; !ok {
+			files["assets/"+name] = picture
+		}
+	}
+	for _, look := range badgeLooks {
+		for _, kind := range [...]string{"color", "icon"} {
+			add(badgeFile(kind, look), look.draw(kind, look.name, 20))
+		}
+		add("images/badges/"+look.name+"-small.svg", look.draw("icon", look.name, 16))
+		add("images/badges/"+look.name+"-large.svg", look.draw("icon", look.name, 48))
+	}
+}
+
+// uptimeBadge is a label with the share of the known time that was not down.
+func uptimeBadge(lang *language, sub subject) []byte {
+	value, look := lang.words["unknown"], badgeLooks[stateWait]
+	window := lang.words["uptime"]
+	if share, days, ok := uptime(sub.nodes, sub.at); ok {
+		value, window = lang.percent(share), lang.say("badge_uptime", "window", lang.window(days))
+		switch {
+		case share < 0.99:
+			look = badgeLooks[stateDown]
+		case share < 0.999:
+			look = badgeLooks[stateWarn]
+		default:
+			look = badgeLooks[stateOK]
+		}
+	}
+	left := clip(sub.label, 40) + " " + window
+	a, b := textWidth(left)+14, textWidth(value)+14
+	return fmt.Appendf(nil, `<svg xmlns="http://www.w3.org/2000/svg" width="%[1]d" height="20" viewBox="0 0 %[1]d 20" role="img">`+
+		`<title>%[2]s</title><clipPath id="c"><rect width="%[1]d" height="20" rx="4"/></clipPath>`+
+		`<g clip-path="url(#c)"><path fill="#30363f" d="M0 0h%[3]dv20H0z"/><path fill="%[4]s" d="M%[3]d 0h%[5]dv20H%[3]dz"/></g>`+
+		`<g font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">`+
+		`<text x="7" y="14" fill="#fff" textLength="%[6]d">%[7]s</text>`+
+		`<text x="%[8]d" y="14" fill="%[9]s" textLength="%[10]d">%[11]s</text></g></svg>`,
+		a+b, xmlText(left+": "+value), a, look.fill, b, a-14, xmlText(left), a+7, look.ink, b-14, xmlText(value))
+}
+
+// window names the time over which an uptime was measured.
+func (l *language) window(days int) string {
+	if days <= 1 {
+		return l.words["today"]
+	}
+	return l.count("days", days)
+}
+
+// uptime returns the share of the known time of all these nodes that was not
+// dead, and over how many days; ok is false when nothing is known.
+func uptime(nodes []*nodeView, now time.Time) (share float64, days int, ok bool) {
+	var known, up time.Duration
+	for _, nv := range nodes {
+		if nv.history == nil {
+			continue
+		}
+		for ago, s := range nv.history.recent(historyDays, now) {
+			known += s.total()
+			up += s.total() - s.parts[dead]
+			days = max(days, ago+1)
+		}
+	}
+	if known == 0 {
+		return 0, 0, false
+	}
+	return float64(up) / float64(known), days, true
+}
+
+// clip cuts s to n runes, with a mark where it was cut.
+func clip(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	r := []rune(s)
+	return string(r[:n-1]) + "…"
+}
+
+// textWidth estimates how wide s is in Verdana at 11 px; the text is set to
+// that width exactly.
+func textWidth(s string) int {
+	tenths := 0
+	for _, r := range s {
+		switch {
+		case r == ' ' || r == '.' || r == ',' || r == 'i' || r == 'l' || r == 'j' || r == 'I':
+			tenths += 40
+		case r == 'm' || r == 'w' || r == 'M' || r == 'W' || r == '%':
+			tenths += 105
+		case r >= 0x1100:
+			tenths += 115
+		case r >= 'A' && r <= 'Z':
+			tenths += 78
+		default:
+			tenths += 66
+		}
+	}
+	return max(tenths/10, 1)
+}
+
+// xmlText escapes s for XML; what XML cannot hold at all is replaced.
+func xmlText(s string) string {
+	var b bytes.Buffer
+	xml.EscapeText(&b, []byte(isolate(s))) // a Buffer takes everything
+	return b.String()
 }
