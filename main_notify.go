@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -323,4 +324,84 @@ func (d *deadman) watchChannels(now time.Time) {
 		b.delivered, b.failed = c.delivered, failed
 		d.broken[name] = b
 	}
+}
+
+// A deliveryMeter adds up what became of alerts, over all dispatchers since
+// the start: that of an earlier config may still be at work.
+type deliveryMeter struct {
+	mu   sync.Mutex
+	live []*notify.Dispatcher
+	past map[string]deliveryCounts // of those that have ended, by channel
+}
+
+// deliveryCounts are the numbers of one channel's targets together.
+type deliveryCounts struct {
+	delivered, retried, refused, givenUp, merged, panics uint64
+	queued                                               int64
+}
+
+func (c *deliveryCounts) add(s notify.TargetStats) {
+	c.delivered += s.Delivered
+	c.retried += s.Failed
+	c.refused += s.Refused
+	c.givenUp += s.GivenUp
+	c.merged += s.Merged
+	c.panics += s.Panics
+	c.queued += s.Queued
+}
+
+// begin takes the numbers of d into account until end.
+func (m *deliveryMeter) begin(d *notify.Dispatcher) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.live = append(m.live, d)
+}
+
+// end notes that d has ended. What it did still counts, but what waited in its
+// queues now waits elsewhere.
+func (m *deliveryMeter) end(d *notify.Dispatcher) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.past == nil {
+		m.past = make(map[string]deliveryCounts)
+	}
+	for i, other := range m.live {
+		if other != d {
+			continue
+		}
+		m.live = append(m.live[:i], m.live[i+1:]...)
+		for _, s := range d.Stats() {
+			s.Queued = 0
+			c := m.past[s.Channel]
+			c.add(s)
+			m.past[s.Channel] = c
+		}
+		return
+	}
+}
+
+// read returns the numbers by channel.
+func (m *deliveryMeter) read() map[string]deliveryCounts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make(map[string]deliveryCounts, len(m.past))
+	for channel, c := range m.past {
+		all[channel] = c
+	}
+	for _, d := range m.live {
+		for _, s := range d.Stats() {
+			c := all[s.Channel]
+			c.add(s)
+			all[s.Channel] = c
+		}
+	}
+	return all
+}
+
+// panics returns how many deliveries were broken off by a fault.
+func (m *deliveryMeter) panics() (n uint64) {
+	for _, c := range m.read() {
+		n += c.panics
+	}
+	return n
 }

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -408,4 +409,39 @@ func sameNode(a, b *Node, metricsA, metricsB *Metrics) bool {
 	}
 	x.TLS.Roots, y.TLS.Roots, x.DependsOn, y.DependsOn = nil, nil, nil, nil
 	return reflect.DeepEqual(&x, &y)
+}
+
+// meters are the figures that outlive a pipeline, so that a reload does not
+// reset them.
+type meters struct {
+	started            time.Time
+	poll, script       poolMeter
+	connectivityPanics atomic.Int64
+	inconclusive       inconclusiveMeter
+	deliveries         deliveryMeter
+	reloads            reloadMeter
+}
+
+// begin notes that the program starts, with a config that is good.
+func (m *meters) begin(now time.Time) {
+	m.started = now
+	m.reloads.last.Store(now.Unix())
+}
+
+// A reloadMeter counts the configs that were taken over and those refused.
+type reloadMeter struct {
+	good, bad atomic.Uint64
+	last      atomic.Int64 // when a config was taken over last, in Unix seconds
+	refused   atomic.Bool  // the last one was
+}
+
+// took notes that a config was taken over, or refused.
+func (m *reloadMeter) took(good bool, now time.Time) {
+	m.refused.Store(!good)
+	if !good {
+		m.bad.Add(1)
+		return
+	}
+	m.good.Add(1)
+	m.last.Store(now.Unix())
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -420,4 +421,50 @@ func (x *metricText) process() {
 			x.metric("process_max_fds", "gauge", "Files that may be open.", most)
 		}
 	}
+}
+
+// Routes as requests are counted by them.
+const (
+	routePage = iota
+	routeStatus
+	routeAsset
+	routeReporter
+	routeManager
+	routeMetrics
+	routeMCP
+	routeOther
+	routeCount
+)
+
+var routeNames = [routeCount]string{"page", "status", "asset", "reporter", "manager", "metrics", "mcp", "other"}
+
+// routeOf returns the route for the first segment of a path.
+func routeOf(first string) int {
+	switch first {
+	case "status", "badge", "feed", "feed.atom", "embed":
+		return routeStatus
+	case "assets", "favicon.ico", "robots.txt":
+		return routeAsset
+	case "reporter", "ping":
+		return routeReporter
+	case "manager":
+		return routeManager
+	case "metrics":
+		return routeMetrics
+	case "mcp":
+		return routeMCP
+	}
+	return routeOther
+}
+
+// answerCounts counts answers by their status code.
+type answerCounts [600]atomic.Uint64
+
+// count counts the answer that respond makes of err.
+func (c *answerCounts) count(err error) {
+	code := http.StatusOK
+	if no := refusalOf(err); no != nil {
+		code = no.code
+	}
+	c[code].Add(1)
 }
