@@ -8,6 +8,15 @@ import (
 	"golang.org/x/net/icmp"
 )
 
+// adoptOrphans does nothing: orphans of scripts go to process 1.
+func adoptOrphans() {}
+
+// endRun kills what is left of the process group that pid led. The number of a
+// group that still has members is not given to another process.
+func endRun(pid int, _ string) { killGroup(pid) }
+
+func reapOrphans() {}
+
 // listenDatagramICMP opens a socket that needs no privileges, which macOS has.
 func listenDatagramICMP(v6 bool) (net.PacketConn, error) {
 	if v6 {
