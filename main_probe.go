@@ -252,6 +252,8 @@ func ruleOf(v verdict, r *replica) string {
 		return "http_header_healthy_match"
 	case has("JSON"):
 		return "http_json_healthy_match"
+	case strings.HasPrefix(v.reason, "no record matches"):
+		return "dns_match"
 	case has(" ends in "):
 		return "tls_expiry_sick_below, tls_expiry_dead_below"
 	case has("certificate", "TLS"):
@@ -307,6 +309,16 @@ func (r *probeReport) print(p *printer) {
 			if value := a.Header[name]; value != "" {
 				add("", name+": "+value)
 			}
+		}
+	}
+	for _, a := range r.DNS {
+		text := a.Code
+		if a.Truncated {
+			text += ", truncated"
+		}
+		add("answer", text+", over "+strings.ToUpper(a.Network)+" by "+a.Server)
+		for _, record := range a.Records {
+			add("", "record: "+record)
 		}
 	}
 	for _, m := range r.Matches {

@@ -11,8 +11,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // vigilProbe runs "vigil probe" with these arguments.
@@ -45,6 +48,12 @@ func TestProbe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
+	names := (&dnsScript{answers: map[string][]dnsmessage.ResourceBody{"a.test": {&dnsmessage.TXTResource{TXT: []string{"v=spf1 -all"}}}},
+		udp: func(_ string, answer []byte) [][]byte {
+			cut := slices.Clone(answer)
+			cut[2] |= 2 // TC
+			return [][]byte{cut}
+		}}).serve(t)
 	config := filepath.Join(t.TempDir(), "config.cfg")
 	text := fmt.Sprintf(`
 [branding]
@@ -61,11 +70,17 @@ mode = "poll"
 http_body_healthy_match = "all is (well|fine)"
 replicas = ["%[1]s/good"]
 [[probe.service.node]]
+id = "names"
+label = "Names"
+mode = "poll"
+dns_match = "^v=spf1 "
+replicas = ["dns://%[2]s/a.test?type=TXT"]
+[[probe.service.node]]
 id = "sick"
 label = "Sick"
 mode = "script"
 scripts = ["echo a bit slow; exit 1"]
-`, server.URL)
+`, server.URL, names)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +105,10 @@ scripts = ["echo a bit slow; exit 1"]
 			"TLS      certificate signed by unknown authority", "certificate of example.com by O=Acme Co: ", " days left, until 2084-01-29",
 			"verdict  dead: certificate signed by unknown authority", "rule     tls_verify\n"}},
 		{"TCP", []string{"tcp://" + ln.Addr().String()}, 0, []string{"connect  " + ln.Addr().String() + ": connected"}},
+		{"DNS", []string{"-c", config, "dns://" + names + "/a.test?type=TXT"}, 0, []string{
+			"connect  " + names + ": connected", "\n         " + names + ": connected", "answer   NOERROR, truncated, over UDP by " + names + "\n",
+			"answer   NOERROR, over TCP by " + names + "\n         record: v=spf1 -all\n", "match    dns_match = ^v=spf1 "}},
+		{"DNS without the name", []string{"dns://" + names + "/b.test?type=MX"}, 1, []string{"verdict  dead: no MX record"}},
 		{"nobody there", []string{"tcp://127.0.0.1:1"}, 1, []string{"connect  127.0.0.1:1: connection refused", "verdict  dead: connection refused"}},
 		{"no URL", nil, 2, []string{"vigil probe: want one URL or selector, got 0 arguments (see 'vigil probe -h')\n"}},
 		{"no such scheme", []string{"gopher://example.com"}, 2, []string{`vigil probe: URL "gopher://example.com" has a scheme that is not allowed; allowed: `}},
@@ -128,7 +147,7 @@ scripts = ["echo a bit slow; exit 1"]
 	if code := run(t.Context(), []string{"check", "-probe", "-c", config}, &all, io.Discard); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	for _, want := range []string{"\nhealthy  web:shop  " + server.URL + "/good  ", "\nsick     web:sick  0  ", "  a bit slow\n"} {
+	for _, want := range []string{"\nhealthy  web:shop   " + server.URL + "/good  ", "\nhealthy  web:names  dns://" + names + "/a.test?type=TXT  ", "\nsick     web:sick   0  ", "  a bit slow\n"} {
 		if !strings.Contains(all.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &all)
 		}

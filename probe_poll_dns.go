@@ -32,7 +32,7 @@ var dnsTypes = map[string]dnsmessage.Type{
 
 // dnsCodes are the names of response codes (RFC 1035, section 4.1.1).
 var dnsCodes = map[dnsmessage.RCode]string{
-	dnsmessage.RCodeFormatError: "FORMERR", dnsmessage.RCodeServerFailure: "SERVFAIL", dnsmessage.RCodeNameError: "NXDOMAIN",
+	dnsmessage.RCodeSuccess: "NOERROR", dnsmessage.RCodeFormatError: "FORMERR", dnsmessage.RCodeServerFailure: "SERVFAIL", dnsmessage.RCodeNameError: "NXDOMAIN",
 	dnsmessage.RCodeNotImplemented: "NOTIMP", dnsmessage.RCodeRefused: "REFUSED",
 }
 
@@ -111,7 +111,8 @@ func dnsQuestion(t *Target, id uint16) ([]byte, error) {
 }
 
 // checkDNS asks a name server over UDP, and again over TCP when the answer did
-// not fit. Of the system's servers the first one that answers counts.
+// not fit. Of the system's servers, and of the addresses of a named one, the
+// first one that answers counts.
 func (p *poller) checkDNS(ctx context.Context, q *inquiry) error {
 	var servers []netip.AddrPort
 	if q.target.Host == "" {
@@ -125,7 +126,9 @@ func (p *poller) checkDNS(ctx context.Context, q *inquiry) error {
 		if err != nil {
 			return err
 		}
-		servers = []netip.AddrPort{netip.AddrPortFrom(addrs[0], uint16(port))}
+		for _, addr := range addrs[:min(len(addrs), maxDNSServers)] {
+			servers = append(servers, netip.AddrPortFrom(addr, uint16(port)))
+		}
 	}
 	id := uint16(rand.Uint32())
 	query, err := dnsQuestion(q.target, id)
@@ -135,7 +138,7 @@ func (p *poller) checkDNS(ctx context.Context, q *inquiry) error {
 	for i, server := range servers {
 		var answer *dnsAnswer
 		if answer, err = p.askServer(ctx, q, server, query, id, len(servers)-i); err == nil {
-			return answer.judge(q)
+			return answer.judge(q, traceOf(ctx))
 		}
 	}
 	return err
@@ -151,16 +154,21 @@ func (p *poller) askServer(ctx context.Context, q *inquiry, server netip.AddrPor
 	}
 	for _, network := range []string{"udp", "tcp"} {
 		answer, err := p.exchange(ctx, q, network, server.String(), query, id)
-		if err != nil || !answer.truncated {
-			return answer, err
+		if err != nil {
+			return nil, err
+		}
+		traceOf(ctx).dns(server.String(), network, answer)
+		if !answer.truncated {
+			return answer, nil
 		}
 	}
 	return nil, badAnswer("DNS answer truncated over TCP")
 }
 
 const (
-	dnsResend  = 2 * time.Second // until a query over UDP is sent again
-	maxDNSOver = 64 << 10        // of an answer, what TCP can carry
+	dnsResend     = 2 * time.Second // until a query over UDP is sent again
+	maxDNSOver    = 64 << 10        // of an answer, what TCP can carry
+	maxDNSServers = 3               // to ask in turn, as in resolv.conf(5)
 )
 
 // exchange sends the query and returns the answer to it.
@@ -197,7 +205,11 @@ func (p *poller) exchange(ctx context.Context, q *inquiry, network, server strin
 		if _, err := conn.Write(query); err != nil {
 			return nil, err
 		}
-		conn.SetReadDeadline(time.Now().Add(dnsResend))
+		wait := time.Now().Add(dnsResend)
+		if end, ok := ctx.Deadline(); ok && end.Before(wait) {
+			wait = end
+		}
+		conn.SetReadDeadline(wait)
 		for ctx.Err() == nil {
 			n, err := conn.Read(b)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -288,20 +300,31 @@ func recordText(body dnsmessage.ResourceBody) string {
 	return ""
 }
 
+// codeText returns the response code in words.
+func (a *dnsAnswer) codeText() string {
+	if word := dnsCodes[a.code]; word != "" {
+		return word
+	}
+	return fmt.Sprintf("response code %d", a.code)
+}
+
 // judge holds the answer against what the node asks for.
-func (a *dnsAnswer) judge(q *inquiry) error {
+func (a *dnsAnswer) judge(q *inquiry, seen *trace) error {
+	matched := true
+	if match := q.node.DNSMatch; match != nil && len(a.records) > 0 {
+		matched = slices.ContainsFunc(a.records, match.MatchString)
+		seen.match("dns_match", match.String(), matched)
+	}
 	switch {
-	case a.code != dnsmessage.RCodeSuccess && dnsCodes[a.code] != "":
-		return badAnswer("DNS " + dnsCodes[a.code])
 	case a.code != dnsmessage.RCodeSuccess:
-		return badAnswerf("DNS response code %d", a.code)
+		return badAnswer("DNS " + a.codeText())
 	case len(a.records) == 0:
 		for word, t := range dnsTypes {
 			if t == q.target.DNSType {
 				return badAnswerf("no %s record", word)
 			}
 		}
-	case q.node.DNSMatch != nil && !slices.ContainsFunc(a.records, q.node.DNSMatch.MatchString):
+	case !matched:
 		return badAnswerf("no record matches: %s", strings.Join(a.records[:min(3, len(a.records))], ", "))
 	}
 	return nil

@@ -205,6 +205,11 @@ func TestPollDNS(t *testing.T) {
 		}
 	}
 	wantVerdict(t, p.check(t.Context(), pollReplica(t, "dns://"+closedPort(t)+"/a.test", Node{})), dead, "connection refused")
+
+	// The next address of a server is asked when the first one does not answer.
+	(&nameServer{zone: map[string][]netip.Addr{"ns.test": {netip.MustParseAddr("127.0.0.9"), netip.MustParseAddr("127.0.0.1")}}}).serve(t, p)
+	_, port, _ := net.SplitHostPort(server)
+	wantVerdict(t, p.check(t.Context(), pollReplica(t, "dns://ns.test:"+port+"/a.test", Node{})), healthy, "")
 }
 
 func TestParseDNSTarget(t *testing.T) {
@@ -265,7 +270,7 @@ func FuzzDNSAnswer(f *testing.F) {
 	f.Add([]byte{0, 7, 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if a, ok := readDNSAnswer(b, &target, 7); ok {
-			a.judge(&inquiry{target: &target, node: &Node{DNSMatch: regexp.MustCompile("^ab$")}})
+			a.judge(&inquiry{target: &target, node: &Node{DNSMatch: regexp.MustCompile("^ab$")}}, nil)
 		}
 	})
 }

@@ -290,8 +290,9 @@ func TestPollTLS(t *testing.T) {
 	ca := newAuthority(t, time.Now().Add(30*day))
 	trusted := x509.NewCertPool()
 	trusted.AddCert(ca.cert)
-	client := ca.issue(t, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })
-	serve := func(left time.Duration, change func(*x509.Certificate), auth bool) string {
+	forClients := func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }
+	client, foreign := ca.issue(t, forClients), newAuthority(t, time.Now().Add(day)).issue(t, forClients)
+	serve := func(left time.Duration, change func(*x509.Certificate), auth uint16) string {
 		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 		srv.TLS = &tls.Config{Certificates: []tls.Certificate{ca.issue(t, func(c *x509.Certificate) {
@@ -301,16 +302,16 @@ func TestPollTLS(t *testing.T) {
 				change(c)
 			}
 		})}}
-		if auth {
-			srv.TLS.ClientAuth, srv.TLS.ClientCAs, srv.TLS.MaxVersion = tls.RequireAndVerifyClientCert, trusted, tls.VersionTLS12
+		if auth != 0 {
+			srv.TLS.ClientAuth, srv.TLS.ClientCAs, srv.TLS.MaxVersion = tls.RequireAndVerifyClientCert, trusted, auth
 		}
 		srv.StartTLS()
 		t.Cleanup(srv.Close)
 		return srv.URL
 	}
-	good, soon, over := serve(20*day, nil, false), serve(6*time.Hour, nil, false), serve(-3*day, nil, false)
-	named := serve(20*day, func(c *x509.Certificate) { c.IPAddresses = nil }, false)
-	private := serve(20*day, nil, true)
+	good, soon, over := serve(20*day, nil, 0), serve(6*time.Hour, nil, 0), serve(-3*day, nil, 0)
+	named := serve(20*day, func(c *x509.Certificate) { c.IPAddresses = nil }, 0)
+	private12, private13 := serve(20*day, nil, tls.VersionTLS12), serve(20*day, nil, tls.VersionTLS13)
 	p := testPoller(t, pollMetrics())
 	for _, tt := range []struct {
 		name   string
@@ -332,8 +333,11 @@ func TestPollTLS(t *testing.T) {
 		{"over", over, TLS{Roots: trusted}, dead, "certificate expired 2 d 23 h ago"},
 		{"another name", named, TLS{Roots: trusted}, dead, "certificate is for shop.example, www.shop.example, not 127.0.0.1"},
 		{"another name, asked for", named, TLS{Roots: trusted, ServerName: "www.shop.example"}, healthy, ""},
-		{"client certificate", private, TLS{Roots: trusted, Certificates: []tls.Certificate{client}}, healthy, ""},
-		{"no client certificate", private, TLS{Roots: trusted}, dead, "TLS refused by the server: handshake failure"},
+		{"client certificate", private12, TLS{Roots: trusted, Certificates: []tls.Certificate{client}}, healthy, ""},
+		{"no client certificate", private12, TLS{Roots: trusted}, dead, "TLS refused by the server: handshake failure"},
+		{"client certificate, 1.3", private13, TLS{Roots: trusted, Certificates: []tls.Certificate{client}}, healthy, ""},
+		{"foreign client certificate, 1.3", private13, TLS{Roots: trusted, Certificates: []tls.Certificate{foreign}}, dead, "TLS refused by the server: unknown certificate authority"},
+		{"no client certificate, 1.3", private13, TLS{Roots: trusted}, dead, "TLS refused by the server: certificate required"},
 	} {
 		for _, scheme := range []string{"https", "tls"} {
 			got := p.check(t.Context(), pollReplica(t, strings.Replace(tt.url, "https", scheme, 1), Node{TLS: tt.tls}))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,22 +40,53 @@ func tlsConfig(t *TLS, host string) *tls.Config {
 	return c
 }
 
+// refusalWait is how long a server may take to refuse a client certificate.
+const refusalWait = 500 * time.Millisecond
+
 // checkTLS makes a handshake and closes the connection.
 func (p *poller) checkTLS(ctx context.Context, q *inquiry) error {
+	start := time.Now()
 	conn, err := p.connect(ctx, q)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	secure := tls.Client(conn, tlsConfig(&q.node.TLS, q.target.Host))
+	conf := tlsConfig(&q.node.TLS, q.target.Host)
+	asked := false // for a client certificate
+	conf.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		asked = true
+		for i := range conf.Certificates {
+			if info.SupportsCertificate(&conf.Certificates[i]) == nil {
+				return &conf.Certificates[i], nil
+			}
+		}
+		return new(tls.Certificate), nil
+	}
+	secure := tls.Client(conn, conf)
 	seen := traceOf(ctx)
 	seen.handshakeStart()
-	err = secure.HandshakeContext(ctx)
+	if err = secure.HandshakeContext(ctx); err == nil && asked {
+		q.latency = time.Since(start)
+		err = refusedClient(secure)
+	}
 	seen.handshakeDone(secure.ConnectionState(), err)
 	if err != nil {
 		return err
 	}
 	q.certificate = firstToEnd(secure.ConnectionState())
+	return nil
+}
+
+// refusedClient returns the server's refusal of the client certificate, or of its
+// absence. In TLS 1.3 it comes after the client's end of the handshake; a server
+// without objections closes the connection, begins to talk, or waits.
+func refusedClient(conn *tls.Conn) error {
+	conn.CloseWrite()
+	conn.SetReadDeadline(time.Now().Add(refusalWait))
+	_, err := conn.Read(make([]byte, 1))
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" {
+		return err
+	}
 	return nil
 }
 

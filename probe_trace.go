@@ -22,6 +22,7 @@ type trace struct {
 	Connects []traceConnect `json:"connects,omitempty"`
 	TLS      *traceTLS      `json:"tls,omitempty"`
 	Answers  []traceAnswer  `json:"answers,omitempty"` // several when redirects are followed
+	DNS      []traceDNS     `json:"dns,omitempty"`     // two when the first was truncated
 	Matches  []traceMatch   `json:"matches,omitempty"`
 
 	firstByte time.Duration // of the next answer
@@ -42,7 +43,8 @@ type traceConnect struct {
 	Millis  float64 `json:"ms"`
 	Used    bool    `json:"used"`
 
-	began time.Time
+	network string
+	began   time.Time
 }
 
 // A traceTLS is the TLS handshake with what the server presented.
@@ -72,6 +74,15 @@ type traceAnswer struct {
 	FirstByte float64           `json:"first_byte_ms"`
 }
 
+// A traceDNS is one answer of a name server.
+type traceDNS struct {
+	Server    string   `json:"server"`
+	Network   string   `json:"network"` // udp or tcp
+	Code      string   `json:"code"`
+	Truncated bool     `json:"truncated"`
+	Records   []string `json:"records"` // of the type asked for
+}
+
 // A traceMatch is something that the config wants an answer to match.
 type traceMatch struct {
 	Key     string `json:"key"`
@@ -81,6 +92,9 @@ type traceMatch struct {
 
 // traceHeaders are the header fields of an answer that help to understand it.
 var traceHeaders = []string{"Server", "Content-Type", "Content-Length", "Location", "Retry-After", "WWW-Authenticate", "Via", "Cache-Control"}
+
+// maxTracedRecords is how many records of an answer a trace lists.
+const maxTracedRecords = 20
 
 type traceKey struct{}
 
@@ -136,18 +150,18 @@ func (t *trace) lookupDone(info httptrace.DNSDoneInfo) {
 	}
 }
 
-func (t *trace) connectStart(_, address string) {
+func (t *trace) connectStart(network, address string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.Connects = append(t.Connects, traceConnect{Address: address, began: time.Now()})
+	t.Connects = append(t.Connects, traceConnect{Address: address, network: network, began: time.Now()})
 }
 
-func (t *trace) connectDone(_, address string, err error) {
+func (t *trace) connectDone(network, address string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range t.Connects {
 		c := &t.Connects[i]
-		if c.Address != address || c.Millis > 0 || c.Error != "" {
+		if c.network != network || c.Address != address || c.Millis > 0 || c.Error != "" {
 			continue
 		}
 		c.Millis, c.Used = millis(c.began), err == nil
@@ -239,6 +253,20 @@ func (t *trace) answer(resp *http.Response) {
 		a.Header["Content-Length"] = strconv.FormatInt(resp.ContentLength, 10)
 	}
 	t.Answers = append(t.Answers, a)
+}
+
+// dns notes an answer of a name server.
+func (t *trace) dns(server, network string, a *dnsAnswer) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	records := []string{}
+	for _, r := range a.records[:min(len(a.records), maxTracedRecords)] {
+		records = append(records, oneLine(r))
+	}
+	t.DNS = append(t.DNS, traceDNS{server, network, a.codeText(), a.truncated, records})
 }
 
 // match notes whether an answer matches what a key of the config asks for.

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"io"
+	"math"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 const metricsConfig = `
@@ -41,7 +44,9 @@ mode = "push"
 // The figures of the program as a whole, and those that outlive a reload.
 func TestMetricsOfProgram(t *testing.T) {
 	t.Parallel()
-	r := startVigil(t, metricsConfig)
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(secure.Close)
+	r := startVigil(t, metricsConfig+polledNode("shop", "Shop", secure.URL)+"tls_verify = false\n")
 	samples := func() map[string]float64 {
 		t.Helper()
 		req, err := http.NewRequest("GET", r.url+"metrics", nil)
@@ -80,6 +85,14 @@ func TestMetricsOfProgram(t *testing.T) {
 	until("a check is counted and the replica dead", func(s map[string]float64) bool {
 		return s[checks] >= 1 && s[`vigil_replicas{service="web",node="core",status="dead"}`] == 1
 	})
+	const expiry = `vigil_certificate_expiry_seconds{service="web",node="shop"}`
+	until("a certificate is seen", func(s map[string]float64) bool { return s[expiry] != 0 })
+	if got, want := samples()[expiry], time.Until(secure.Certificate().NotAfter).Seconds(); math.Abs(got-want) > 3600 {
+		t.Errorf("%v s until the certificate ends, want %v", got, want)
+	}
+	if _, ok := samples()[`vigil_certificate_expiry_seconds{service="web",node="core"}`]; ok {
+		t.Error("a TCP target has a certificate")
+	}
 	r.get("")
 	if s := samples(); s[`vigil_http_requests_total{route="page"}`] != 1 || s["vigil_status"] != 2 ||
 		s[`vigil_queue_length{queue="events"}`] > 1 || s["go_goroutines"] < 5 || s["vigil_snapshot_duration_seconds_count"] < 1 {
