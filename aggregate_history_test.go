@@ -353,3 +353,22 @@ func TestIdleStateIsShownAnew(t *testing.T) {
 		}
 	}
 }
+
+// What is read by hand is what package json reads.
+func TestSumRecords(t *testing.T) {
+	for _, text := range []string{
+		`[[20783,86400000,0,0,0],[20784,1,2,3,4]]`,
+		`[[20783,86400000,0,0]]`, // as version 1.0 wrote
+		`[[1,2,3,4,5,6]]`,
+		`[ [1, 2] , [-3,4] ]`,
+		`[[123456789012345678,1]]`, `[[1234567890123456789]]`, `[[12345678901234567890]]`,
+		`[]`, `[[]]`, `null`, `7`, `[1,2]`, `[[[1]]]`, `[[1.5]]`, `[[1e3]]`, `[["1"]]`, `[[1],[2,null]]`,
+	} {
+		var want []sumRecord
+		var got sumRecords
+		wantErr, err := json.Unmarshal([]byte(text), &want), json.Unmarshal([]byte(text), &got)
+		if (err == nil) != (wantErr == nil) || err == nil && !slices.Equal(got, want) {
+			t.Errorf("%s: read %v, %v, want %v, %v", text, got, err, want, wantErr)
+		}
+	}
+}
