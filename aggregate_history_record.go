@@ -265,7 +265,9 @@ func (h *history) restoreIncident(rec *incidentRecord) {
 // lasted then lasts on until a check says otherwise.
 func (h *history) resume(st *state, alive, now time.Time) {
 	zone := now.Location()
+	kept := make(map[nodeKey]date, len(h.gone)) // the files have the days before
 	for key, past := range h.gone {
+		kept[key] = dateOf(past.since.In(zone))
 		// A span never has more than one midnight to cross. One that does was
 		// begun by another clock.
 		if alive.Sub(past.since) > 25*time.Hour+maxPause {
@@ -274,7 +276,7 @@ func (h *history) resume(st *state, alive, now time.Time) {
 		h.gone[key] = past.become(healthy, false, alive.In(zone))
 	}
 	for ns := range st.allNodes() {
-		ns.track = nodeTrack{fresh: ns.track.fresh}
+		ns.track = nodeTrack{fresh: ns.track.fresh, kept: kept[ns.key()]}
 	}
 	h.enlist(st, now)
 	h.forget()

@@ -372,3 +372,59 @@ func TestSumRecords(t *testing.T) {
 		}
 	}
 }
+
+// What a restart changes in a node's past is kept without the days that the
+// files have already, and is complete with them.
+func TestRestartKeepsFewDays(t *testing.T) {
+	began := time.Date(2026, 3, 28, 12, 0, 0, 0, time.Local)
+	dir := newMemFolder()
+	d, _ := openDisk(t, dir)
+	big := bigState(3, began)
+	if out := d.do(job{whole: big.records(began)}); out.err != nil || out.whole != nil {
+		t.Fatalf("%+v", out)
+	}
+	read := func(now time.Time) *state {
+		im, err := readFolder(dir, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := newState(big.conf, now)
+		st.keepFor(nil)
+		st.restore(im.restored, now)
+		return st
+	}
+	now := began.Add(3*24*time.Hour + time.Minute) // over a change of the clocks
+	st := read(now)
+	for _, r := range replicas(big.conf.Services) {
+		st.applyResult(result{replica: r, status: healthy, at: now}, now)
+	}
+	now = now.Add(time.Minute)
+	b, _ := st.pendingBatch(now, true)
+	days := 0
+	for _, rec := range b.records {
+		if rec.Past != nil {
+			days += len(rec.Past.Days)
+		}
+	}
+	if days == 0 || days > 3*3 {
+		t.Errorf("%d days of 3 nodes are kept", days)
+	}
+	if out := d.do(job{records: b.records}); out.err != nil { // the state could not be written
+		t.Fatal(out.err)
+	}
+	again := read(now)
+	for ns := range st.allNodes() {
+		past := again.byKey[ns.key()].track.past
+		got, want := slices.Collect(past.days.all()), slices.Collect(ns.track.past.advance(now).days.all())
+		for _, sums := range [][]sum{got, want} {
+			for i := range sums {
+				for k := range sums[i].parts {
+					sums[i].parts[k] = sums[i].parts[k].Round(time.Second)
+				}
+			}
+		}
+		if len(want) < keptDays-3 || !slices.Equal(got, want) {
+			t.Errorf("%v: read\n%v, want\n%v", ns.key(), got, want)
+		}
+	}
+}
