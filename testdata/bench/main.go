@@ -44,6 +44,7 @@ type measure struct {
 var measures = []measure{
 	{"small", (*bench).small, false},
 	{"config", (*bench).config, false},
+	{"start", (*bench).begin, false},
 	{"page", (*bench).page, false},
 	{"render", (*bench).render, false},
 	{"report", (*bench).report, false},

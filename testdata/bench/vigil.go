@@ -20,6 +20,8 @@ const token = "tok/en+secret"
 
 // A program is Vigil running on a config in a folder of its own.
 type program struct {
+	vigil   string // its binary
+	dir     string // its folder
 	cmd     *exec.Cmd
 	address string
 	debug   string // where it serves profiles
@@ -45,44 +47,60 @@ path = "./data/"
 // run starts the program on a config, without its head, and waits until it
 // serves.
 func (b *bench) run(config string, env ...string) (*program, error) {
+	p, err := b.lay(config)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.start(env...)
+}
+
+// lay makes the folder of a program, with its config and an empty storage
+// folder.
+func (b *bench) lay(config string) (*program, error) {
 	dir, err := os.MkdirTemp(b.dir, "run")
 	if err != nil {
 		return nil, err
 	}
-	p := &program{log: filepath.Join(dir, "log")}
+	p := &program{vigil: b.vigil, dir: dir, log: filepath.Join(dir, "log")}
 	if p.address, err = freeAddress(); err != nil {
 		return nil, err
 	}
 	if p.debug, err = freeAddress(); err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, "config.cfg")
-	if err := os.WriteFile(file, []byte(fmt.Sprintf(head, p.address)+config), 0o600); err != nil {
-		return nil, err
-	}
 	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
 		return nil, err
 	}
+	return p, p.configure(config)
+}
+
+// configure writes the config.
+func (p *program) configure(config string) error {
+	return os.WriteFile(filepath.Join(p.dir, "config.cfg"), []byte(fmt.Sprintf(head, p.address)+config), 0o600)
+}
+
+// start starts the program, or starts it again, and waits until it serves.
+func (p *program) start(env ...string) error {
 	log, err := os.Create(p.log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer log.Close()
-	p.cmd = exec.Command(b.vigil, "-debug-addr", p.debug)
-	p.cmd.Dir = dir
+	p.cmd = exec.Command(p.vigil, "-debug-addr", p.debug)
+	p.cmd.Dir = p.dir
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = log
 	begin := time.Now()
 	if err := p.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := untilServing(p.address); err != nil {
 		p.stop()
 		said, _ := os.ReadFile(p.log)
-		return nil, fmt.Errorf("%w; it says: %.2000s", err, said)
+		return fmt.Errorf("%w; it says: %.2000s", err, said)
 	}
 	p.first = time.Since(begin)
-	return p, nil
+	return nil
 }
 
 // untilServing waits until a page is answered.
@@ -207,7 +225,7 @@ func (p *program) memory(name string) (float64, error) {
 
 // stored returns the size of the storage folder in bytes.
 func (p *program) stored() (sum float64, err error) {
-	err = filepath.WalkDir(filepath.Join(p.cmd.Dir, "data"), func(_ string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join(p.dir, "data"), func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}

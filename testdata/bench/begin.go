@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// begin measures how soon a program with a long past serves: 90 days of each
+// node, as many incidents as are kept, and 90 daily logs.
+func (b *bench) begin() error {
+	farm, err := start("farm", nil)
+	if err != nil {
+		return err
+	}
+	defer farm.stop()
+	for _, c := range []struct {
+		services, each int
+		most           float64 // seconds
+	}{{100, 10, 0.15}, {1000, 10, 1}} {
+		if err := b.beginWith(c.services, c.each, farm.ready.TCP, c.most); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) beginWith(services, each int, port string, most float64) error {
+	p, err := b.lay("poll_interval = 300\n" + nodes(services, each, 1, "poll", func(n int) string { return "tcp://" + host(n) + ":" + port }))
+	if err != nil {
+		return err
+	}
+	if err := p.writePast(services, each, time.Now()); err != nil {
+		return err
+	}
+	count := services * each
+	var took, resident []float64
+	for range b.count(5, 2) {
+		if err := p.start(); err != nil {
+			return err
+		}
+		took = append(took, p.first.Seconds())
+		err := p.settled(count, time.Minute)
+		if err == nil {
+			time.Sleep(3 * time.Second) // the state is written anew
+			var rss float64
+			rss, err = p.memory("VmRSS")
+			resident = append(resident, rss)
+		}
+		p.stop()
+		if err != nil {
+			return err
+		}
+	}
+	b.add(row{measure: "start", what: fmt.Sprintf("start of %d nodes after 90 days: first page", count), figure: fmt.Sprintf("%.2f s", median(took)), got: median(took), wanted: atMost(most).but(5 * most)})
+	if count > 1000 {
+		b.add(row{measure: "start", what: "... memory, all checked once", figure: fmt.Sprintf("%.0f MiB", median(resident)), got: median(resident), wanted: atMost(150)})
+	}
+	return nil
+}
+
+// A journal writes a file of the storage folder: lines of JSON, each with the
+// CRC-32C of the rest of it.
+type journal struct {
+	buf   bytes.Buffer
+	lines int
+}
+
+func (j *journal) add(kind string, record any) error {
+	body, err := json.Marshal(map[string]any{kind: record})
+	if err == nil {
+		fmt.Fprintf(&j.buf, "{\"sum\":\"%08x\",%s\n", crc32.Checksum(body[1:], crc32.MakeTable(crc32.Castagnoli)), body[1:])
+		j.lines++
+	}
+	return err
+}
+
+// A journaled is a record of the storage folder, by its kind.
+type journaled struct {
+	kind   string
+	record any
+}
+
+// writeState writes a whole state file.
+func (p *program) writeState(now time.Time, records func(yield func(journaled) bool)) error {
+	var j journal
+	if err := j.add("vigil", map[string]any{"file": "state", "format": 1, "generation": 1, "written": now}); err != nil {
+		return err
+	}
+	j.lines = 0
+	for rec := range records {
+		if err := j.add(rec.kind, rec.record); err != nil {
+			return err
+		}
+	}
+	if err := j.add("end", map[string]int{"lines": j.lines}); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(p.dir, "data", "state-000001.jsonl"), j.buf.Bytes(), 0o600)
+}
+
+// writePast writes what nodes have gathered in 90 days.
+func (p *program) writePast(services, each int, now time.Time) error {
+	const days, day, incidents = 90, 24 * 60 * 60 * 1000, 1000
+	name := func(n int) (service, node string) { return fmt.Sprintf("s%d", n/each), fmt.Sprintf("n%d", n%each) }
+	count := services * each
+	today := now.UTC().Unix() / (24 * 60 * 60)
+	began := func(i int) time.Time { return now.Add(-time.Duration(i+1) * days * 24 * time.Hour / (incidents + 1)) }
+	err := p.writeState(now, func(yield func(journaled) bool) {
+		ok := true
+		keep := func(kind string, record any) { ok = ok && yield(journaled{kind, record}) }
+		keep("alive", now)
+		for n := range count {
+			service, node := name(n)
+			var past [days][5]int64
+			for d := range past {
+				past[d] = [5]int64{today - int64(days-1-d), day}
+				if (d+n)%(days/6) == 0 { // six of them were bad
+					past[d] = [5]int64{today - int64(days-1-d), day - 600_000 - int64(n), 300_000, 300_000 + int64(n)}
+				}
+			}
+			past[days-1] = [5]int64{today, 1000}
+			var months [][5]int64
+			for m := range 4 {
+				first := time.Date(now.Year(), now.Month()-time.Month(3-m), 1, 0, 0, 0, 0, time.UTC)
+				months = append(months, [5]int64{first.Unix() / (24 * 60 * 60), 20 * day, 3_600_000, 3_600_000})
+			}
+			keep("past", map[string]any{"service": service, "node": node, "days": past, "months": months, "status": "healthy", "since": now})
+		}
+		for i := range incidents {
+			service, node := name(i * 7 % count)
+			keep("incident", map[string]any{"id": fmt.Sprintf("00000000-0000-4000-8000-%012d", i), "service": service, "node": node,
+				"start": began(i), "end": began(i).Add(5 * time.Minute), "reason": "no answer in 10 s"})
+		}
+	})
+	if err != nil {
+		return err
+	}
+
+	// A day's log has 1,000 changes, as have nodes that are down for a short
+	// time twice a month.
+	dir := filepath.Join(p.dir, "data", "events")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for d := range days {
+		begin := now.UTC().AddDate(0, 0, -d).Truncate(24 * time.Hour)
+		var lines bytes.Buffer
+		zip := gzip.NewWriter(&lines)
+		fmt.Fprintln(zip, `{"vigil_events":1}`)
+		for i := range 1000 {
+			service, node := name((i/2 + 37*d) % count)
+			from, to := "healthy", "dead"
+			if i%2 == 1 {
+				from, to = to, from
+			}
+			fmt.Fprintf(zip, "{\"time\":%q,\"kind\":\"transition\",\"service\":%q,\"node\":%q,\"from\":%q,\"to\":%q,\"reason\":\"HTTP 503\"}\n",
+				begin.Add(time.Duration(i)*time.Minute).Format(time.RFC3339), service, node, from, to)
+		}
+		if err := zip.Close(); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, begin.Format(time.DateOnly)+".ndjson.gz"), lines.Bytes(), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
