@@ -298,7 +298,7 @@ func certificateReason(err x509.CertificateInvalidError, now time.Time) string {
 		return strings.TrimPrefix(err.Error(), "x509: ")
 	}
 	cert := "certificate"
-	if err.Cert.IsCA {
+	if c := err.Cert; c.IsCA && len(c.DNSNames)+len(c.IPAddresses) == 0 { // not a server's that signed itself
 		cert += " of issuer " + strconv.Quote(err.Cert.Subject.CommonName)
 	}
 	if now.Before(err.Cert.NotBefore) {

@@ -324,13 +324,19 @@ func (f *fakes) serveWeb(w http.ResponseWriter, r *http.Request) {
 // selfSigned makes a certificate for the hosts that is its own authority.
 func selfSigned(t *testing.T, hosts ...string) tls.Certificate {
 	t.Helper()
+	return selfSignedFor(t, time.Hour, hosts...)
+}
+
+// selfSignedFor is selfSigned for a certificate that ends after that time.
+func selfSignedFor(t *testing.T, left time.Duration, hosts ...string) tls.Certificate {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), DNSNames: hosts, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(left),
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}

@@ -189,6 +189,11 @@ func TestPeerNameServers(t *testing.T) {
 	}
 	checkPolled(t, nodes)
 
+	// The recipe of the documents.
+	recipe := fenceWith(t, nodesDocument, "dns_match").text
+	r := startRecipe(t, nil, recipe, "ns1.example.com/example.com", mine+"/test", "ns2.example.com/example.com", mine6+"/test", `mail\.example\.com`, `10 mx\.test`)
+	r.awaitNode("dns:mail", `"mode":"poll","status":"healthy","checked":true`)
+
 	// What is too long for UDP was cut there, and came over TCP.
 	out, err := exec.Command(vigil, "probe", "dns://"+mine+"/big.test?type=TXT").CombinedOutput()
 	if text := string(out); err != nil || !strings.Contains(text, "NOERROR, truncated, over UDP by "+mine) || !strings.Contains(text, "NOERROR, over TCP by "+mine) ||
