@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -54,6 +55,11 @@ type history struct {
 type nodeKey struct{ service, node string }
 
 func (ns *nodeState) key() nodeKey { return nodeKey{ns.service.conf.ID, ns.conf.ID} }
+
+// compare orders keys by service and node.
+func (k nodeKey) compare(other nodeKey) int {
+	return cmp.Or(cmp.Compare(k.service, other.service), cmp.Compare(k.node, other.node))
+}
 
 // A nodeTrack is what the history needs to know of a node.
 type nodeTrack struct {

@@ -27,6 +27,19 @@ type snapshot struct {
 	pastIncidents []incident   // newest first, the last 90 days with those above
 }
 
+// nodes returns each node with its service, in the order of the config.
+func (s *snapshot) nodes() iter.Seq2[*serviceView, *nodeView] {
+	return func(yield func(*serviceView, *nodeView) bool) {
+		for _, sv := range s.services {
+			for _, nv := range sv.nodes {
+				if !yield(sv, nv) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // A serviceView is one service of a snapshot.
 type serviceView struct {
 	conf   *Service

@@ -73,12 +73,10 @@ func (s *snapshot) records() iter.Seq[record] {
 				return
 			}
 		}
-		for _, service := range s.services {
-			for _, node := range service.nodes {
-				for _, r := range node.replicas.all() {
-					if (r.checked || r.job != nil) && !yield(r.record(replicaName{service.conf.ID, node.conf.ID, r.id})) {
-						return
-					}
+		for service, node := range s.nodes() {
+			for _, r := range node.replicas.all() {
+				if (r.checked || r.job != nil) && !yield(r.record(replicaName{service.conf.ID, node.conf.ID, r.id})) {
+					return
 				}
 			}
 		}
@@ -141,12 +139,12 @@ func (st *state) restore(im *restored, now time.Time) {
 // restoreReplica gives a replica the status that it had.
 func (st *state) restoreReplica(r *replicaState, rec *replicaRecord, alive, now time.Time) {
 	st.restoreJob(r, rec.Job, alive, now)
-	s := slices.Index(statusNames[:], rec.Status)
-	if s < 0 || rec.Unchecked {
+	s, ok := statusOf(rec.Status)
+	if !ok || rec.Unchecked {
 		return
 	}
 	st.count(r.node, r.status, -1)
-	r.status = status(s)
+	r.status = s
 	st.count(r.node, r.status, +1)
 	if !r.checked {
 		r.node.unchecked--

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"net/url"
 	"os"
 	"regexp"
@@ -204,6 +205,19 @@ type Target struct {
 	DNSType dnsmessage.Type
 }
 
+// nodes returns each node with its service, in the order of the file.
+func (c *Config) nodes() iter.Seq2[*Service, *Node] {
+	return func(yield func(*Service, *Node) bool) {
+		for _, s := range c.Services {
+			for _, n := range s.Nodes {
+				if !yield(s, n) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // defaultConfig is the file that is read when none is named.
 const defaultConfig = "config.cfg"
 
@@ -290,10 +304,7 @@ type configRead[C any] struct {
 // interrupts a path that does not answer.
 func loadConfig(ctx context.Context, path string, getenv func(string) (string, bool)) (*Config, []problem, error) {
 	l, err := interruptible(ctx, func() (configRead[*Config], error) {
-		name := path
-		if name == "" {
-			name = defaultConfig
-		}
+		name := cmp.Or(path, defaultConfig)
 		text, err := readFile(name, maxConfig)
 		switch {
 		case path == "" && errors.Is(err, fs.ErrNotExist):
@@ -347,6 +358,15 @@ func unreadable(name string, err error) error {
 func withoutPath(err error) error {
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err
+	}
+	return err
+}
+
+// withoutURL returns what went wrong with a request, without its URL, which may
+// hold a secret.
+func withoutURL(err error) error {
+	if urlErr, ok := errors.AsType[*url.Error](err); ok {
+		return urlErr.Err
 	}
 	return err
 }

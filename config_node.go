@@ -342,11 +342,9 @@ func (c *Config) selected(ss selectors) (nodes []*Node) {
 	if len(ss) == 0 {
 		return nil
 	}
-	for _, s := range c.Services {
-		for _, n := range s.Nodes {
-			if ss.matches(s.ID, n.ID) {
-				nodes = append(nodes, n)
-			}
+	for s, n := range c.nodes() {
+		if ss.matches(s.ID, n.ID) {
+			nodes = append(nodes, n)
 		}
 	}
 	return nodes

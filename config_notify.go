@@ -196,12 +196,7 @@ func (a *Alerting) reminders() Reminders {
 // readReminders reads how often people are reminded; r holds the defaults.
 func (t *table) readReminders(r *Reminders, least int64) {
 	r.ReminderInterval = t.seconds("reminder_interval", r.ReminderInterval, least)
-	function := t.choice("reminder_backoff_function", backoffs[r.BackoffExponent], backoffs)
-	for exponent, name := range backoffs {
-		if name == function {
-			r.BackoffExponent = exponent
-		}
-	}
+	r.BackoffExponent = slices.Index(backoffs, t.choice("reminder_backoff_function", backoffs[r.BackoffExponent], backoffs))
 	r.BackoffLimit = t.count("reminder_backoff_limit", int64(r.BackoffLimit), 1_000_000)
 	r.bound()
 }
@@ -268,11 +263,9 @@ func (c *Config) readRoutes(t *table) {
 		}
 	}
 	var untold []string
-	for _, s := range c.Services {
-		for _, n := range s.Nodes {
-			if !c.hasRoute(s.ID, n.ID) {
-				untold = append(untold, s.ID+":"+n.ID)
-			}
+	for s, n := range c.nodes() {
+		if !c.hasRoute(s.ID, n.ID) {
+			untold = append(untold, s.ID+":"+n.ID)
 		}
 	}
 	const most = 5

@@ -21,22 +21,25 @@ import (
 // parseConfig reads a config file and checks all of it. The name begins each
 // problem and becomes the Config's Path; it is empty for the sample.
 func parseConfig(r io.Reader, name string, getenv func(string) (string, bool)) (*Config, []problem, error) {
-	file := name
-	if file == "" {
-		file = defaultConfig
+	c := &Config{Path: name}
+	warnings, err := readTables(r, cmp.Or(name, defaultConfig), getenv, c.read)
+	if err != nil {
+		return nil, warnings, err
 	}
+	return c, warnings, nil
+}
+
+// readTables parses a config file and has read look at its root. It returns the
+// warnings, and an error of all mistakes, a line each.
+func readTables(r io.Reader, file string, getenv func(string) (string, bool), read func(*table)) ([]problem, error) {
 	doc, err := readDocument(r, file, getenv)
 	if err != nil {
-		return nil, nil, unreadable(file, err)
+		return nil, unreadable(file, err)
 	}
-	c := &Config{Path: name}
 	if doc.root != nil {
-		c.read(doc.root)
+		read(doc.root)
 	}
-	if err := joinProblems(doc.faults); err != nil {
-		return nil, doc.sortedWarnings(), err
-	}
-	return c, doc.sortedWarnings(), nil
+	return doc.sortedWarnings(), joinProblems(doc.faults)
 }
 
 // read reads the whole file. The order matters where a part looks at another.
@@ -362,18 +365,12 @@ func loadLocal(ctx context.Context, path string, getenv func(string) (string, bo
 // parseLocal reads an agent's config file and checks all of it. The name begins
 // each problem.
 func parseLocal(r io.Reader, name string, getenv func(string) (string, bool)) (*LocalConfig, []problem, error) {
-	doc, err := readDocument(r, name, getenv)
-	if err != nil {
-		return nil, nil, unreadable(name, err)
-	}
 	c := &LocalConfig{}
-	if doc.root != nil {
-		c.read(doc.root)
+	warnings, err := readTables(r, name, getenv, c.read)
+	if err != nil {
+		return nil, warnings, err
 	}
-	if err := joinProblems(doc.faults); err != nil {
-		return nil, doc.sortedWarnings(), err
-	}
-	return c, doc.sortedWarnings(), nil
+	return c, warnings, nil
 }
 
 func (c *LocalConfig) read(t *table) {

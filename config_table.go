@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,15 +39,11 @@ func (t *table) path(key string) string {
 
 // header returns how a table under the key is opened, without brackets.
 func (t *table) header(key string) string {
-	var b strings.Builder
-	for i, part := range strings.Split(t.path(key), "[") {
-		if _, after, ok := strings.Cut(part, "]"); ok && i > 0 {
-			part = after
-		}
-		b.WriteString(part)
-	}
-	return b.String()
+	return listIndex.ReplaceAllString(t.path(key), "")
 }
+
+// listIndex is the index of a list in a path.
+var listIndex = regexp.MustCompile(`\[\d+\]`)
 
 // place returns where a key is in the file, or nil. The key may go on into a
 // list, as in "replicas[2]".

@@ -213,11 +213,9 @@ func canWrite(path string) error {
 // printOwn says for each node which of its values differ from [metrics].
 func printOwn(w io.Writer, c *Config) {
 	var rows [][]cell
-	for _, s := range c.Services {
-		for _, n := range s.Nodes {
-			if own := n.Metrics.differences(&c.Metrics); len(own) > 0 {
-				rows = append(rows, plain("  "+s.ID+":"+n.ID, strings.Join(own, ", ")))
-			}
+	for s, n := range c.nodes() {
+		if own := n.Metrics.differences(&c.Metrics); len(own) > 0 {
+			rows = append(rows, plain("  "+s.ID+":"+n.ID, strings.Join(own, ", ")))
 		}
 	}
 	if len(rows) > 0 {
@@ -231,32 +229,30 @@ func printOwn(w io.Writer, c *Config) {
 func printProxies(w io.Writer, c *Config) {
 	environment := httpproxy.FromEnvironment().ProxyFunc()
 	var rows [][]cell
-	for _, s := range c.Services {
-		for _, n := range s.Nodes {
-			origin := "of the environment"
-			if n.ProxySet {
-				origin = "of http_proxy"
+	for s, n := range c.nodes() {
+		origin := "of the environment"
+		if n.ProxySet {
+			origin = "of http_proxy"
+		}
+		var proxies []string
+		for _, t := range n.Targets {
+			if t.Scheme != "http" && t.Scheme != "https" {
+				continue
 			}
-			var proxies []string
-			for _, t := range n.Targets {
-				if t.Scheme != "http" && t.Scheme != "https" {
-					continue
-				}
-				proxy, err := n.proxyOf(t.URL, environment)
-				name := ""
-				switch {
-				case err != nil:
-					name = "none, every check fails: " + err.Error()
-				case proxy != nil:
-					name = proxy.Scheme + "://" + proxy.Host + " " + origin
-				}
-				if name != "" && !slices.Contains(proxies, name) {
-					proxies = append(proxies, name)
-				}
+			proxy, err := n.proxyOf(t.URL, environment)
+			name := ""
+			switch {
+			case err != nil:
+				name = "none, every check fails: " + err.Error()
+			case proxy != nil:
+				name = proxy.Scheme + "://" + proxy.Host + " " + origin
 			}
-			if len(proxies) > 0 {
-				rows = append(rows, plain("  "+s.ID+":"+n.ID, strings.Join(proxies, ", ")))
+			if name != "" && !slices.Contains(proxies, name) {
+				proxies = append(proxies, name)
 			}
+		}
+		if len(proxies) > 0 {
+			rows = append(rows, plain("  "+s.ID+":"+n.ID, strings.Join(proxies, ", ")))
 		}
 	}
 	if len(rows) > 0 {
@@ -357,12 +353,10 @@ func onOff(on bool) string {
 func printWatched(line func(label, format string, args ...any), c *Config) {
 	var nodes, replicas [len(modeNames)]int
 	all := 0
-	for _, s := range c.Services {
-		all += len(s.Nodes)
-		for _, n := range s.Nodes {
-			nodes[n.Mode]++
-			replicas[n.Mode] += len(n.Targets) + len(n.Scripts)
-		}
+	for _, n := range c.nodes() {
+		all++
+		nodes[n.Mode]++
+		replicas[n.Mode] += len(n.Targets) + len(n.Scripts)
 	}
 	line("watches", "%s with %s", plural(len(c.Services), "service"), plural(all, "node"))
 	m := &c.Metrics

@@ -12,7 +12,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -174,10 +173,7 @@ func clientError(base string, err error) error {
 	case errors.Is(err, context.Canceled):
 		return errors.New("stopped before the answer")
 	}
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err
-	}
-	return fmt.Errorf("%s: %w; is Vigil running there?", base, err)
+	return fmt.Errorf("%s: %w; is Vigil running there?", base, withoutURL(err))
 }
 
 // An apiFault is an error that a Vigil answered with.
@@ -270,10 +266,7 @@ func (c *clientCommand) run(ctx context.Context, args []string, check func() err
 		code, err = do(ctx)
 	}
 	if err != nil {
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			fmt.Fprintf(c.stderr, "%s: %s\n", c.fs.Name(), line)
-		}
-		return exitError
+		return printError(c.fs, c.stderr, err)
 	}
 	return code
 }

@@ -57,6 +57,15 @@ func wrongUsage(fs *flag.FlagSet, stderr io.Writer, err error) int {
 	return exitUsage
 }
 
+// printError prints why a command failed, with its name before each line, and
+// returns the exit code.
+func printError(fs *flag.FlagSet, stderr io.Writer, err error) int {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(stderr, "%s: %s\n", fs.Name(), line)
+	}
+	return exitError
+}
+
 // flagError rewords an error of package flag, and adds the nearest flag when it
 // does not know one.
 func flagError(fs *flag.FlagSet, err error) error {

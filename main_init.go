@@ -68,8 +68,7 @@ func runInit(_ context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	if err := writeNew(*file, text); err != nil {
-		fmt.Fprintf(stderr, "vigil init: %v\n", err)
-		return exitError
+		return printError(fset, stderr, err)
 	}
 	c := ""
 	if *file != defaultConfig {
@@ -86,11 +85,8 @@ func writeNew(name, text string) error {
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s exists and is left as it is: move it away, or name another file with -o", name)
 	}
-	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
-		return fmt.Errorf("%s cannot be written: %w; go to a folder of yours, or name a file in one with -o", name, pathErr.Err)
-	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%s cannot be written: %w; go to a folder of yours, or name a file in one with -o", name, withoutPath(err))
 	}
 	_, err = io.WriteString(f, text)
 	if err = errors.Join(err, f.Close()); err != nil {

@@ -192,8 +192,7 @@ func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		err = printReplay(newPrinter(stdout), r, *show, *asJSON)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "vigil replay: %v\n", err)
-		return exitError
+		return printError(fs, stderr, err)
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(r.unknown), nodeKey.compare) {
 		fmt.Fprintf(stderr, "note: the config has no node %s:%s\n", key.service, key.node)
@@ -202,11 +201,6 @@ func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		fmt.Fprintf(stderr, "note: %s skipped\n", plural(damaged, "damaged line"))
 	}
 	return exitOK
-}
-
-// compare orders keys by service and node.
-func (k nodeKey) compare(other nodeKey) int {
-	return strings.Compare(k.service+"\x00"+k.node, other.service+"\x00"+other.node)
 }
 
 // replayFolder replays the log of a storage folder.
@@ -362,16 +356,6 @@ func (r *replay) feed(e logEvent) {
 		r.st.set(rs, s, e.Reason, r.now)
 	}
 	r.until(r.now)
-}
-
-// statusOf returns the status of that name.
-func statusOf(word string) (status, bool) {
-	for s, name := range statusNames {
-		if name == word {
-			return status(s), true
-		}
-	}
-	return 0, false
 }
 
 // run feeds all events of the log since the replay's beginning, and advances

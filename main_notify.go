@@ -1,16 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"net/http"
-	neturl "net/url"
 	"os"
 	"slices"
 	"strings"
@@ -176,7 +175,7 @@ const idleDeadman = 5 * time.Second
 func newDeadman(b *board, events chan<- event, m *meters, s *store, log *slog.Logger) *deadman {
 	return &deadman{
 		board: b, events: events, deliveries: m.deliveries.read, failing: s.meter.failing.Load, log: log,
-		client: &http.Client{Timeout: deadmanTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		client: &http.Client{Timeout: deadmanTimeout, CheckRedirect: followNone},
 	}
 }
 
@@ -189,10 +188,8 @@ func (d *deadman) run(ctx context.Context) error {
 			wait = conf.Interval
 			d.turn(ctx, conf)
 		}
-		select {
-		case <-ctx.Done():
+		if !sleep(ctx, wait) {
 			return nil
-		case <-time.After(wait):
 		}
 	}
 }
@@ -235,11 +232,8 @@ func (d *deadman) call(ctx context.Context, url string) error {
 	}
 	req.Header.Set("User-Agent", "vigil/"+version)
 	resp, err := d.client.Do(req)
-	if urlErr, ok := errors.AsType[*neturl.Error](err); ok {
-		err = urlErr.Err
-	}
 	if err != nil {
-		return fmt.Errorf("%s: %s", req.URL.Host, reasonFor(err, deadmanTimeout, time.Now()))
+		return fmt.Errorf("%s: %s", req.URL.Host, reasonFor(withoutURL(err), deadmanTimeout, time.Now()))
 	}
 	resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
@@ -276,24 +270,18 @@ func (d *deadman) trouble(ctx context.Context, now time.Time) string {
 // late returns which check has not come to an end in time, or "".
 func (d *deadman) late(now time.Time) string {
 	snap := d.board.load()
-	for _, s := range snap.services {
-		for _, n := range s.nodes {
-			m := n.conf.Metrics
-			if m == nil {
-				m = &snap.conf.Metrics
+	for s, n := range snap.nodes() {
+		limit := cmp.Or(n.conf.Metrics, &snap.conf.Metrics).lapse(n.conf.Mode)
+		if limit == 0 {
+			continue
+		}
+		for _, r := range n.replicas.all() {
+			last := d.began
+			if at := time.UnixMilli(r.last); at.After(last) {
+				last = at
 			}
-			limit := m.lapse(n.conf.Mode)
-			if limit == 0 {
-				continue
-			}
-			for _, r := range n.replicas.all() {
-				last := d.began
-				if at := time.UnixMilli(r.last); at.After(last) {
-					last = at
-				}
-				if now.Sub(last) > limit {
-					return fmt.Sprintf("%s:%s was last checked %s ago", s.conf.ID, n.conf.ID, seconds(now.Sub(last).Round(time.Second)))
-				}
+			if now.Sub(last) > limit {
+				return fmt.Sprintf("%s:%s was last checked %s ago", s.conf.ID, n.conf.ID, seconds(now.Sub(last).Round(time.Second)))
 			}
 		}
 	}
@@ -365,18 +353,12 @@ func (m *deliveryMeter) end(d *notify.Dispatcher) {
 	if m.past == nil {
 		m.past = make(map[string]deliveryCounts)
 	}
-	for i, other := range m.live {
-		if other != d {
-			continue
-		}
-		m.live = append(m.live[:i], m.live[i+1:]...)
-		for _, s := range d.Stats() {
-			s.Queued = 0
-			c := m.past[s.Channel]
-			c.add(s)
-			m.past[s.Channel] = c
-		}
-		return
+	m.live = slices.DeleteFunc(m.live, func(other *notify.Dispatcher) bool { return other == d })
+	for _, s := range d.Stats() {
+		s.Queued = 0
+		c := m.past[s.Channel]
+		c.add(s)
+		m.past[s.Channel] = c
 	}
 }
 
@@ -385,9 +367,7 @@ func (m *deliveryMeter) read() map[string]deliveryCounts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	all := make(map[string]deliveryCounts, len(m.past))
-	for channel, c := range m.past {
-		all[channel] = c
-	}
+	maps.Copy(all, m.past)
 	for _, d := range m.live {
 		for _, s := range d.Stats() {
 			c := all[s.Channel]

@@ -324,10 +324,8 @@ func changes(old, conf *Config) configChanges {
 
 	nodes := func(c *Config) map[nodeKey]*Node {
 		m := make(map[nodeKey]*Node)
-		for _, s := range c.Services {
-			for _, n := range s.Nodes {
-				m[nodeKey{s.ID, n.ID}] = n
-			}
+		for s, n := range c.nodes() {
+			m[nodeKey{s.ID, n.ID}] = n
 		}
 		return m
 	}

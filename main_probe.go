@@ -77,10 +77,7 @@ func runProbe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		fine, err = probeNodes(ctx, flags, rest[0], newPrinter(stdout))
 	}
 	if err != nil {
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			fmt.Fprintf(stderr, "vigil probe: %s\n", line)
-		}
-		return exitError
+		return printError(fs, stderr, err)
 	}
 	if !fine {
 		return exitError

@@ -98,8 +98,7 @@ func runReport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		}
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n", fs.Name(), err)
-		return exitError
+		return printError(fs, stderr, err)
 	}
 	return exitOK
 }

@@ -192,8 +192,7 @@ func runHealth(ctx context.Context, args []string, stdout, stderr io.Writer) int
 			pages, err = conf.localPages()
 		}
 		if err != nil {
-			fmt.Fprintf(stderr, "vigil health: %v\n", err)
-			return exitError
+			return printError(fs, stderr, err)
 		}
 	} else if _, err := parseURL(*page, "http", "https"); err != nil {
 		fmt.Fprintf(stderr, "vigil health: -url %q %v\n", *page, err)
@@ -209,10 +208,9 @@ func runHealth(ctx context.Context, args []string, stdout, stderr io.Writer) int
 			fmt.Fprintf(stdout, "Vigil serves %s, its status is %s\n", page, word)
 			return exitOK
 		}
-		errs = append(errs, fmt.Errorf("vigil health: %s: %w", page, err))
+		errs = append(errs, fmt.Errorf("%s: %w", page, err))
 	}
-	fmt.Fprintln(stderr, errors.Join(errs...))
-	return exitError
+	return printError(fs, stderr, errors.Join(errs...))
 }
 
 // loadServer reads only the [server] table of a config: a mistake elsewhere does
@@ -226,15 +224,9 @@ func loadServer(path string, getenv func(string) (string, bool)) (Server, error)
 	case err != nil:
 		return Server{}, unreadable(name, err)
 	}
-	doc, err := readDocument(bytes.NewReader(text), name, getenv)
-	if err != nil {
-		return Server{}, unreadable(name, err)
-	}
 	c := &Config{}
-	if doc.root != nil {
-		c.readServer(doc.root.table("server"))
-	}
-	return c.Server, joinProblems(doc.faults)
+	_, err = readTables(bytes.NewReader(text), name, getenv, func(t *table) { c.readServer(t.table("server")) })
+	return c.Server, err
 }
 
 // localPages returns the URLs at which the page may be found from this machine:

@@ -212,15 +212,14 @@ func send(ctx context.Context, events chan<- event, ev event) error {
 		return nil
 	default:
 	}
-	timer := time.NewTimer(answerTimeout)
-	defer timer.Stop()
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	select {
 	case events <- ev:
 		return nil
 	case <-ctx.Done():
-	case <-timer.C:
+		return errBusy
 	}
-	return errBusy
 }
 
 // ask sends an event and waits for the answer on done; when done is nil there
@@ -229,15 +228,14 @@ func ask(ctx context.Context, events chan<- event, ev event, done <-chan error) 
 	if err := send(ctx, events, ev); err != nil || done == nil {
 		return err
 	}
-	timer := time.NewTimer(answerTimeout)
-	defer timer.Stop()
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-	case <-timer.C:
+		return errBusy
 	}
-	return errBusy
 }
 
 // A tokenCheck checks the token of an API: the password of basic

@@ -225,21 +225,17 @@ type alertEntry struct {
 // alerts lists the dead and the sick replicas in the order of the config.
 func (m *managerAPI) alerts(*managerCall) (any, error) {
 	list := alertList{[]alertEntry{}, []alertEntry{}}
-	for _, service := range m.board.load().services {
-		for _, node := range service.nodes {
-			if node.status == healthy {
-				continue
-			}
-			for _, r := range node.replicas.all() {
-				if r.status == healthy {
-					continue
-				}
-				entry := alertEntry{service.conf.ID, node.conf.ID, r.id, r.reason, r.since.Truncate(time.Second)}
-				if r.status == dead {
-					list.Dead = append(list.Dead, entry)
-				} else {
-					list.Sick = append(list.Sick, entry)
-				}
+	for service, node := range m.board.load().nodes() {
+		if node.status == healthy {
+			continue
+		}
+		for _, r := range node.replicas.all() {
+			entry := alertEntry{service.conf.ID, node.conf.ID, r.id, r.reason, inSecond(r.since)}
+			switch r.status {
+			case dead:
+				list.Dead = append(list.Dead, entry)
+			case sick:
+				list.Sick = append(list.Sick, entry)
 			}
 		}
 	}

@@ -119,16 +119,13 @@ func newManagerOutage(in *incident, snap *snapshot, notes []announcement, now ti
 // deadReplicas returns what is dead of the node of an outage.
 func deadReplicas(snap *snapshot, in *incident) []outageReplica {
 	list := []outageReplica{}
-	for _, sv := range snap.services {
-		for _, nv := range sv.nodes {
-			if sv.conf.ID != in.service.ID || nv.conf.ID != in.node.ID {
-				continue
-			}
-			for _, r := range nv.replicas.all() {
-				if r.status == dead {
-					list = append(list, outageReplica{r.id, nv.conf.Labels[r.id], r.reason})
-				}
-			}
+	_, nv := snap.node(in.service.ID, in.node.ID)
+	if nv == nil {
+		return list
+	}
+	for _, r := range nv.replicas.all() {
+		if r.status == dead {
+			list = append(list, outageReplica{r.id, nv.conf.Labels[r.id], r.reason})
 		}
 	}
 	return list

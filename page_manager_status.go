@@ -77,21 +77,19 @@ func (m *managerAPI) status(c *managerCall) (any, error) {
 			}
 		}
 		first := true
-		for _, sv := range snap.services {
-			for _, nv := range sv.nodes {
-				if !selected.matches(sv.conf.ID, nv.conf.ID) {
-					continue
-				}
-				if !first {
-					out.WriteByte(',')
-				}
-				first = false
-				node := newManagerNode(sv, nv)
-				node.Acknowledged = acknowledged[nv.outage]
-				node.Cause = textOrNil(snap.nameOf(nv.cause))
-				if enc.Encode(node) != nil {
-					return // the client has left
-				}
+		for sv, nv := range snap.nodes() {
+			if !selected.matches(sv.conf.ID, nv.conf.ID) {
+				continue
+			}
+			if !first {
+				out.WriteByte(',')
+			}
+			first = false
+			node := newManagerNode(sv, nv)
+			node.Acknowledged = acknowledged[nv.outage]
+			node.Cause = textOrNil(snap.nameOf(nv.cause))
+			if enc.Encode(node) != nil {
+				return // the client has left
 			}
 		}
 		out.WriteString("]}\n")
@@ -100,8 +98,8 @@ func (m *managerAPI) status(c *managerCall) (any, error) {
 
 // nameOf returns a node as service:node, "" for nil.
 func (s *snapshot) nameOf(node *Node) string {
-	for _, sv := range s.services {
-		if node != nil && slices.ContainsFunc(sv.nodes, func(nv *nodeView) bool { return nv.conf == node }) {
+	for sv, nv := range s.nodes() {
+		if nv.conf == node {
 			return sv.conf.ID + ":" + node.ID
 		}
 	}

@@ -249,37 +249,18 @@ const (
 				},
 				"required": ["name", "url"]
 			},
-			"probes": {
-				"type": "array",
-				"description": "The services",
-				"items": {
+			"probes": {"type": "array", "description": "The services", "items": {
+				"type": "object",
+				"properties": {"name": ` + mcpText + `, "status": ` + mcpEnum + `, "nodes": {"type": "array", "items": {
 					"type": "object",
-					"properties": {
-						"name": {"type": "string"},
-						"status": {"type": "string", "enum": ["healthy", "sick", "dead"]},
-						"nodes": {
-							"type": "array",
-							"items": {
-								"type": "object",
-								"properties": {
-									"name": {"type": "string"},
-									"status": {"type": "string", "enum": ["healthy", "sick", "dead"]},
-									"replicas": {
-										"type": "array",
-										"description": "One status for each replica",
-										"items": {"type": "string", "enum": ["healthy", "sick", "dead"]}
-									}
-								},
-								"required": ["name", "status", "replicas"]
-							}
-						}
-					},
-					"required": ["name", "status", "nodes"]
-				}
-			}
+					"properties": {"name": ` + mcpText + `, "status": ` + mcpEnum + `, "replicas": {"type": "array", "description": "One status for each replica", "items": ` + mcpEnum + `}},
+					"required": ["name", "status", "replicas"]
+				}}},
+				"required": ["name", "status", "nodes"]
+			}}
 		},
 		"required": ["health", "page", "probes"]
 	},
-	"annotations": {"readOnlyHint": true, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false}
+	` + mcpAnnotations + `
 }`
 )

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"compress/gzip"
 	"maps"
 	"net/http"
@@ -98,28 +97,24 @@ func (s *scrape) text(now time.Time) []byte {
 func (x *metricText) monitored(snap *snapshot) {
 	x.metric("vigil_status", "gauge", "Status of the page: 0 healthy, 1 sick, 2 dead.", float64(snap.status))
 	x.family("vigil_node_status", "gauge", "Status of a node: 0 healthy, 1 sick, 2 dead.")
-	for _, sv := range snap.services {
-		for _, nv := range sv.nodes {
-			x.sample(float64(nv.status), "service", sv.conf.ID, "node", nv.conf.ID)
-		}
+	for sv, nv := range snap.nodes() {
+		x.sample(float64(nv.status), "service", sv.conf.ID, "node", nv.conf.ID)
 	}
 	x.family("vigil_replicas", "gauge", "Replicas of a node by status. Unchecked ones were neither checked nor heard of yet.")
-	for _, sv := range snap.services {
-		for _, nv := range sv.nodes {
-			var n tally
-			unchecked := 0
-			for _, r := range nv.replicas.all() {
-				if r.state() == stateWait {
-					unchecked++
-				} else {
-					n[r.status]++
-				}
+	for sv, nv := range snap.nodes() {
+		var n tally
+		unchecked := 0
+		for _, r := range nv.replicas.all() {
+			if r.state() == stateWait {
+				unchecked++
+			} else {
+				n[r.status]++
 			}
-			for s, count := range n {
-				x.sample(float64(count), "service", sv.conf.ID, "node", nv.conf.ID, "status", statusNames[s])
-			}
-			x.sample(float64(unchecked), "service", sv.conf.ID, "node", nv.conf.ID, "status", "unchecked")
 		}
+		for s, count := range n {
+			x.sample(float64(count), "service", sv.conf.ID, "node", nv.conf.ID, "status", statusNames[s])
+		}
+		x.sample(float64(unchecked), "service", sv.conf.ID, "node", nv.conf.ID, "status", "unchecked")
 	}
 	x.metric("vigil_connection_up", "gauge", "Whether the monitor's own connection works, as far as it is known.", oneIf(snap.connectionDown.IsZero()))
 	lasting := 0
@@ -147,9 +142,7 @@ func (s *scrape) checks(x *metricText) {
 	}
 	x.family("vigil_certificate_expiry_seconds", "gauge", "Time until the first certificate of a node's targets ends, negative when it has.")
 	now, ends := time.Now(), s.meters.poll.certs.byNode()
-	for _, key := range slices.SortedFunc(maps.Keys(ends), func(a, b nodeKey) int {
-		return cmp.Or(strings.Compare(a.service, b.service), strings.Compare(a.node, b.node))
-	}) {
+	for _, key := range slices.SortedFunc(maps.Keys(ends), nodeKey.compare) {
 		x.sample(ends[key].Sub(now).Seconds(), "service", key.service, "node", key.node)
 	}
 	x.family("vigil_probe_inconclusive_total", "counter", "Checks that do not count because the monitor's own connection was down, it did not run for a while, or its machine was short of something.")
@@ -190,17 +183,15 @@ func (s *scrape) calls(x *metricText, snap *snapshot) {
 // heartbeats writes when jobs last reported.
 func (s *scrape) heartbeats(x *metricText, snap *snapshot) {
 	started := false
-	for _, sv := range snap.services {
-		for _, nv := range sv.nodes {
-			if nv.conf.Mode != modeHeartbeat || nv.replicas.at(0).job == nil || nv.replicas.at(0).job.last.IsZero() {
-				continue
-			}
-			if !started {
-				x.family("vigil_heartbeat_last_seconds", "gauge", "When a heartbeat's job last ended a run, in Unix time.")
-				started = true
-			}
-			x.sample(float64(nv.replicas.at(0).job.last.Unix()), "service", sv.conf.ID, "node", nv.conf.ID)
+	for sv, nv := range snap.nodes() {
+		if nv.conf.Mode != modeHeartbeat || nv.replicas.at(0).job == nil || nv.replicas.at(0).job.last.IsZero() {
+			continue
 		}
+		if !started {
+			x.family("vigil_heartbeat_last_seconds", "gauge", "When a heartbeat's job last ended a run, in Unix time.")
+			started = true
+		}
+		x.sample(float64(nv.replicas.at(0).job.last.Unix()), "service", sv.conf.ID, "node", nv.conf.ID)
 	}
 }
 

@@ -40,10 +40,8 @@ func newNodeIndex(conf *Config) *nodeIndex {
 		token: newTokenCheck("Reporter", "server.reporter_token", conf.Server.ReporterToken),
 		nodes: make(map[[2]string]*reportedNode),
 	}
-	for _, service := range conf.Services {
-		for _, node := range service.Nodes {
-			ix.nodes[[2]string{service.ID, node.ID}] = newReportedNode(conf, service, node)
-		}
+	for service, node := range conf.nodes() {
+		ix.nodes[[2]string{service.ID, node.ID}] = newReportedNode(conf, service, node)
 	}
 	return ix
 }
@@ -204,11 +202,9 @@ func (p *pingAPI) current() *pingIndex {
 	ix := p.index.Load()
 	if ix == nil || ix.conf != conf {
 		ix = &pingIndex{conf, make(map[[sha256.Size]byte]*Node)}
-		for _, s := range conf.Services {
-			for _, n := range s.Nodes {
-				if n.Heartbeat != nil {
-					ix.nodes[sha256.Sum256([]byte(n.Heartbeat.Token))] = n
-				}
+		for _, n := range conf.nodes() {
+			if n.Heartbeat != nil {
+				ix.nodes[sha256.Sum256([]byte(n.Heartbeat.Token))] = n
 			}
 		}
 		p.index.Store(ix)

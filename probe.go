@@ -34,6 +34,12 @@ var statusNames = [...]string{"healthy", "sick", "dead"}
 // String returns the word that is used on the wire.
 func (s status) String() string { return statusNames[s] }
 
+// statusOf returns the status of that name.
+func statusOf(name string) (s status, ok bool) {
+	i := slices.Index(statusNames[:], name)
+	return status(max(i, 0)), i >= 0
+}
+
 // A replica is one target that this process checks itself: a URL of a poll
 // node or a script of a script node. It is never changed.
 type replica struct {

@@ -126,9 +126,12 @@ func newMasterClient() *http.Client {
 	return &http.Client{
 		Transport:     t,
 		Timeout:       sendTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		CheckRedirect: followNone,
 	}
 }
+
+// followNone makes a client return redirects instead of following them.
+func followNone(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // checkMaster says why a URL cannot be that of a page.
 func checkMaster(u *url.URL) error {

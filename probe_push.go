@@ -97,14 +97,10 @@ func parseReport(body []byte) (rep report, err error) {
 	rep.interval = time.Duration(*b.Interval) * time.Second
 
 	if b.Health != nil {
-		i := 0
-		for i < len(statusNames) && statusNames[i] != *b.Health {
-			i++
-		}
-		if i == len(statusNames) {
+		var ok bool
+		if rep.health, ok = statusOf(*b.Health); !ok {
 			return bad("health %q is not healthy, sick or dead", *b.Health)
 		}
-		rep.health = status(i)
 	}
 	if b.Load == nil {
 		if b.Health == nil {
@@ -186,9 +182,8 @@ func newRabbit(asks <-chan *reportedNode, events chan<- event, log *slog.Logger)
 		asks:   asks,
 		events: events,
 		client: &http.Client{
-			Timeout: queueTimeout,
-			// The password is for the configured host alone.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Timeout:       queueTimeout,
+			CheckRedirect: followNone, // the password is for the configured host alone
 			Transport: &http.Transport{
 				Proxy:               http.ProxyFromEnvironment,
 				MaxIdleConnsPerHost: queueQueries,
@@ -262,14 +257,10 @@ func (q *rabbit) depth(ctx context.Context, at *reportedNode) (queueDepth, error
 	if err != nil || depth.status == healthy || at.rabbit.LoadedRetryDelay == 0 {
 		return depth, err
 	}
-	timer := time.NewTimer(at.rabbit.LoadedRetryDelay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return q.query(ctx, at)
-	case <-ctx.Done():
+	if !sleep(ctx, at.rabbit.LoadedRetryDelay) {
 		return depth, ctx.Err()
 	}
+	return q.query(ctx, at)
 }
 
 // query asks once.
@@ -292,11 +283,7 @@ func (q *rabbit) query(ctx context.Context, at *reportedNode) (depth queueDepth,
 	req.Header.Set("Accept", "application/json")
 	resp, err := q.client.Do(req)
 	if err != nil {
-		// A *url.Error quotes the URL, which may hold a password.
-		if outer, ok := errors.AsType[*url.Error](err); ok {
-			err = outer.Err
-		}
-		return depth, err
+		return depth, withoutURL(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -326,11 +313,9 @@ func queueFaults(ctx context.Context, conf *Config) []string {
 	q := newRabbit(nil, nil, slog.New(slog.DiscardHandler))
 	defer q.client.CloseIdleConnections()
 	var nodes []*reportedNode
-	for _, service := range conf.Services {
-		for _, node := range service.Nodes {
-			if at := newReportedNode(conf, service, node); at.rabbit != nil {
-				nodes = append(nodes, at)
-			}
+	for service, node := range conf.nodes() {
+		if at := newReportedNode(conf, service, node); at.rabbit != nil {
+			nodes = append(nodes, at)
 		}
 	}
 	faults := make([]string, len(nodes))
