@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -159,6 +162,11 @@ func (p *poller) roundTrip(ctx context.Context, q *inquiry, u *url.URL, method s
 	if proxy != nil {
 		ctx = context.WithValue(ctx, proxyContext{}, proxy)
 	}
+	if proxy == nil && u.Scheme == "http" {
+		req := p.request(ctx, q, u, method, hop, time.Now())
+		req.Close = !onlyHTTP1 // with an Upgrade field, the connection is to go on
+		return p.roundTripPlain(ctx, q, u.Hostname(), port, req)
+	}
 	// A connection taken by hand, because HTTP/2 connections of a Transport
 	// may serve two checks even with keep-alives off.
 	conn, err := p.transport(q.node, onlyHTTP1).NewClientConn(ctx, u.Scheme, net.JoinHostPort(u.Hostname(), port))
@@ -174,6 +182,52 @@ func (p *poller) roundTrip(ctx context.Context, q *inquiry, u *url.URL, method s
 		resp.Body.Close()
 		conn.Close()
 	}, nil
+}
+
+// roundTripPlain is roundTrip without TLS. A Transport does the same with two
+// goroutines for each connection, which a single request does not need.
+func (p *poller) roundTripPlain(ctx context.Context, q *inquiry, host, port string, req *http.Request) (resp *http.Response, done func(), err error) {
+	conn, err := p.dialer.dial(ctx, host, port, q.node.IPFamily)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	done = func() {
+		stop()
+		conn.Close()
+	}
+	if resp, err = exchange(ctx, conn, req); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return resp, done, nil
+}
+
+// exchange sends a request over a connection and reads the answer's header.
+func exchange(ctx context.Context, conn net.Conn, req *http.Request) (*http.Response, error) {
+	w := bufio.NewWriterSize(conn, 1<<10)
+	sent := req.Write(w)
+	if sent == nil {
+		sent = w.Flush()
+	}
+	limited := &io.LimitedReader{R: conn, N: maxHeader}
+	r := bufio.NewReaderSize(limited, 2<<10)
+	if _, err := r.Peek(1); err != nil { // else it answered before it had read all
+		return nil, cmp.Or(sent, err)
+	}
+	traceOf(ctx).gotFirstByte()
+	for {
+		resp, err := http.ReadResponse(r, req)
+		switch {
+		case err != nil && limited.N <= 0:
+			return nil, fmt.Errorf("server response headers exceeded %d bytes; aborted", maxHeader)
+		case err != nil:
+			return nil, err
+		case resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols:
+			limited.N = math.MaxInt64 // for the body
+			return resp, nil
+		}
+	}
 }
 
 // redirectOf returns where an answer leads to, or nil. A request that is not

@@ -157,7 +157,7 @@ func (s *schedule) adopt(all []*replica, of func(*Node) cadence, now time.Time) 
 		gone = append(gone, e)
 	}
 	for interval, entries := range homeless {
-		ticks := ticksOf(interval, len(kept[interval])+len(entries))
+		ticks := ticksOf(interval, len(kept[interval])+len(entries), s.width)
 		for i, phase := range spread(kept[interval], len(entries), interval) {
 			s.place(entries[i], gather(phase, interval, ticks), now)
 		}

@@ -68,22 +68,27 @@ func (h *gapHeap) Pop() any     { panic("gaps are only divided") }
 // the check. So starts are gathered at ticks: a check starts at most one tick
 // after the place that an even spread would give it, and keeps that time to the
 // nanosecond, as the interval is a whole number of ticks. A tick is at most a
-// 40th of the interval and 100 ms, which nobody notices, and starts 24 checks
-// at most, so that they do not slow each other down. Where checks are so rare
-// that hardly two would share a tick there are none. First checks, retries and
-// orders do not wait for ticks.
+// 40th of the interval and 250 ms, which nobody notices, and starts 24 checks at
+// most, so that they do not slow each other down; where no more than those run at
+// once, because the parallelism is lower, 64. Where checks are so rare that hardly
+// two would share a tick there are none. First checks, retries and orders do not
+// wait for ticks.
 const (
-	tickMost  = 100 * time.Millisecond
-	tickShare = 40
-	tickBurst = 24
+	tickMost   = 250 * time.Millisecond
+	tickShare  = 40
+	tickBurst  = 24
+	tickNarrow = 64
 )
 
-// ticksOf returns into how many ticks an interval with n replicas is divided; 0
-// for none.
-func ticksOf(interval time.Duration, n int) int {
-	most := min(tickMost, interval/tickShare)
+// ticksOf returns into how many ticks an interval with n replicas is divided, of
+// which width are checked at once; 0 for none.
+func ticksOf(interval time.Duration, n, width int) int {
+	most, burst := min(tickMost, interval/tickShare), time.Duration(tickBurst)
+	if width <= tickBurst {
+		burst = tickNarrow
+	}
 	if n > 0 {
-		most = min(most, interval/time.Duration(n)*tickBurst)
+		most = min(most, interval/time.Duration(n)*burst)
 	}
 	if most <= 0 || int(interval/most) > n/2 {
 		return 0

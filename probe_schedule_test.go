@@ -437,31 +437,34 @@ func TestScheduleOwnIntervals(t *testing.T) {
 // time.
 func TestScheduleGathers(t *testing.T) {
 	for _, tt := range []struct {
-		n        int
+		n, width int
 		interval time.Duration
 		ticks    int // 0: none
 	}{
-		{60, time.Minute, 0},
-		{2000, 10 * time.Second, 100},
-		{10_000, 10 * time.Second, 417},
-		{500, 2 * time.Second, 40},
-		{3, time.Second, 0},
-		{1000, time.Second, 42},
-		{1, time.Second, 0},
-		{70, 2 * time.Second, 0},
+		{60, 60, time.Minute, 0},
+		{2000, 2000, 10 * time.Second, 84},
+		{2000, 24, 10 * time.Second, 40},
+		{2000, 4, time.Minute, 240},
+		{10_000, 64, 10 * time.Second, 417},
+		{10_000, 4, 10 * time.Second, 157},
+		{500, 500, 2 * time.Second, 40},
+		{3, 3, time.Second, 0},
+		{1000, 1000, time.Second, 42},
+		{1, 4, time.Second, 0},
+		{70, 70, 2 * time.Second, 0},
 	} {
-		ticks := ticksOf(tt.interval, tt.n)
+		ticks := ticksOf(tt.interval, tt.n, tt.width)
 		if ticks != tt.ticks {
-			t.Errorf("%d in %v: %d ticks, want %d", tt.n, tt.interval, ticks, tt.ticks)
+			t.Errorf("%d in %v, %d at once: %d ticks, want %d", tt.n, tt.interval, tt.width, ticks, tt.ticks)
 		}
-		if ticks == 0 || tt.n > 2000 {
+		if ticks == 0 || tt.width < tt.n { // those that are narrow delay the first round
 			continue
 		}
 		synctest.Test(t, func(t *testing.T) {
 			m := testMetrics()
-			m.PollInterval = tt.interval
+			m.PollInterval, m.PollParallelism = tt.interval, tt.n // the first round delays nothing
 			p := newTestPool(m, pollReplicas(tt.n), nil, nil)
-			p.schedule.width = tt.n // so that the first round delays nothing
+			p.schedule.width = tt.n
 			pl := runPool(t, p, 4*tt.interval, func(*replica, int) (time.Duration, status) { return time.Millisecond, healthy })
 			together := make(map[time.Duration]int)
 			for i := range tt.n {
@@ -472,7 +475,7 @@ func TestScheduleGathers(t *testing.T) {
 					}
 				}
 				even := fraction(tt.interval, i+1, tt.n)
-				if late := starts[1] - even; late < 0 || late > tt.interval/40 || late > 100*time.Millisecond {
+				if late := starts[1] - even; late < 0 || late > tt.interval/40 || late > 250*time.Millisecond {
 					t.Fatalf("replica %d of %d: %v after its place", i, tt.n, late)
 				}
 				together[starts[1]]++

@@ -223,6 +223,9 @@ func certificateName(c *x509.Certificate) string {
 }
 
 func (t *trace) gotFirstByte() {
+	if t == nil {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.firstByte = time.Since(t.began)
