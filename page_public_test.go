@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -38,30 +39,39 @@ func hiddenSample() *snapshot {
 	return s
 }
 
+// hiddenRoutes are public routes, with every first segment that there is.
+var hiddenRoutes = []string{
+	"/", "/history", "/embed", "/embed/id-Website", "/node/id-Website/id-Front%20pages",
+	"/feed.atom", "/feed/id-Website.atom", "/status/text", "/status/report", "/status/history", "/status/sla", "/status/sla?month=2026-10",
+	"/badge/color", "/badge/icon", "/badge/uptime", "/badge/color/id-Website", "/badge/icon/id-Website", "/badge/uptime/id-Website",
+	"/badge/uptime/id-Website/id-Front%20pages", "/robots.txt", "/favicon.ico", "/assets/icon.svg",
+}
+
 // Nothing public has anything of what is hidden, and the general state is that
 // of the rest.
 func TestHiddenNodes(t *testing.T) {
 	s := hiddenSample()
 	s.pastIncidents, s.conf.Server.MCP = s.incidents, true
+	s.conf.Branding.Language = "auto"
 	b := newBoard(s)
 	p := newTestPage(t, s)
 	p.board = b
 	h := p.handler(map[string]http.Handler{"mcp": newMCP(b, "1")})
-	for _, route := range []string{
-		"/", "/history", "/embed", "/embed/id-Website", "/node/id-Website/id-Front%20pages",
-		"/feed.atom", "/feed/id-Website.atom", "/status/text", "/status/report", "/status/history",
-		"/badge/color", "/badge/icon", "/badge/uptime", "/badge/icon/id-Website", "/badge/uptime/id-Website", "/robots.txt",
-	} {
+	hasHidden := func(what, text string) {
+		t.Helper()
+		for _, word := range []string{"enolith", `"h1"`, "#h2", `"status":"dead"`, "down for"} {
+			if strings.Contains(text, word) {
+				t.Errorf("%s has %q:\n%s", what, word, text)
+			}
+		}
+	}
+	for _, route := range hiddenRoutes {
 		res := get(h, "GET", route)
 		text := body(t, res)
 		if res.StatusCode != 200 {
 			t.Errorf("%s: %s", route, res.Status)
 		}
-		for _, word := range []string{"enolith", `"h1"`, "#h2", `"status":"dead"`, "down for"} {
-			if strings.Contains(text, word) {
-				t.Errorf("%s has %q:\n%s", route, word, text)
-			}
-		}
+		hasHidden(route, text)
 	}
 	if got := body(t, get(h, "GET", "/status/text")); got != "healthy" {
 		t.Errorf("general status %s, want healthy", got)
@@ -69,24 +79,52 @@ func TestHiddenNodes(t *testing.T) {
 	if got := body(t, get(h, "GET", "/")); !strings.Contains(got, "All systems operational") {
 		t.Error("the page is not well")
 	}
+	// What is hidden is answered like what does not exist.
 	for _, route := range []string{
 		"/node/id-Website/id-Xenolith", "/node/id-Xenolith%20vault/id-Xenolith%20door", "/embed/id-Xenolith%20vault",
 		"/feed/id-Xenolith%20vault.atom", "/badge/icon/id-Xenolith%20vault", "/badge/icon/id-Website/id-Xenolith",
+		"/badge/color/id-Website/id-Xenolith", "/badge/uptime/id-Website/id-Xenolith",
 	} {
-		if res := get(h, "GET", route); res.StatusCode != 404 {
-			t.Errorf("%s: %s, want 404", route, res.Status)
+		res, none := get(h, "GET", route), get(h, "GET", strings.ReplaceAll(route, "Xenolith", "Nothing"))
+		if got, want := body(t, res), body(t, none); res.StatusCode != 404 || none.StatusCode != 404 || got != want {
+			t.Errorf("%s: %s %q, want %q", route, res.Status, got, want)
 		}
 	}
-	r := httptest.NewRequest("POST", "/mcp/probes", strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_report","arguments":{}}}`))
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Accept", "application/json, text/event-stream")
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	if text, _ := io.ReadAll(w.Result().Body); !strings.Contains(string(text), "Front pages") || strings.Contains(string(text), "enolith") {
-		t.Errorf("MCP: %s", text)
+	for _, tool := range mcpToolList {
+		for _, arguments := range []string{`{}`, `{"service":"Website"}`, `{"service":"Xenolith vault"}`} {
+			r := httptest.NewRequest("POST", "/mcp/probes", strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+tool.name+`","arguments":`+arguments+`}}`))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Accept", "application/json, text/event-stream")
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			text, err := io.ReadAll(w.Result().Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if unknown := strings.Contains(string(text), "unknown service: Xenolith vault"); unknown != strings.Contains(arguments, "vault") && tool.name != "get_report" {
+				t.Errorf("%s %s: %s", tool.name, arguments, text)
+			}
+			hasHidden(tool.name, strings.ReplaceAll(string(text), "unknown service: Xenolith vault", ""))
+		}
 	}
 	if b.load().status != dead {
 		t.Error("what operators see is well")
+	}
+}
+
+// hiddenRoutes has each route that page_routes.go knows.
+func TestHiddenRoutesAreAll(t *testing.T) {
+	source := read(t, "page_routes.go")
+	walked := strings.Join(hiddenRoutes, "/ ") + "/ "
+	found := 0
+	for _, m := range regexp.MustCompile(`(?:case |rest\[0\] == |, )"/?([a-z./]+)"`).FindAllStringSubmatch(source[:strings.Index(source, "// rootFile serves")], -1) {
+		found++
+		if name := strings.TrimSuffix(m[1], "/"); name != "" && !strings.Contains(walked, "/"+name+"/") && !strings.Contains(walked, "/"+name+"?") {
+			t.Errorf("/%s is not walked", m[1])
+		}
+	}
+	if found < 15 {
+		t.Errorf("only %d routes are found", found)
 	}
 }
 
