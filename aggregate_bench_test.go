@@ -20,13 +20,15 @@ type crowdPlay struct {
 	hosts []int32    // of a push play, in the order of their reports
 	next  int
 	batch int // events between two snapshots
+
+	latency time.Duration // the least one of a check; 0: none has any
 }
 
 // newCrowdPlay has each replica checked, or report, once.
 func newCrowdPlay(n int, m mode) *crowdPlay {
 	// An interval of 10 s and ten snapshots a second make a hundredth of all
 	// replicas change from one to the next.
-	p := &crowdPlay{now: time.Now(), batch: n / 100}
+	p := &crowdPlay{now: time.Now(), batch: n / 100, latency: time.Millisecond}
 	conf := crowd(n, m)
 	p.st = newState(conf, p.now)
 	p.own = replicas(conf.Services)
@@ -43,7 +45,7 @@ func newCrowdPlay(n int, m mode) *crowdPlay {
 // event returns the next event, as new as one from a worker or a handler.
 func (p *crowdPlay) event() event {
 	if p.hosts == nil {
-		return result{replica: p.own[p.next], latency: time.Millisecond}
+		return result{replica: p.own[p.next], latency: time.Duration(1+p.next%97) * p.latency}
 	}
 	host := int(p.hosts[p.next])
 	services := p.st.conf.Services
@@ -107,6 +109,34 @@ func BenchmarkGrowth(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+}
+
+// BenchmarkLatency shows what the latency adds to the cost of a result, snapshots
+// and the quarters of an hour that pass included. The metric "share" is the cost of
+// a result with a latency over that of one without: at most 1.3.
+func BenchmarkLatency(b *testing.B) {
+	b.Run("result", func(b *testing.B) {
+		with, without := newCrowdPlay(10_000, modePoll), newCrowdPlay(10_000, modePoll)
+		without.latency = 0
+		const round = 20_000
+		var spent [2][]float64 // CPU time of a result in ns, of each round
+		for b.Loop() {
+			for i, p := range []*crowdPlay{with, without} {
+				before := cpuTime()
+				p.run(round)
+				spent[i] = append(spent[i], float64(cpuTime()-before)/round)
+			}
+		}
+		var median [2]float64
+		for i := range spent {
+			slices.Sort(spent[i])
+			median[i] = spent[i][len(spent[i])/2]
+		}
+		b.ReportMetric(median[0], "cpu-ns/with")
+		b.ReportMetric(median[1], "cpu-ns/without")
+		b.ReportMetric(median[0]/median[1], "share")
+		b.ReportMetric(0, "ns/op")
+	})
 }
 
 // BenchmarkSnapshot shows that a snapshot costs what changed: one replica of a

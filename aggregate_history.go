@@ -69,8 +69,11 @@ type nodeTrack struct {
 	checkedAt time.Time // when a check last gave a result
 	lapsed    bool      // checks give no results any more
 
-	unkept bool
-	kept   date // days before this one did not change since they were kept
+	latency *latencyWindow // of the checks of this quarter of an hour; may be nil
+
+	unkept      bool
+	kept        date    // days before this one did not change since they were kept
+	keptQuarter quarter // nor did the latency of quarters before this one
 }
 
 // fresh reports whether this process found out the replica's status, and it
@@ -137,6 +140,7 @@ func (h *history) reload(st *state, before []*nodeState, now time.Time) {
 		}
 	}
 	for key, ns := range old {
+		st.bookLatency(ns, now)
 		h.retire(st, key, ns.track.past, now)
 	}
 	h.unkept = nil
@@ -155,7 +159,7 @@ func (h *history) reload(st *state, before []*nodeState, now time.Time) {
 func (h *history) retire(st *state, key nodeKey, past *nodeHistory, now time.Time) {
 	past = past.become(healthy, false, now)
 	h.gone[key] = past
-	st.keep(record{Past: newPastRecord(key, past, 0)}, nil)
+	st.keep(record{Past: newPastRecord(key, past, 0, 0)}, nil)
 	h.forget()
 }
 
@@ -246,7 +250,7 @@ func (h *history) skip(st *state, last, now time.Time) {
 		past := ns.track.past.advance(last)
 		past.since = now
 		st.rewrite(ns, &past)
-		ns.track.kept = 0 // from now on, days may be booked that come before it
+		ns.track.kept, ns.track.keptQuarter = 0, 0 // from now on, times may be booked that come before them
 	}
 	h.shift(now)
 	h.midnight = (dateOf(now) + 1).start(now.Location())

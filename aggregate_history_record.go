@@ -17,6 +17,8 @@ type pastRecord struct {
 	Months  sumRecords `json:"months,omitempty"`
 	Status  string     `json:"status,omitempty"` // "" is not known
 	Since   time.Time  `json:"since"`
+
+	Latency *latencyRecord `json:"latency,omitempty"`
 }
 
 // A sumRecord is the first day of a day or month, counted from 1 January 1970,
@@ -92,8 +94,11 @@ func (h *history) keep(st *state, now time.Time) {
 	h.keptAt = now
 	for _, ns := range h.unkept {
 		t := &ns.track
-		st.keep(record{Past: newPastRecord(ns.key(), t.past, t.kept)}, nil)
+		st.keep(record{Past: newPastRecord(ns.key(), t.past, t.kept, t.keptQuarter)}, nil)
 		t.unkept, t.kept = false, t.past.days.current.from
+		if l := t.past.latency; l != nil {
+			t.keptQuarter = l.quarter
+		}
 	}
 	h.unkept = h.unkept[:0]
 	if !h.anyUnkept {
@@ -135,7 +140,7 @@ func (h *history) records(st *state, now time.Time) iter.Seq[record] {
 	}
 	return func(yield func(record) bool) {
 		for _, n := range pasts {
-			if !yield(record{Past: newPastRecord(n.key, n.past, 0)}) {
+			if !yield(record{Past: newPastRecord(n.key, n.past, 0, 0)}) {
 				return
 			}
 		}
@@ -148,9 +153,10 @@ func (h *history) records(st *state, now time.Time) iter.Seq[record] {
 }
 
 // newPastRecord is the record of a past without the days that were over before
-// a date, and their months. One day more does no harm: a clock that is put
-// back a little at midnight books on the day before.
-func newPastRecord(key nodeKey, past *nodeHistory, from date) *pastRecord {
+// a date, and their months, and without the latency before a quarter. One day
+// more does no harm: a clock that is put back a little at midnight books on the
+// day before.
+func newPastRecord(key nodeKey, past *nodeHistory, from date, fromQuarter quarter) *pastRecord {
 	rec := &pastRecord{Service: key.service, Node: key.node, Since: past.since.UTC()}
 	if past.known {
 		rec.Status = pastNames[past.status]
@@ -158,6 +164,7 @@ func newPastRecord(key nodeKey, past *nodeHistory, from date) *pastRecord {
 	from = max(from-1, 0)
 	rec.Days = past.days.records(from)
 	rec.Months = past.months.records(from.month())
+	rec.Latency = past.latency.record(fromQuarter)
 	return rec
 }
 
@@ -202,10 +209,11 @@ func (h *history) restorePast(rec *pastRecord) {
 	key := nodeKey{rec.Service, rec.Node}
 	past := &nodeHistory{since: rec.Since}
 	if before := h.gone[key]; before != nil {
-		past.days, past.months = before.days, before.months
+		past.days, past.months, past.latency = before.days, before.months, before.latency
 	}
 	past.days.restore(rec.Days)
 	past.months.restore(rec.Months)
+	past.latency = past.latency.restore(rec.Latency)
 	if i := slices.Index(pastNames[:], rec.Status); i >= 0 {
 		past.status, past.known = status(i), true
 	}
@@ -277,6 +285,9 @@ func (h *history) resume(st *state, alive, now time.Time) {
 	}
 	for ns := range st.allNodes() {
 		ns.track = nodeTrack{fresh: ns.track.fresh, kept: kept[ns.key()]}
+		if past := h.gone[ns.key()]; past != nil && past.latency != nil {
+			ns.track.keptQuarter = past.latency.quarter
+		}
 	}
 	h.enlist(st, now)
 	h.forget()

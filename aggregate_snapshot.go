@@ -57,7 +57,9 @@ type nodeView struct {
 	silence     *quietTime // not for visitors
 	cause       *Node      // a dead node that this one, which is not well, depends on; or nil
 	replicas    viewList
-	history     *nodeHistory // never nil in what the state publishes
+	history     *nodeHistory  // never nil in what the state publishes
+	quarter     quarter       // the running one, or the last that something was measured in
+	latency     latencySpread // of that, so far
 }
 
 // A viewList is the replicas of a node, in pages that are full but for the last
@@ -230,7 +232,7 @@ func (ns *nodeState) show() *nodeView {
 			cause = parent.conf
 		}
 	}
-	return &nodeView{
+	v := &nodeView{
 		conf:        ns.conf,
 		status:      ns.worst,
 		checked:     checked,
@@ -241,6 +243,10 @@ func (ns *nodeState) show() *nodeView {
 		replicas:    ns.views,
 		history:     ns.track.past,
 	}
+	if w := ns.track.latency; w != nil {
+		v.quarter, v.latency = w.quarter, w.spread()
+	}
+	return v
 }
 
 func (r *replicaState) show() *replicaView {

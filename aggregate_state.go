@@ -414,6 +414,7 @@ func (st *state) applyResult(res result, now time.Time) {
 	}
 	r.last, r.latency = now.UnixMilli(), res.latency
 	r.node.track.checkedAt = now
+	st.measure(r.node, res, now)
 	defer st.lookAtDependents(r.node)
 	st.set(r, res.status, res.reason, now)
 	if st.waiting == 0 {

@@ -425,7 +425,11 @@ func FuzzStoreFiles(f *testing.F) {
 	d := &disk{dir: dir, used: true}
 	p := newPlay(alertConfig(Alerting{}))
 	p.at(time.Second, "a=healthy", "b=sick", "c=dead")
-	d.do(job{records: []record{note("a"), note("b")}})
+	for i := range 5 {
+		p.st.measure(p.st.services[0].nodes[0], result{latency: time.Second}, p.now.Add(time.Duration(i)*quarterLength))
+	}
+	past := p.st.services[0].nodes[0].track.past
+	d.do(job{records: []record{note("a"), note("b"), {Past: newPastRecord(nodeKey{"web", "a"}, past, 0, 0)}}})
 	journal := dir.files[journalName(1)].data
 	d.do(job{whole: p.st.records(p.now)})
 	state := dir.files[stateName(2)].data
@@ -447,7 +451,14 @@ func FuzzStoreFiles(f *testing.F) {
 		now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 		st := newState(alertConfig(Alerting{}), now)
 		st.restore(im.restored, now)
-		st.snapshot(now)
+		for _, nv := range st.snapshot(now).services[0].nodes {
+			nv.latencyHours(now)
+			nv.latencyDays(now)
+		}
+		for _, ns := range st.services[0].nodes {
+			st.measure(ns, result{latency: time.Second}, now)
+		}
+		st.bookLatencies(now)
 		d := &disk{dir: dir, generation: im.generation, used: im.used, aside: im.aside}
 		if out := d.do(job{whole: st.records(now)}); out.err != nil || out.whole != nil {
 			t.Fatal(out)

@@ -241,6 +241,7 @@ func (st *state) pendingBatch(now time.Time, end bool) (b batch, any bool) {
 			st.keepReplica(r)
 		}
 		if end {
+			st.bookLatencies(now)
 			st.history.keep(st, now)
 		}
 		alive := utc(now)

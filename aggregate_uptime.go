@@ -158,7 +158,8 @@ func (l *sumRow) turn(d date, keep int) {
 // count what has passed since.
 type nodeHistory struct {
 	days, months sumRow
-	known        bool // whether the status since then is known
+	latency      *latencyPast // of its checks; nil when there was none
+	known        bool         // whether the status since then is known
 	status       status
 	since        time.Time
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
@@ -110,6 +111,14 @@ func (p *program) writePast(services, each int, now time.Time) error {
 	name := func(n int) (service, node string) { return fmt.Sprintf("s%d", n/each), fmt.Sprintf("n%d", n%each) }
 	count := services * each
 	today := now.UTC().Unix() / (24 * 60 * 60)
+	packed := func(n, seed int) []byte { // median and worst latency of so many times, in 16 bits each
+		b := make([]byte, 0, 4*n)
+		for i := range n {
+			median := 10_000 + uint16(seed*7919+i*i)%2000
+			b = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, median), 2*median)
+		}
+		return b
+	}
 	began := func(i int) time.Time { return now.Add(-time.Duration(i+1) * days * 24 * time.Hour / (incidents + 1)) }
 	err := p.writeState(now, func(yield func(journaled) bool) {
 		ok := true
@@ -130,7 +139,8 @@ func (p *program) writePast(services, each int, now time.Time) error {
 				first := time.Date(now.Year(), now.Month()-time.Month(3-m), 1, 0, 0, 0, 0, time.UTC)
 				months = append(months, [5]int64{first.Unix() / (24 * 60 * 60), 20 * day, 3_600_000, 3_600_000})
 			}
-			keep("past", map[string]any{"service": service, "node": node, "days": past, "months": months, "status": "healthy", "since": now})
+			latency := map[string]any{"quarter": now.Unix() / (15 * 60), "quarters": packed(100, n), "day": today, "days": packed(days, n)}
+			keep("past", map[string]any{"service": service, "node": node, "days": past, "months": months, "latency": latency, "status": "healthy", "since": now})
 		}
 		for i := range incidents {
 			service, node := name(i * 7 % count)
