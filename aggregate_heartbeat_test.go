@@ -132,12 +132,18 @@ func TestHeartbeatRestart(t *testing.T) {
 	p.pass(11 * minute)
 	p.restart(30 * time.Second) // the deadline is in 30 s more
 	p.want(healthy, true, "fine")
+	if s, known := p.st.services[0].nodes[0].condition(); s != healthy || !known || !p.job().fresh() {
+		t.Errorf("after a restart the history has %v, known %v", s, known)
+	}
 	p.pass(30*time.Second - 1)
 	p.want(healthy, true, "fine")
 	p.pass(1)
 	p.want(dead, true, "no ping within 120 s of when it was due")
 	p.restart(time.Hour)
 	p.want(dead, true, "no ping within 120 s of when it was due")
+	if n := p.st.services[0].nodes[0]; !n.alert.known || n.alert.status != dead {
+		t.Errorf("after a restart the alerter has %+v", n.alert)
+	}
 
 	p.ping(ping{})
 	p.pass(11 * minute)

@@ -152,6 +152,11 @@ func (st *state) restoreReplica(r *replicaState, rec *replicaRecord, alive, now 
 	r.checked, r.stale = true, true
 	st.touchReplica(r)
 	r.reason, r.since = rec.Reason, rec.Since.Local()
+	if r.job != nil {
+		// No check will find it out anew: it holds until the next ping or deadline.
+		r.stale = false
+		r.node.track.fresh[s]++
+	}
 	if r.node.byID == nil {
 		return
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -102,5 +103,45 @@ func TestManagerCheck(t *testing.T) {
 		if code, text := r.manage("POST", "manager/check/", body); code != http.StatusBadRequest || text != want+"\n" {
 			t.Errorf("%s: %d %s", body, code, text)
 		}
+	}
+}
+
+// A ping is on disk when it is answered: a kill right behind the answer loses
+// nothing of it.
+func TestPingSurvivesKill(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const config = managerConfig + `
+[[probe.service.node]]
+id = "job"
+label = "Job"
+mode = "heartbeat"
+token = "job-0123456789ab"
+interval = 3600
+grace = 60
+`
+	for round, exit := range []string{"3", "/start", "0"} {
+		r := startIn(t, dir, config, serving)
+		said := fmt.Sprintf("said in round %d", round)
+		code, answer := r.manage("POST", "ping/job-0123456789ab/"+strings.TrimPrefix(exit, "/"), "before\n"+said)
+		r.cmd.Process.Kill()
+		if code != http.StatusOK || answer != "ok\n" {
+			t.Fatalf("%d %s", code, answer)
+		}
+		<-r.done
+		r = startIn(t, dir, config, serving)
+		status, reason := `"status":"dead"`, said
+		switch exit {
+		case "0":
+			status = `"status":"healthy"`
+		case "/start": // is that of the round before
+			reason = "said in round 0"
+		}
+		r.awaitNode("web:job", `"mode":"heartbeat",`+status+`,"checked":true`, `"reason":"`+reason+`"`)
+		if _, metrics := r.manage("GET", "metrics", ""); !strings.Contains(metrics, `vigil_heartbeat_last_seconds{service="web",node="job"} 1`) {
+			t.Errorf("no last ping in\n%s", metrics)
+		}
+		r.cmd.Process.Kill()
+		<-r.done
 	}
 }
