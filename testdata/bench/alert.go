@@ -12,8 +12,9 @@ import (
 
 // flaps are targets that die and come back, and the webhook that is told.
 type flaps struct {
-	mu   sync.Mutex
-	each map[string]*flap
+	mu      sync.Mutex
+	each    map[string]*flap
+	largest int64 // bytes of a message
 }
 
 // A flap is one target.
@@ -51,6 +52,7 @@ func (f *flaps) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var alert struct{ Type, Status string }
 	err := json.NewDecoder(r.Body).Decode(&alert)
 	drain(r.Body)
+	f.largest = max(f.largest, r.ContentLength)
 	it := f.each[hook]
 	if err != nil || it == nil || it.turned.IsZero() || (alert.Status == "dead") != it.dead {
 		return
@@ -59,6 +61,15 @@ func (f *flaps) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case it.told <- now:
 	default:
 	}
+}
+
+// forgetLargest returns the size of the largest message since the last time.
+func (f *flaps) forgetLargest() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.largest
+	f.largest = 0
+	return n
 }
 
 // turn makes a target die or come back and returns how long after the first

@@ -56,6 +56,7 @@ var measures = []measure{
 	{"scale", (*bench).scale, false},
 	{"stampede", (*bench).stampede, false},
 	{"hostile", (*bench).hostile, false},
+	{"churn", (*bench).churn, false},
 	{"push", (*bench).push, true},
 	{"fair", (*bench).fair, true},
 	{"icmp", (*bench).icmp, true},

@@ -192,16 +192,21 @@ next:
 
 // settled waits until every replica was checked once.
 func (p *program) settled(replicas int, limit time.Duration) error {
+	return p.await(limit, fmt.Sprintf("%d replicas to be checked", replicas), func(all map[string]float64) bool {
+		return total(all, "vigil_replicas") == float64(replicas) && total(all, "vigil_replicas", `status="unchecked"`) == 0
+	})
+}
+
+// await waits until the metrics are as they should be.
+func (p *program) await(limit time.Duration, what string, good func(all map[string]float64) bool) error {
 	for deadline := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
 		all, err := p.metrics()
-		if err != nil {
+		if err != nil || good(all) {
 			return err
 		}
-		if total(all, "vigil_replicas") == float64(replicas) && total(all, "vigil_replicas", `status="unchecked"`) == 0 {
-			return nil
-		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%v of %d replicas unchecked after %v", total(all, "vigil_replicas", `status="unchecked"`), replicas, limit)
+			return fmt.Errorf("waited %v for %s: %v unchecked, %v dead, %v in all", limit, what, total(all, "vigil_replicas", `status="unchecked"`),
+				total(all, "vigil_replicas", "dead"), total(all, "vigil_replicas"))
 		}
 	}
 }
