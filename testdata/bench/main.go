@@ -57,6 +57,7 @@ var measures = []measure{
 	{"stampede", (*bench).stampede, false},
 	{"hostile", (*bench).hostile, false},
 	{"churn", (*bench).churn, false},
+	{"storm", (*bench).storm, false},
 	{"push", (*bench).push, true},
 	{"fair", (*bench).fair, true},
 	{"icmp", (*bench).icmp, true},
