@@ -3,10 +3,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 )
@@ -209,4 +211,55 @@ func BenchmarkAlert(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkTransition shows what a node's change costs the aggregator with the
+// log of events and without it, in turns. The log is written by another
+// goroutine, which the aggregator does not wait for.
+func BenchmarkTransition(b *testing.B) {
+	dir, err := openFolder(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer dir.close()
+	l := newEventLog(newStore(&disk{dir: dir}, quiet), quiet)
+	ctx, stop := context.WithCancel(b.Context())
+	var writing sync.WaitGroup
+	writing.Go(func() { l.run(ctx) })
+	defer writing.Wait()
+	defer stop()
+
+	conf := crowd(10_000, modePoll)
+	own := replicas(conf.Services)
+	now := time.Now()
+	var states [2]*state
+	var spent [2][]float64 // ns of a change, of each round
+	for i := range states {
+		states[i] = newState(conf, now)
+		for _, r := range own {
+			states[i].applyResult(result{replica: r}, now)
+		}
+	}
+	states[1].eventLog = l
+	wanted := [...]status{dead, healthy}
+	for turn := 0; b.Loop(); turn++ {
+		for i, st := range states {
+			begin := time.Now()
+			for k := 0; k < len(own); k += 10 { // one of each node
+				r := own[k]
+				st.applyResult(result{replica: r, status: wanted[turn%2], reason: "HTTP 503"}, now)
+			}
+			spent[i] = append(spent[i], 10*float64(time.Since(begin))/float64(len(own)))
+			for len(l.in) > 0 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		now = now.Add(time.Second)
+	}
+	for i, name := range []string{"without", "with"} {
+		slices.Sort(spent[i])
+		b.ReportMetric(spent[i][len(spent[i])/2], "ns/change-"+name+"-log")
+	}
+	b.ReportMetric(float64(l.dropped.Load()), "dropped")
+	b.ReportMetric(0, "ns/op")
 }

@@ -92,6 +92,9 @@ var pastNames = [...]string{"healthy", "sick", "dead", "maintenance"}
 // keep has the store keep what changed since the last time.
 func (h *history) keep(st *state, now time.Time) {
 	h.keptAt = now
+	if st.ledger == nil {
+		return // as in a replay
+	}
 	for _, ns := range h.unkept {
 		t := &ns.track
 		st.keep(record{Past: newPastRecord(ns.key(), t.past, t.kept, t.keptQuarter)}, nil)

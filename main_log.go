@@ -187,6 +187,7 @@ func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		*data = conf.Storage.Path
 	}
 	r := newReplay(conf, begin)
+	r.listed = *show || *asJSON
 	damaged, err := replayFolder(ctx, r, *data, now)
 	if err == nil {
 		err = printReplay(newPrinter(stdout), r, *show, *asJSON)
@@ -229,10 +230,10 @@ func printReplay(p *printer, r *replay, show, asJSON bool) error {
 		count(channel).Then = n
 		then += n
 	}
-	messages := []replayedMessage{}
-	for _, a := range r.alerts {
-		count(a.Channel).Now++
-		messages = append(messages, replayedMessage{a.Time, a.Channel, string(a.Kind), notify.Subject(a)})
+	now := 0
+	for channel, n := range r.sent {
+		count(channel).Now = n
+		now += n
 	}
 	list := []channelCount{}
 	for _, channel := range slices.Sorted(maps.Keys(counts)) {
@@ -245,9 +246,9 @@ func printReplay(p *printer, r *replay, show, asJSON bool) error {
 			Transitions int               `json:"transitions"`
 			Channels    []channelCount    `json:"channels"`
 			Messages    []replayedMessage `json:"messages"`
-		}{then, len(messages), r.transitions, list, messages})
+		}{then, now, r.transitions, list, r.messages})
 	}
-	fmt.Fprintf(p.w, "%s then, %d with this config.\n", plural(then, "message"), len(messages))
+	fmt.Fprintf(p.w, "%s then, %d with this config.\n", plural(then, "message"), now)
 	if len(list) > 0 {
 		rows := [][]cell{plain("CHANNEL", "THEN", "NOW")}
 		for _, c := range list {
@@ -256,9 +257,9 @@ func printReplay(p *printer, r *replay, show, asJSON bool) error {
 		fmt.Fprintln(p.w)
 		p.columns(rows)
 	}
-	if show && len(messages) > 0 {
+	if show && len(r.messages) > 0 {
 		var rows [][]cell
-		for _, m := range messages {
+		for _, m := range r.messages {
 			rows = append(rows, plain(m.Time.Local().Format("2006-01-02 15:04:05"), m.Channel, m.Subject))
 		}
 		fmt.Fprintln(p.w)
@@ -275,9 +276,12 @@ func printReplay(p *printer, r *replay, show, asJSON bool) error {
 // have its status. Acknowledgements, silences and other actions of operators
 // are not repeated; the maintenances of the config are.
 type replay struct {
-	st     *state
-	now    time.Time
-	alerts []notify.Alert // as the config would have sent them, oldest first
+	st  *state
+	now time.Time
+
+	sent     map[string]int    // messages that the config would have sent, by channel
+	listed   bool              // whether these are listed, too
+	messages []replayedMessage // oldest first
 
 	nodes       map[nodeKey]*nodeState
 	transitions int              // that were fed
@@ -290,7 +294,7 @@ func newReplay(conf *Config, begin time.Time) *replay {
 	quiet := *conf
 	quiet.Alerting.Startup = false // a replay is no start
 	r := &replay{st: newState(&quiet, begin), now: begin, nodes: make(map[nodeKey]*nodeState),
-		unknown: make(map[nodeKey]bool), then: make(map[string]int)}
+		unknown: make(map[nodeKey]bool), then: make(map[string]int), sent: make(map[string]int), messages: []replayedMessage{}}
 	for ns := range r.st.allNodes() {
 		r.nodes[ns.key()] = ns
 		if len(ns.replicas) == 0 {
@@ -313,7 +317,10 @@ func (r *replay) until(t time.Time) {
 			r.st.replan(r.now)
 		}
 		for alert, ok := r.st.alerter.due(r.st, r.now); ok; alert, ok = r.st.alerter.due(r.st, r.now) {
-			r.alerts = append(r.alerts, alert)
+			r.sent[alert.Channel]++
+			if r.listed {
+				r.messages = append(r.messages, replayedMessage{alert.Time, alert.Channel, string(alert.Kind), notify.Subject(alert)})
+			}
 		}
 		at, ok := r.st.alerter.wake(r.st, r.now)
 		if due := r.st.quietDue; !due.IsZero() && (!ok || due.Before(at)) {

@@ -45,6 +45,8 @@ var measures = []measure{
 	{"small", (*bench).small, false},
 	{"config", (*bench).config, false},
 	{"start", (*bench).begin, false},
+	{"log", (*bench).log, false},
+	{"replay", (*bench).replay, false},
 	{"page", (*bench).page, false},
 	{"render", (*bench).render, false},
 	{"report", (*bench).report, false},

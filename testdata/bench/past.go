@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 )
@@ -151,9 +152,12 @@ func (p *program) writePast(services, each int, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	return p.writeLogs(services, each, days, now)
+}
 
-	// A day's log has 1,000 changes, as have nodes that are down for a short
-	// time twice a month.
+// writeLogs writes the logs of so many days, each with 1,000 changes of nodes
+// that are down for a minute.
+func (p *program) writeLogs(services, each, days int, now time.Time) error {
 	dir := filepath.Join(p.dir, "data", "events")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -164,13 +168,13 @@ func (p *program) writePast(services, each int, now time.Time) error {
 		zip := gzip.NewWriter(&lines)
 		fmt.Fprintln(zip, `{"vigil_events":1}`)
 		for i := range 1000 {
-			service, node := name((i/2 + 37*d) % count)
+			n := (i/2 + 37*d) % (services * each)
 			from, to := "healthy", "dead"
 			if i%2 == 1 {
 				from, to = to, from
 			}
-			fmt.Fprintf(zip, "{\"time\":%q,\"kind\":\"transition\",\"service\":%q,\"node\":%q,\"from\":%q,\"to\":%q,\"reason\":\"HTTP 503\"}\n",
-				begin.Add(time.Duration(i)*time.Minute).Format(time.RFC3339), service, node, from, to)
+			fmt.Fprintf(zip, "{\"time\":%q,\"kind\":\"transition\",\"service\":\"s%d\",\"node\":\"n%d\",\"from\":%q,\"to\":%q,\"reason\":\"HTTP 503\"}\n",
+				begin.Add(time.Duration(i)*time.Minute).Format(time.RFC3339), n/each, n%each, from, to)
 		}
 		if err := zip.Close(); err != nil {
 			return err
@@ -179,5 +183,62 @@ func (p *program) writePast(services, each int, now time.Time) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// replay measures how long another config takes with the log of a year.
+func (b *bench) replay() error {
+	const services, each, days = 10, 10, 365
+	config := "[notify]\nreminder_interval = 600\n"
+	for _, id := range []string{"all", "late", "some"} {
+		config += fmt.Sprintf("[[notify.webhook]]\nid = %q\nhook_url = \"http://127.0.0.1:9/\"\n", id)
+	}
+	config += "[[notify.route]]\nto = [\"all\"]\n[[notify.route]]\nto = [\"late\"]\nafter = 30\n[[notify.route]]\nto = [\"some\"]\nmatch = [\"s1\", \"s2:n3\"]\n"
+	p, err := b.lay(config + nodes(services, each, 1, "poll", func(n int) string { return "tcp://" + host(n) + ":9" }))
+	if err != nil {
+		return err
+	}
+	if err := p.writeLogs(services, each, days, time.Now()); err != nil {
+		return err
+	}
+	var took []float64
+	var then, now int
+	for range b.count(3, 1) {
+		begin := time.Now()
+		cmd := exec.Command(p.vigil, "replay", "-c", "config.cfg", "-since", "365d")
+		cmd.Dir = p.dir
+		out, err := cmd.Output()
+		if err != nil {
+			return fmt.Errorf("replay: %w", err)
+		}
+		took = append(took, time.Since(begin).Seconds())
+		if _, err := fmt.Sscanf(string(out), "%d messages then, %d with this config.", &then, &now); err != nil || now < 1000*(days-2) {
+			return fmt.Errorf("replay: %v in %.200q", err, out)
+		}
+	}
+	b.add(row{measure: "replay", what: fmt.Sprintf("a year of 100 nodes replayed, 365,000 changes: %d messages", now), figure: fmt.Sprintf("%.1f s", median(took)), got: median(took), wanted: atMost(10)})
+	return nil
+}
+
+// log measures, by the benchmark of that part, what the log of events takes of
+// the aggregator.
+func (b *bench) log() error {
+	took := "2s"
+	if b.short {
+		took = "0.5s"
+	}
+	out, err := exec.Command("go", "test", "-run", "^$", "-bench", "^BenchmarkTransition$", "-benchtime", took, "vigil").Output()
+	if err != nil {
+		return fmt.Errorf("go test: %w: %s", err, out)
+	}
+	all := benchmarks(out)
+	with, without := all["Transition ns/change-with-log"], all["Transition ns/change-without-log"]
+	if without == 0 {
+		return fmt.Errorf("no figures in %q", out)
+	}
+	const daily = 100_000
+	extra := max(with-without, 0) * daily / 1e9
+	b.add(row{measure: "log", what: "100,000 changes a day logged: time of the aggregator", figure: fmt.Sprintf("%.2f s a day", with*daily/1e9),
+		limit: fmt.Sprintf("%.2f s without", without*daily/1e9), got: extra, wanted: atMost(1)})
 	return nil
 }
