@@ -31,6 +31,8 @@ type alerter struct {
 	connection connectionState
 	machine    connectionState // the same of this machine, which may be short of something
 	shortage   string          // of what
+	mirror     connectionState // the same of the copy of the page, which may be out of date
+	outdated   string          // why
 	muted      time.Time       // no reminders until then
 	acks       []notify.Alert  // about acknowledgements, to be sent
 }
@@ -260,6 +262,9 @@ func (a *alerter) due(st *state, now time.Time) (notify.Alert, bool) {
 	if a.started && a.machine.due(now) {
 		return a.notice(st, a.machineNote(now), now), true
 	}
+	if a.started && a.mirror.due(now) {
+		return a.notice(st, a.mirrorNote(now), now), true
+	}
 	if len(a.acks) > 0 {
 		alert := a.acks[0]
 		a.acks = a.acks[1:]
@@ -337,8 +342,10 @@ func (a *alerter) wake(st *state, now time.Time) (at time.Time, ok bool) {
 	if t, waits := a.connection.wake(); waits {
 		sooner(t)
 	}
-	if t, waits := a.machine.wake(); waits && a.started {
-		sooner(t)
+	for _, c := range [...]*connectionState{&a.machine, &a.mirror} {
+		if t, waits := c.wake(); waits && a.started {
+			sooner(t)
+		}
 	}
 	for _, c := range a.channels {
 		if !c.first.IsZero() {

@@ -213,7 +213,7 @@ func (a *alerter) acknowledged(ns *nodeState, out *outage, st *state, now time.T
 }
 
 // notice sends all channels a notice about the monitor's own connection or
-// machine.
+// machine, or about the copy of the page.
 func (a *alerter) notice(st *state, note string, now time.Time) notify.Alert {
 	return notify.Alert{
 		ID:     rand.Text(),

@@ -269,9 +269,40 @@ func (a *alerter) machineNote(now time.Time) string {
 		a.machine.down.In(now.Location()).Format("15:04:05 UTC-0700"), a.shortage)
 }
 
-// assumeConnected ends a failure of the connection when the config has no
-// connectivity targets any more: nothing would end it later.
+// A mirrorReport is an event: the copy of the page has not been brought up to
+// date since then, or, without a fault, it is again.
+type mirrorReport struct {
+	since time.Time
+	fault string
+}
+
+func (m mirrorReport) apply(st *state, now time.Time) {
+	if m.fault == "" {
+		st.alerter.mirror.turn(false, now)
+		return
+	}
+	st.alerter.mirror.turn(true, m.since)
+	st.alerter.outdated = m.fault
+}
+
+// mirrorNote returns the text of a notice about the copy, and notes that it was
+// sent.
+func (a *alerter) mirrorNote(now time.Time) string {
+	if d := a.mirror.back; d > 0 {
+		a.mirror.back = 0
+		return fmt.Sprintf("The copy of the status page is up to date again after %s.", d.Round(time.Second))
+	}
+	a.mirror.told = true
+	return fmt.Sprintf("The copy of the status page has not been brought up to date since %s: %s",
+		a.mirror.down.In(now.Location()).Format("15:04:05 UTC-0700"), a.outdated)
+}
+
+// assumeConnected ends failures of what the config no longer has, connectivity
+// targets or a copy: nothing would end them later.
 func (st *state) assumeConnected(now time.Time) {
+	if st.conf.Mirror == nil {
+		st.alerter.mirror = connectionState{}
+	}
 	if len(st.conf.Connectivity) == 0 {
 		connectionReport{down: false}.apply(st, now)
 	}

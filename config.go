@@ -36,6 +36,7 @@ type Config struct {
 	Routes   []Route  // none: every channel is told of every node
 	Deadman  *Deadman // nil without [notify.deadman]
 	Storage  Storage
+	Mirror   *Mirror // nil without [mirror]
 	Services []*Service
 
 	Maintenance []Window
@@ -126,6 +127,14 @@ type Alerting struct {
 type Storage struct {
 	Path string // "" keeps everything in memory
 	Set  bool   // whether the file says so, or Path is the default
+}
+
+// Mirror is where a copy of the page is kept, and what brings it elsewhere.
+type Mirror struct {
+	Path     string        // absolute
+	Command  []string      // program and arguments; none: the folder is enough
+	Interval time.Duration // the least time from one run of the command to the next
+	Timeout  time.Duration // of one run
 }
 
 // mode is where the results of a node's replicas come from.

@@ -53,6 +53,7 @@ func (c *Config) read(t *table) {
 	c.readProbe(t.table("probe"))
 	c.readNotify(t.table("notify"))
 	c.readMaintenance(t)
+	c.readMirror(t.table("mirror"))
 	t.rest()
 }
 

@@ -143,6 +143,7 @@ func TestFullConfig(t *testing.T) {
 		ReminderInterval: 5 * time.Minute, BackoffExponent: 2, BackoffLimit: 5, Escalate: true,
 	})
 	same(t, "storage", c.Storage, Storage{Path: "/var/lib/vigil", Set: true})
+	same(t, "mirror", *c.Mirror, Mirror{"/srv/vigil-mirror", []string{"/bin/sh", "-c", "rclone sync /srv/vigil-mirror remote:status"}, 30 * time.Second, 90 * time.Second})
 	same(t, "connectivity", c.Connectivity, []Target{
 		{Raw: "tcp://9.9.9.9:53", Scheme: "tcp", Host: "9.9.9.9", Port: "53", URL: mustURL("tcp://9.9.9.9:53")},
 	})
@@ -299,6 +300,8 @@ func TestGoodConfigs(t *testing.T) {
 		{"no prefix", "[server]\npath_prefix = \"/\"", func(c *Config) any { return c.Server.PathPrefix }, ""},
 		{"long prefix", "[server]\npath_prefix = \"/a/b.c/\"", func(c *Config) any { return c.Server.PathPrefix }, "/a/b.c"},
 		{"any address", "[server]\ninet = \":0\"", func(c *Config) any { return c.Server.Inet }, ":0"},
+		{"mirror without a command", "[mirror]\npath = \"/srv/vigil-mirror\"", func(c *Config) any { return *c.Mirror }, Mirror{"/srv/vigil-mirror", nil, time.Minute, 2 * time.Minute}},
+		{"mirror with a list", "[mirror]\npath = \"/srv/vigil-mirror\"\ncommand = [\"a\", \"b c\"]", func(c *Config) any { return c.Mirror.Command }, []string{"a", "b c"}},
 		{"memory only", "[storage]\npath = \"\"", func(c *Config) any { return c.Storage }, Storage{Set: true}},
 		{"no assets", "[assets]\npath = \"\"", func(c *Config) any { return c.Assets }, ""},
 		{"assets elsewhere than a config for Docker says", "[assets]\npath = \"res/assets\"", func(c *Config) any { return c.Assets }, ""},

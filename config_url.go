@@ -1,12 +1,20 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/net/idna"
 )
@@ -292,4 +300,144 @@ func (t *table) base(key, def string) string {
 	}
 	t.get(key)
 	return def
+}
+
+func (c *Config) readMirror(t *table) {
+	if t.vals == nil {
+		return
+	}
+	const folder = "a folder that is new, empty or was filled by Vigil, like \"/srv/status\""
+	m := &Mirror{Path: t.required("path", folder)}
+	m.Command = t.command("command")
+	m.Interval = t.seconds("interval", time.Minute, 1)
+	m.Timeout = t.seconds("timeout", 2*time.Minute, 1)
+	t.rest()
+	if m.Path == "" {
+		return
+	}
+	shown := t.show("path", m.Path)
+	m.Path = absolute(m.Path)
+	if c.Storage.Path != "" && nested(m.Path, absolute(c.Storage.Path)) {
+		t.fault("path", "%s and storage.path overlap, and everything in the copy is public; allowed: %s", shown, folder)
+	}
+	_, err := within(context.Background(), func() (any, error) {
+		root, err := os.OpenRoot(m.Path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil // it is made at the start
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer root.Close()
+		_, err = readMirrorList(root)
+		return nil, err
+	})
+	if err != nil {
+		t.fault("path", "%s cannot be used (%v); allowed: %s", shown, withoutPath(err), folder)
+	}
+	for _, s := range c.Services {
+		for _, n := range s.Nodes {
+			if !canBeFile(s.ID) || !canBeFile(n.ID) {
+				p := t.problem("path", "the copy leaves out \"%s:%s\", because this cannot be the name of a file", s.ID, n.ID)
+				p.note = true
+				t.doc.warnings = append(t.doc.warnings, p)
+			}
+		}
+	}
+	c.Mirror = m
+}
+
+// command reads a program with its arguments, or one string for /bin/sh.
+func (t *table) command(key string) (words []string) {
+	v, ok := t.get(key)
+	switch v := v.(type) {
+	case []any:
+		t.each(key, func(_, s string) { words = append(words, s) })
+		return words
+	case string:
+		if v != "" && !hasShell(runtime.GOOS) {
+			t.fault(key, "is a string for /bin/sh, which this system does not have; allowed: a list of a program and its arguments")
+		}
+		if v != "" {
+			return []string{"/bin/sh", "-c", v}
+		}
+	default:
+		if ok {
+			t.mistyped(key, v, "a list of a program and its arguments, or a string for /bin/sh")
+		}
+	}
+	return nil
+}
+
+// absolute returns a path from the root, or as it is where that is not known.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+// nested reports whether one of two paths leads into the other.
+func nested(a, b string) bool {
+	for _, pair := range [...][2]string{{a, b}, {b, a}} {
+		if rel, err := filepath.Rel(pair[0], pair[1]); err == nil && filepath.IsLocal(rel) {
+			return true
+		}
+	}
+	return false
+}
+
+// The files in the folder of a mirror that are no part of the copy: the list of
+// those that are, and the one being written.
+const mirrorList, mirrorTemp = ".vigil-mirror", ".vigil-mirror.tmp"
+
+// maxMirrorList bounds the list, in bytes.
+const maxMirrorList = 64 << 20
+
+// readMirrorList returns which files in a folder belong to a mirror's copy. A
+// folder without the list must be empty: nobody's files are to be replaced, or
+// made public. Names that start with a dot do not count.
+func readMirrorList(root *os.Root) (names []string, err error) {
+	info, err := root.Lstat(mirrorList)
+	if errors.Is(err, fs.ErrNotExist) {
+		entries, err := fs.ReadDir(root.FS(), ".")
+		for _, e := range entries {
+			if !strings.HasPrefix(e.Name(), ".") && e.Name() != "lost+found" {
+				return nil, fmt.Errorf("it holds %q, which Vigil has not put there", shorten(e.Name()))
+			}
+		}
+		return nil, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s in it is not a regular file", mirrorList)
+	}
+	file, err := root.Open(mirrorList)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := readUpTo(file, maxMirrorList)
+	if err != nil {
+		return nil, err
+	}
+	if json.Unmarshal(text, &names) != nil {
+		return nil, fmt.Errorf("%s in it is damaged: empty the folder", mirrorList)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return !canBeFile(name) }), nil
+}
+
+// canBeFile reports whether a name can be that of a file in a folder.
+func canBeFile(name string) bool {
+	if name == "." || !fs.ValidPath(name) || !filepath.IsLocal(filepath.FromSlash(name)) || strings.Contains(name, "\x00") {
+		return false
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if len(part) > 255-len(".atom") {
+			return false
+		}
+	}
+	return true
 }

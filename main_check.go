@@ -140,6 +140,9 @@ func printPlan(w io.Writer, c *Config) {
 		onOff(c.Server.ManagerToken != ""), onOff(c.Server.ReporterToken != ""), onOff(c.Server.MCP))
 	line("logs", "from level %s on", c.Server.LogLevel)
 	line("storage", "%s", c.Storage.describe())
+	if c.Mirror != nil {
+		line("mirror", "%s", c.Mirror.describe())
+	}
 	if c.Assets != "" {
 		line("assets", "files in %s go before the built-in ones", c.Assets)
 	}
@@ -182,6 +185,19 @@ func (s *Storage) describe() string {
 		return fmt.Sprintf("%s, which cannot be written (%v): %s", path, withoutPath(err), outcome)
 	}
 	return path
+}
+
+// describe says where the copy of the page is kept, and what brings it elsewhere.
+func (m *Mirror) describe() string {
+	text := "a copy of the page"
+	if len(m.Command) > 0 {
+		text += fmt.Sprintf(" and a command, run every %s at most, for up to %s,", seconds(m.Interval), seconds(m.Timeout))
+	}
+	text += " in " + m.Path
+	if err := canWrite(m.Path); err != nil {
+		text += fmt.Sprintf(", which cannot be written (%v)", withoutPath(err))
+	}
+	return text
 }
 
 // canWrite reports whether files can be created in a folder, or the folder can

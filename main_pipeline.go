@@ -319,6 +319,7 @@ func changes(old, conf *Config) configChanges {
 	oldNotify.Page, notify.Page = conf.Notify.Page, conf.Notify.Page // belongs to branding
 	section("notify", []any{old.Alerting, oldNotify, old.Routes, old.Deadman}, []any{conf.Alerting, notify, conf.Routes, conf.Deadman})
 	section("storage", old.Storage, conf.Storage)
+	section("mirror", old.Mirror, conf.Mirror)
 	section("maintenance", old.Maintenance, conf.Maintenance)
 	section("probe", old.Connectivity, conf.Connectivity)
 

@@ -140,7 +140,8 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	a := &aggregator{state: st, events: d.events, board: b, log: d.log, store: d.store, machine: d.probes.machine}
 	d.meters.begin(now)
 	queues := newRabbit(asks, d.events, d.log)
-	metrics := &scrape{board: b, throttle: throttle, meters: &d.meters, page: d.page, reporter: reporter,
+	mirror := newMirror(d.page, d.events, d.log)
+	metrics := &scrape{board: b, mirror: mirror, throttle: throttle, meters: &d.meters, page: d.page, reporter: reporter,
 		aggregator: a, store: d.store, events: d.events, rabbit: queues, deadman: newDeadman(b, d.events, &d.meters, d.store, d.log)}
 	server := newServer(d.page.handler(map[string]http.Handler{
 		"reporter": reporter,
@@ -170,6 +171,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	d.web.start()
 	g.Go(func() error { return d.web.wait(ctx) })
 	g.Go(func() error { return d.page.run(ctx) })
+	g.Go(func() error { return mirror.run(ctx) })
 	g.Go(func() error { return queues.run(ctx) })
 	g.Go(func() error { return metrics.deadman.run(ctx) })
 	g.Go(func() error { return serveDebug(ctx, debug, d.log) })

@@ -38,6 +38,8 @@ type page struct {
 	routes  [routeCount]atomic.Uint64 // requests
 	panics  atomic.Int64              // renderings that panicked since the start
 
+	rendered chan struct{} // capacity 1: a token when there is a newer rendering, for the mirror
+
 	next     atomic.Pointer[site] // of the config that a reload is about to use
 	renderer *renderer            // of the goroutine in run; newPage uses it before
 
@@ -59,7 +61,7 @@ type rendering struct {
 // snapshot. An error is one of the templates or assets that the configuration
 // puts in place of the embedded ones.
 func newPage(b *board, log *slog.Logger) (*page, error) {
-	p := &page{board: b, log: log}
+	p := &page{board: b, log: log, rendered: make(chan struct{}, 1)}
 	if err := p.refresh(b.public()); err != nil {
 		return nil, err
 	}
@@ -88,6 +90,10 @@ func (p *page) run(ctx context.Context) error {
 				p.log.Error("page not rendered", "err", err)
 			}
 			p.took.observe(time.Since(start))
+			select {
+			case p.rendered <- struct{}{}:
+			default:
+			}
 		}
 		pause.Reset(max(renderEvery, renderShare*time.Since(start)))
 	}

@@ -18,6 +18,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // A site is all of the page that depends on the configuration alone:
@@ -34,6 +35,9 @@ type site struct {
 	own       map[string]bool   // those that are not drawn by the program
 	brand     brand
 	style     string // the brand's colours, for an inline <style>
+
+	made time.Time     // of a copy for other servers: when it was made; else zero
+	late time.Duration // the age at which that copy is out of date
 
 	pageFields  []field // of the page
 	embedFields []field // of the widget, which may be framed

@@ -208,7 +208,11 @@ func (st *site) depthBase(r *http.Request) string {
 	if st.base != "" {
 		return st.base
 	}
-	depth := strings.Count(oneSlash(r.URL.EscapedPath()), "/") - 1
+	path := oneSlash(r.URL.EscapedPath())
+	if !st.made.IsZero() {
+		path = r.URL.Path // servers of files decode it, and redirect to that
+	}
+	depth := strings.Count(path, "/") - 1
 	return strings.Repeat("../", min(max(depth, 0), 32))
 }
 
@@ -231,6 +235,10 @@ func (p *page) servePage(w http.ResponseWriter, r *http.Request, now *rendering,
 			return widget
 		}
 		return page
+	}
+	if embed && now.site.base == "" && strings.HasSuffix(r.URL.Path, "/") {
+		p.serveWidget(now, nil)(w, r) // its links must lead out of that folder
+		return
 	}
 	lang := now.site.language(r)
 	if lang == now.site.lang {
@@ -292,7 +300,7 @@ func (p *page) serveNode(now *rendering, service, node string) http.HandlerFunc 
 			}
 			v.Open = []template.HTML{html}
 			html, err = execute(now.site, "single.html", v)
-			return newReply([]byte(html), now.site.pageFields), err
+			return now.site.reply([]byte(html), now.site.pageFields), err
 		})
 	}
 }
@@ -306,29 +314,29 @@ func (p *page) serveOutages(now *rendering) http.HandlerFunc {
 			v.Banner = true
 			v.Months = newHistoryView(lang, base, now.snap)
 			html, err := execute(now.site, "history.html", v)
-			return newReply([]byte(html), now.site.pageFields), err
+			return now.site.reply([]byte(html), now.site.pageFields), err
 		})
 	}
 }
 
-// serveWidget serves the widget of one service; nil when there is none.
-func (p *page) serveWidget(now *rendering, service string) http.HandlerFunc {
-	for _, sv := range now.snap.services {
-		if sv.conf.ID != service {
-			continue
+// serveWidget serves the widget of one service, or that of the page when it is
+// nil.
+func (p *page) serveWidget(now *rendering, sv *serviceView) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		base, key := now.site.depthBase(r), ""
+		if sv != nil {
+			key = sv.conf.ID
 		}
-		return func(w http.ResponseWriter, r *http.Request) {
-			base := now.site.depthBase(r)
-			p.serveMade(w, r, now, "embed "+base+" "+service, func(lang *language) (*reply, error) {
-				v := newPageView(now.site, lang, base, now.snap)
+		p.serveMade(w, r, now, "embed "+base+" "+key, func(lang *language) (*reply, error) {
+			v := newPageView(now.site, lang, base, now.snap)
+			if sv != nil {
 				v.State, v.Anchor = sv.state(), anchor(sv.conf)
 				v.Sentence = lang.say("service_state", "service", steady(sv.conf.Label), "state", lang.words[stateWords[v.State]])
-				html, err := execute(now.site, "embed.html", v)
-				return newReply([]byte(html), now.site.embedFields), err
-			})
-		}
+			}
+			html, err := execute(now.site, "embed.html", v)
+			return now.site.reply([]byte(html), now.site.embedFields), err
+		})
 	}
-	return nil
 }
 
 // execute returns a template's HTML.

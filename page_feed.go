@@ -90,7 +90,7 @@ func (p *page) feed(now *rendering, service *Service) http.HandlerFunc {
 		made, err := p.cache.get(key, now.snap, func() (*reply, error) {
 			f := newFeed(now.site.lang, now.snap, service)
 			body, err := xml.Marshal(f)
-			return newReply(append([]byte(feedHead(now.site, service)), body...), fields), err
+			return now.site.reply(append([]byte(feedHead(now.site, service)), body...), fields), err
 		})
 		if err != nil {
 			http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)

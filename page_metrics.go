@@ -31,6 +31,7 @@ type scrape struct {
 	events     <-chan event
 	rabbit     *rabbit
 	deadman    *deadman // may be nil
+	mirror     *mirror  // may be nil
 }
 
 var scrapeType = []string{"text/plain; version=0.0.4; charset=utf-8"}
@@ -85,6 +86,7 @@ func (s *scrape) text(now time.Time) []byte {
 	s.requests(x)
 	s.alerts(x)
 	s.calls(x, snap)
+	s.copies(x, snap)
 	s.heartbeats(x, snap)
 	s.stored(x, snap, now)
 	s.program(x)
@@ -178,6 +180,28 @@ func (s *scrape) calls(x *metricText, snap *snapshot) {
 	}
 	x.metric("vigil_deadman_held", "gauge", "Whether calls of the dead-man's switch are held back; the log says why.", oneIf(s.deadman.holding.Load()))
 	x.metric("vigil_deadman_calls_total", "counter", "Calls of the dead-man's switch that were accepted.", float64(s.deadman.calls.Load()))
+}
+
+// copies writes how the copy of the page for other servers fares.
+func (s *scrape) copies(x *metricText, snap *snapshot) {
+	if snap.conf.Mirror == nil || s.mirror == nil {
+		return
+	}
+	steps := []struct {
+		name    string
+		trouble *trouble
+	}{{"write", &s.mirror.copying}, {"command", &s.mirror.sending}}
+	if len(snap.conf.Mirror.Command) == 0 {
+		steps = steps[:1]
+	}
+	x.family("vigil_mirror_last_success_seconds", "gauge", "When the copy of the page was last written, and when its command last succeeded, in Unix time; 0: not yet.")
+	for _, step := range steps {
+		x.sample(float64(step.trouble.success.Load()), "step", step.name)
+	}
+	x.family("vigil_mirror_failures_total", "counter", "Copies of the page that could not be written, and runs of the command that failed.")
+	for _, step := range steps {
+		x.sample(float64(step.trouble.faults.Load()), "step", step.name)
+	}
 }
 
 // heartbeats writes when jobs last reported.

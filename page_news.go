@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"hash/maphash"
 	"html/template"
 	"slices"
 	"time"
@@ -294,3 +295,44 @@ func (s *snapshot) grouped() (by map[string][]*incident, taken map[string]bool) 
 	}
 	return by, taken
 }
+
+// outlook is a hash of all in a snapshot that a copy must show soon. Latencies
+// and the time can wait.
+func (s *snapshot) outlook() uint64 {
+	var h maphash.Hash
+	h.SetSeed(outlookSeed)
+	yes := func(is ...bool) {
+		for _, b := range is {
+			h.WriteByte(byte(oneIf(b)))
+		}
+	}
+	yes(s.checked, s.connectionDown.IsZero())
+	for _, sv := range s.services {
+		for _, nv := range sv.nodes {
+			yes(nv.checked, nv.maintenance != nil, nv.cause != nil)
+			for _, r := range nv.replicas.all() {
+				h.WriteByte(byte(r.status))
+				yes(r.checked, r.stale, r.uncertain)
+			}
+			h.WriteByte(byte(nv.status))
+		}
+	}
+	for _, list := range [...][]announcement{s.announcements, s.pastAnnouncements} {
+		for i := range list {
+			h.WriteString(list[i].id)
+			maphash.WriteComparable(&h, list[i].revision)
+		}
+		h.WriteByte(0)
+	}
+	for i := range s.pastIncidents {
+		h.WriteString(s.pastIncidents[i].id)
+		yes(s.pastIncidents[i].end.IsZero())
+	}
+	for _, q := range s.maintenances() {
+		h.WriteString(q.id)
+		yes(q.running(s.at))
+	}
+	return h.Sum64()
+}
+
+var outlookSeed = maphash.MakeSeed()

@@ -132,7 +132,11 @@ func (p *page) route(now *rendering, segments []string) http.HandlerFunc {
 		case 0:
 			return func(w http.ResponseWriter, r *http.Request) { p.servePage(w, r, now, true) }
 		case 1:
-			return p.serveWidget(now, rest[0])
+			for _, sv := range now.snap.services {
+				if sv.conf.ID == rest[0] {
+					return p.serveWidget(now, sv)
+				}
+			}
 		}
 	case "node":
 		if len(rest) == 2 {
@@ -269,6 +273,14 @@ type packer struct {
 
 // newReply prepares one reply.
 func newReply(body []byte, fields []field) *reply { return new(packer).reply(body, fields) }
+
+// reply prepares one reply of a site. That of a copy is only written to a file.
+func (st *site) reply(body []byte, fields []field) *reply {
+	if !st.made.IsZero() {
+		return &reply{plain: variant{body: body}}
+	}
+	return newReply(body, fields)
+}
 
 // reply prepares body. Among fields, Cache-Control is also sent with a 304, as
 // RFC 9110 section 15.4.5 asks.

@@ -82,7 +82,38 @@ func (v shell) Lang() string { return v.lang.tag }
 func (v shell) Home() template.URL { return template.URL(cmp.Or(v.base, "./")) }
 
 // Route returns the address of one of the page's own routes.
-func (v shell) Route(path string) template.URL { return template.URL(v.base + path) }
+func (v shell) Route(path string) template.URL {
+	if !v.site.made.IsZero() {
+		path = strings.TrimSuffix(copyFile(path), "index.html")
+	}
+	return template.URL(v.base + path)
+}
+
+// copyFile returns the file that a copy has for a route: one with an extension.
+func copyFile(route string) string {
+	switch first, _, _ := strings.Cut(route, "/"); {
+	case first == "badge":
+		return route + ".svg"
+	case route == "status/text":
+		return route + ".txt"
+	case first == "status":
+		return route + ".json"
+	case first == "assets", first == "feed", strings.Contains(first, "."):
+		return route
+	}
+	return strings.TrimPrefix(route+"/index.html", "/")
+}
+
+// Made is when a copy for other servers was made; "" on the page itself.
+func (v shell) Made() string {
+	if v.site.made.IsZero() {
+		return ""
+	}
+	return v.site.made.UTC().Format(time.RFC3339)
+}
+
+// Late is the age in seconds at which such a copy is out of date.
+func (v shell) Late() int { return int(v.site.late / time.Second) }
 
 // Absolute returns the address of a route for use on other pages.
 func (v shell) Absolute(path string) string {
@@ -178,9 +209,13 @@ type lineView struct {
 
 // newPageView returns what all pages of a snapshot show, without services.
 func newPageView(st *site, lang *language, base string, s *snapshot) *pageView {
+	form := secondForm
+	if !st.made.IsZero() {
+		form = dateSecondForm // it may be found days later
+	}
 	v := &pageView{
 		shell:   newShell(st, lang, base),
-		Checked: lang.html("checked_at", "time", lang.element(s.at, secondForm)),
+		Checked: lang.html("checked_at", "time", lang.element(s.at, form)),
 		Zone:    lang.say("times_there", "zone", s.at.Format("MST")),
 		Year:    s.at.Year(),
 		Empty:   len(s.services) == 0,

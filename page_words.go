@@ -130,6 +130,7 @@ const (
 	secondForm      form = "s"   // 13:17:24
 	dateForm        form = "d"   // 24 Nov
 	dateTimeForm    form = "dt"  // 24 Nov, 13:17
+	dateSecondForm  form = "dts" // 24 Nov, 13:17:24
 	weekdayTimeForm form = "wdt" // Tue 24 Nov, 13:17
 )
 
@@ -146,7 +147,11 @@ func (l *language) time(t time.Time, f form) string {
 		date := l.say("weekday_date", "weekday", l.name("weekdays_short", int(t.Weekday())), "date", l.date(t, "date", "months_short"))
 		return l.say("date_time", "date", date, "time", t.Format("15:04"))
 	}
-	return l.say("date_time", "date", l.date(t, "date", "months_short"), "time", t.Format("15:04"))
+	clock := l.time(t, timeForm)
+	if f == dateSecondForm {
+		clock = l.time(t, secondForm)
+	}
+	return l.say("date_time", "date", l.date(t, "date", "months_short"), "time", clock)
 }
 
 // date writes the day and month of t.
@@ -165,7 +170,7 @@ func (l *language) name(key string, i int) string {
 // the visitor's.
 func (l *language) element(t time.Time, f form) template.HTML {
 	layout := "2006-01-02T15:04Z"
-	if f == secondForm {
+	if f == secondForm || f == dateSecondForm {
 		layout = "2006-01-02T15:04:05Z"
 	}
 	return template.HTML(`<time datetime="` + t.UTC().Format(layout) + `" data-f="` + string(f) + `">` +

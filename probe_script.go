@@ -75,6 +75,28 @@ func (s *scripter) check(ctx context.Context, r *replica) verdict {
 	return v
 }
 
+// runCommand runs a program like a script: when it ends, when limit is over and
+// when ctx ends, everything that it has started is killed. What it printed last
+// is part of the error.
+func runCommand(ctx context.Context, words []string, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	out, err := runScript(exec.CommandContext(ctx, words[0], words[1:]...))
+	exit, ended := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return errors.New("still running after " + seconds(limit) + ", killed")
+	case !ended:
+		return fmt.Errorf("cannot run: %w", err)
+	}
+	if line := oneLine(string(out.lastLine())); line != "" {
+		return fmt.Errorf("%s: %s", exit, line)
+	}
+	return errors.New(exit.String())
+}
+
 // runs counts the runs of scripts.
 var runs atomic.Int64
 

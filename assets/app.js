@@ -25,7 +25,7 @@
   const form = (o) => new Intl.DateTimeFormat(lang, o);
   const hm = { hour: "numeric", minute: "2-digit" }, dm = { day: "numeric", month: "short" };
   const forms = {
-    t: form(hm), s: form({ ...hm, second: "2-digit" }), d: form(dm), dt: form({ ...dm, ...hm }), wdt: form({ weekday: "short", ...dm, ...hm }),
+    t: form(hm), s: form({ ...hm, second: "2-digit" }), d: form(dm), dt: form({ ...dm, ...hm }), dts: form({ ...dm, ...hm, second: "2-digit" }), wdt: form({ weekday: "short", ...dm, ...hm }),
   };
   const longDay = form({ weekday: "long", day: "numeric", month: "long", timeZone: "UTC" });
   const zone = form({ timeZoneName: "short" }).formatToParts(new Date($("when").querySelector("time").dateTime)).find((p) => p.type === "timeZoneName").value;
@@ -410,7 +410,7 @@
   function swap(page) {
     const focus = doc.activeElement, row = focus?.closest?.("[id]")?.id, rail = focus?.matches?.(".days");
     prepare(page);
-    for (const name of ["data-day", "data-from", "data-shift"]) {
+    for (const name of ["data-day", "data-from", "data-shift", "data-made"]) {
       const value = page.documentElement.getAttribute(name);
       if (value) root.setAttribute(name, value);
     }
@@ -476,7 +476,7 @@
       }
       wait = every;
       // A cache on the way keeps it while the server is away.
-      late(parseInt(res.headers.get("Age")) > 60);
+      late(parseInt(res.headers.get("Age")) > 60 || old(res));
     } catch {
       wait = Math.min(wait * 2, slowest);
       late(true);
@@ -489,6 +489,13 @@
       lost.hidden = !is;
       lost.textContent = is ? say(words.out_of_date, { time: forms.dt.format(new Date(stamp())) }) : "";
     }
+  }
+
+  // A copy on another server is too old when Vigil no longer makes new ones. The
+  // visitor's clock may be wrong, the server's is rarely.
+  function old(res) {
+    const { made, late } = root.dataset;
+    return made && (Date.parse(res.headers.get("Date")) || Date.now()) - Date.parse(made) > late * 1e3;
   }
 
   const stamp = () => $("when").querySelector("time").dateTime;

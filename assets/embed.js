@@ -10,7 +10,10 @@
     try {
       const res = await fetch(location.href, { cache: "no-cache", signal: AbortSignal.timeout(15e3) });
       const page = new DOMParser().parseFromString(await res.text(), "text/html");
-      if (res.ok && page.body.classList.contains("embed")) {
+      // A copy on another server may be too old.
+      const { made, late } = page.documentElement.dataset;
+      const old = made && (Date.parse(res.headers.get("Date")) || Date.now()) - Date.parse(made) > late * 1e3;
+      if (res.ok && !old && page.body.classList.contains("embed")) {
         state = page.body.className;
         say = page.querySelector("a").textContent;
       }
@@ -19,6 +22,7 @@
     if (text.data !== say) text.data = say;
   }
 
+  if (document.documentElement.dataset.made) look();
   setInterval(look, 60e3);
   document.addEventListener("visibilitychange", look);
 })();
