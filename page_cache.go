@@ -71,7 +71,13 @@ func (c *replyCache) get(key string, snap *snapshot, render func() (*reply, erro
 // snapshot, or of one hardly older.
 func (p *page) serveCached(w http.ResponseWriter, r *http.Request, key string, render func(*snapshot) (*reply, error)) {
 	snap := p.board.public()
-	answer, err := p.cache.get(key, snap, func() (*reply, error) { return render(snap) })
+	p.serveOf(w, r, snap, key, func() (*reply, error) { return render(snap) })
+}
+
+// serveOf answers a public route with what render makes of a snapshot, or with
+// what it made of one hardly older.
+func (p *page) serveOf(w http.ResponseWriter, r *http.Request, snap *snapshot, key string, render func() (*reply, error)) {
+	answer, err := p.cache.get(key, snap, render)
 	if err != nil {
 		p.log.Error("page not rendered", "route", key, "err", err)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)

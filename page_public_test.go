@@ -42,7 +42,7 @@ func hiddenSample() *snapshot {
 // hiddenRoutes are public routes, with every first segment that there is.
 var hiddenRoutes = []string{
 	"/", "/history", "/embed", "/embed/id-Website", "/node/id-Website/id-Front%20pages",
-	"/feed.atom", "/feed/id-Website.atom", "/status/text", "/status/report", "/status/history", "/status/sla", "/status/sla?month=2026-10",
+	"/feed.atom", "/feed/id-Website.atom", "/status/text", "/status/report", "/status/history", "/status/sla", "/status/sla?month=2026-10", "/status/node/id-Website/id-Front%20pages",
 	"/badge/color", "/badge/icon", "/badge/uptime", "/badge/color/id-Website", "/badge/icon/id-Website", "/badge/uptime/id-Website",
 	"/badge/uptime/id-Website/id-Front%20pages", "/robots.txt", "/favicon.ico", "/assets/icon.svg",
 }
@@ -81,6 +81,7 @@ func TestHiddenNodes(t *testing.T) {
 	}
 	// What is hidden is answered like what does not exist.
 	for _, route := range []string{
+		"/status/node/id-Website/id-Xenolith", "/status/node/id-Xenolith%20vault/id-Xenolith%20door",
 		"/node/id-Website/id-Xenolith", "/node/id-Xenolith%20vault/id-Xenolith%20door", "/embed/id-Xenolith%20vault",
 		"/feed/id-Xenolith%20vault.atom", "/badge/icon/id-Xenolith%20vault", "/badge/icon/id-Website/id-Xenolith",
 		"/badge/color/id-Website/id-Xenolith", "/badge/uptime/id-Website/id-Xenolith",

@@ -114,6 +114,8 @@ func (p *page) route(now *rendering, segments []string) http.HandlerFunc {
 			return p.serveSLA
 		case len(rest) == 1 && rest[0] == "history":
 			return p.serveHistory
+		case len(rest) == 3 && rest[0] == "node":
+			return p.serveNodeReport(rest[1], rest[2])
 		}
 	case "badge":
 		if len(rest) > 0 {

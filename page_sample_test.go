@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -99,6 +100,28 @@ func (nv *nodeView) past(days int, deadOn map[int]time.Duration, sickOn map[int]
 	return nv
 }
 
+// measured gives the node a latency of 90 days, with a slow quarter of an hour
+// and without those that are named, counted back from the present one.
+func (nv *nodeView) measured(missing ...int) *nodeView {
+	var p *latencyPast
+	today := quarterOf(sampleTime)
+	for ago := historyDays * 96; ago >= 0; ago-- {
+		if ago >= 96 && ago%24 != 0 || slices.Contains(missing, ago) { // a few of the older ones do
+			continue
+		}
+		ms := 90 + 50*math.Sin(float64(ago)/15)
+		s := latencySpread{packLatency(time.Duration(ms * 1e6)), packLatency(time.Duration((ms + 20 + float64(ago*37%50)) * 1e6))}
+		if ago == 37 {
+			s.worst = packLatency(1234 * time.Millisecond)
+		}
+		p = p.with(today-quarter(ago), s, time.UTC)
+	}
+	h := *nv.history
+	h.latency = p
+	nv.history = &h
+	return nv
+}
+
 // polled is a replica that was checked.
 func polled(id string, s status, ms int) *replicaView {
 	return &replicaView{
@@ -131,7 +154,7 @@ func known(id string, s status) *replicaView {
 func healthySample() *snapshot {
 	return newSampler().
 		service("Website",
-			node("Front pages", modePoll, polled("https://a.internal/", healthy, 23), polled("https://b.internal/", healthy, 8)).linked("https://acme.example/docs", "").past(90, nil, nil),
+			node("Front pages", modePoll, polled("https://a.internal/", healthy, 23), polled("https://b.internal/", healthy, 8)).linked("https://acme.example/docs", "").past(90, nil, nil).measured(),
 			node("Shop", modePoll, polled("tcp://c.internal:80", healthy, 112)).revealed().past(90, map[int]time.Duration{31: 14 * time.Minute}, map[int]time.Duration{31: time.Hour, 60: 3 * time.Hour})).
 		service("Messaging",
 			node("Relay", modePush, queued("10.0.0.1", healthy, 12, 3), pushed("10.0.0.2", healthy, 0.12, 0.44)).past(12, nil, nil),
@@ -171,7 +194,7 @@ func mixedSample() *snapshot {
 	}
 	s := newSampler().
 		service("Website",
-			node("Front pages", modePoll, polled("https://a.internal/", healthy, 23), polled("https://b.internal/", sick, 6200), polled("https://c.internal/", dead, 10000)).past(90, map[int]time.Duration{0: time.Hour, 12: 9 * time.Hour, 13: 24 * time.Hour}, map[int]time.Duration{0: 10 * time.Minute, 40: 5 * time.Hour}),
+			node("Front pages", modePoll, polled("https://a.internal/", healthy, 23), polled("https://b.internal/", sick, 6200), polled("https://c.internal/", dead, 10000)).past(90, map[int]time.Duration{0: time.Hour, 12: 9 * time.Hour, 13: 24 * time.Hour}, map[int]time.Duration{0: 10 * time.Minute, 40: 5 * time.Hour}).measured(0, 1, 2, 3, 60, 61),
 			node("Edge", modePoll, row...).past(90, nil, map[int]time.Duration{3: time.Hour}).linked("https://acme.example/edge", "Where they are"),
 			node("Old shop", modePoll, known("https://old.internal/", sick), known("https://old2.internal/", healthy), known("https://old3.internal/", dead)).past(40, nil, nil)).
 		service("Workers", node("Fleet", modePush, many...).past(90, nil, nil)).

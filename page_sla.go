@@ -258,6 +258,129 @@ func (p *page) serveReport(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// A nodeReport is one node in the form of /status/node/<service>/<node>: what a
+// visitor who opens it on the page is shown, in numbers.
+type nodeReport struct {
+	Service statusLabel   `json:"service"`
+	Node    statusLabel   `json:"node"`
+	Status  string        `json:"status"`
+	Uptime  nodeUptime    `json:"uptime"`
+	Outages []nodeOutage  `json:"outages"` // of the last 24 hours, newest first
+	Latency *latencyChart `json:"latency"` // null where Vigil does not do the checks
+}
+
+type statusLabel struct {
+	ID    string `json:"id"`
+	Label string `json:"label"`
+}
+
+// A nodeUptime is the share of the known time in which the node was not dead,
+// from 0 to 1; null where nothing is known.
+type nodeUptime struct {
+	Hours24 *float64 `json:"24h"`
+	Days7   *float64 `json:"7d"`
+	Days30  *float64 `json:"30d"`
+	Days90  *float64 `json:"90d"`
+}
+
+type nodeOutage struct {
+	ID    string     `json:"id"`
+	Start time.Time  `json:"start"`
+	End   *time.Time `json:"end"` // null while it lasts
+}
+
+// A latencyChart is how long checks took in the last 24 hours, and in the last
+// 90 days.
+type latencyChart struct {
+	Median   *float64      `json:"median_ms"` // of the 24 hours
+	Worst    *float64      `json:"worst_ms"`
+	Quarters latencySeries `json:"quarters"` // of an hour, the present one last
+	Days     latencySeries `json:"days"`     // today last
+}
+
+// A latencySeries has a median and a worst latency for each step, in
+// milliseconds; null where nothing was measured.
+type latencySeries struct {
+	From   string     `json:"from"`
+	Median []*float64 `json:"median_ms"`
+	Worst  []*float64 `json:"worst_ms"`
+}
+
+func newNodeReport(sv *serviceView, nv *nodeView, incidents []*incident, now time.Time) nodeReport {
+	rep := nodeReport{
+		Service: statusLabel{sv.conf.ID, sv.conf.Label},
+		Node:    statusLabel{nv.conf.ID, nv.conf.Label},
+		Status:  nv.status.String(),
+		Outages: []nodeOutage{},
+	}
+	d := newDays(nv.history, incidents, now)
+	share := func(part float64, known bool) *float64 {
+		if !known {
+			return nil
+		}
+		return &part
+	}
+	rep.Uptime = nodeUptime{share(lastDay(&d, incidents, now)), share(d.uptime(7)), share(d.uptime(30)), share(d.uptime(historyDays))}
+	for _, in := range incidents {
+		if !in.end.IsZero() && now.Sub(in.end) > 24*time.Hour {
+			continue
+		}
+		out := nodeOutage{ID: in.id, Start: inSecond(in.start)}
+		if !in.end.IsZero() {
+			out.End = new(inSecond(in.end))
+		}
+		rep.Outages = append(rep.Outages, out)
+	}
+	if nv.conf.Mode == modePoll || nv.conf.Mode == modeScript {
+		rep.Latency = newLatencyChart(nv, now)
+	}
+	return rep
+}
+
+func newLatencyChart(nv *nodeView, now time.Time) *latencyChart {
+	quarter, quarters := nv.latencyHours(now)
+	day, days := nv.latencyDays(now)
+	whole := spreadOf(quarters[:])
+	return &latencyChart{
+		Median:   whole.median.milliseconds(),
+		Worst:    whole.worst.milliseconds(),
+		Quarters: newLatencySeries(quarter.start().In(now.Location()).Format(time.RFC3339), quarters[:]),
+		Days:     newLatencySeries(day.String(), days[:]),
+	}
+}
+
+func newLatencySeries(from string, spreads []latencySpread) latencySeries {
+	v := latencySeries{From: from}
+	for _, s := range spreads {
+		v.Median, v.Worst = append(v.Median, s.median.milliseconds()), append(v.Worst, s.worst.milliseconds())
+	}
+	return v
+}
+
+// milliseconds is nil for no latency.
+func (l packedLatency) milliseconds() *float64 {
+	if l == 0 {
+		return nil
+	}
+	return new(float64(l.unpack().Microseconds()) / 1000)
+}
+
+// serveNodeReport returns the handler for one node in numbers; nil when there is
+// no such node.
+func (p *page) serveNodeReport(service, node string) http.HandlerFunc {
+	s := p.board.public()
+	sv, nv := s.node(service, node)
+	if nv == nil {
+		return nil
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		p.serveOf(w, r, s, "report "+service+"\x00"+node, func() (*reply, error) {
+			body, err := json.Marshal(newNodeReport(sv, nv, s.byNode()[nv.conf], s.at))
+			return newReply(body, statusFields), err
+		})
+	}
+}
+
 var statusFields = []field{
 	newField("Content-Type", "application/json"),
 	newField("Cache-Control", "no-cache"),

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -105,5 +107,45 @@ func TestSLARoutes(t *testing.T) {
 	resp, text := rig.do(t, "GET", "/manager/sla/?month="+rep.Month+"&selector=jobs", manageToken, "")
 	if err := json.Unmarshal([]byte(text), &rep); err != nil || resp.StatusCode != 200 || len(rep.Services) != 1 || rep.Services[0].ID != "jobs" {
 		t.Errorf("%v %s", err, text)
+	}
+}
+
+// One node in numbers: the latency has its place, outages of the last 24 hours
+// are named without their reason, and no address of a replica is.
+func TestNodeReport(t *testing.T) {
+	s := mixedSample()
+	web := s.services[0].conf
+	s.incidents = append(s.incidents, incident{id: "i4", service: web, node: web.Nodes[0], start: sampleTime.Add(-16 * time.Hour), end: sampleTime.Add(-15*time.Hour - 20*time.Minute), reason: "secret reason"})
+	h := newTestPage(t, s).handler(nil)
+	res := get(h, "GET", "/status/node/id-Website/id-Front%20pages")
+	text := body(t, res)
+	for _, secret := range []string{"internal", "secret"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("it has %q", secret)
+		}
+	}
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, []byte(text), "", " "); err != nil {
+		t.Fatal(err)
+	}
+	lists := regexp.MustCompile(`\[[^\[\]{}]+\]`)
+	golden(t, "page/node.json", lists.ReplaceAllFunc(indented.Bytes(), func(list []byte) []byte { // one line each
+		return bytes.Join(bytes.Fields(list), []byte(" "))
+	}))
+	if again := get(h, "GET", "/status/node/id-Website/id-Front%20pages/", "If-None-Match: "+res.Header.Get("Etag")); again.StatusCode != http.StatusNotModified {
+		t.Errorf("asked again: %s", again.Status)
+	}
+	for route, want := range map[string]string{
+		"/status/node/id-Workers/id-Fleet": `"latency":null}`, // its replicas report themselves
+		"/status/node/id-Mail/id-Inbound":  `"uptime":{"24h":null,"7d":null,"30d":null,"90d":null},"outages":[],"latency":{"median_ms":null,"worst_ms":null,"quarters":{"from":"2026-11-19T14:15:00Z","median_ms":[null,`,
+	} {
+		if text := body(t, get(h, "GET", route)); !strings.Contains(text, want) {
+			t.Errorf("%s: %s", route, text)
+		}
+	}
+	for _, route := range []string{"/status/node", "/status/node/id-Website", "/status/node/id-Website/nope", "/status/node/nope/id-Front%20pages", "/status/node/id-Website/id-Front%20pages/x", "/status/node/id-Website/id-Front%20pages%00"} {
+		if res := get(h, "GET", route); res.StatusCode != 404 {
+			t.Errorf("%s: %s, want 404", route, res.Status)
+		}
 	}
 }

@@ -253,7 +253,7 @@ scripts = ["echo out of order; exit 2"]
 	// Ten channels over HTTP and the poll probe, all refused for good by now.
 	await(t, func() bool { return p.paths() >= 10 }, "all channels tried twice")
 	ask("GET", "/manager/prober/alerts/", "x", "hush-manager&token/+=", "")
-	for _, route := range []string{"/", "/status/text", "/status/report", "/status/history", "/feed.atom", "/feed/web", "/embed",
+	for _, route := range []string{"/", "/status/text", "/status/report", "/status/history", "/status/node/web/jobs", "/feed.atom", "/feed/web", "/embed",
 		"/badge/icon", "/badge/color", "/robots.txt", "/nope", "/manager/announcements/", "/metrics", "/config.cfg", "/data/"} {
 		ask("GET", route, "", "", "")
 	}
