@@ -370,12 +370,13 @@ mode = "push"
 `)
 	asset := regexp.MustCompile(`assets/app\.css\?v=[\w-]+`).FindString(r.get("/"))
 	examples := map[string]string{
-		"/assets/…?v=…": "/" + asset,
-		"/feed/….atom":  "/feed/web.atom",
-		"/badge/…":      "/badge/icon",
-		"/reporter/…":   "/reporter/web/jobs/",
-		"/manager/…":    "/manager/announcements/",
-		"/mcp":          "/mcp/probes",
+		"/assets/…?v=…":  "/" + asset,
+		"/feed/….atom":   "/feed/web.atom",
+		"/badge/…":       "/badge/icon",
+		"/status/node/…": "/status/node/web/jobs",
+		"/reporter/…":    "/reporter/web/jobs/",
+		"/manager/…":     "/manager/announcements/",
+		"/mcp":           "/mcp/probes",
 	}
 	text, err := os.ReadFile("docs/scaling.md")
 	if err != nil {
