@@ -6,6 +6,7 @@
 //	go run ./testdata/bench          # all figures, some seven minutes
 //	go run ./testdata/bench -short   # shorter runs and half of each figure
 //	go run ./testdata/bench -run 'page|alert'
+//	go run ./testdata/bench -run soak -for 30m
 //
 // It prints one table and exits with 1 when a figure is missed.
 package main
@@ -26,6 +27,7 @@ import (
 // A bench is one run.
 type bench struct {
 	short bool
+	soaks time.Duration
 	vigil string // the program
 	dir   string // for its folders
 
@@ -39,31 +41,33 @@ type measure struct {
 	name     string
 	do       func(*bench) error
 	together bool
+	asked    bool // it takes so long that a full run leaves it out unless it is named
 }
 
 var measures = []measure{
-	{"small", (*bench).small, false},
-	{"config", (*bench).config, false},
-	{"start", (*bench).begin, false},
-	{"log", (*bench).log, false},
-	{"replay", (*bench).replay, false},
-	{"page", (*bench).page, false},
-	{"render", (*bench).render, false},
-	{"report", (*bench).report, false},
-	{"growth", (*bench).growth, false},
-	{"memory", (*bench).memory, false},
-	{"tcp", (*bench).tcp, false},
-	{"http", (*bench).http, false},
-	{"steady", (*bench).steady, false},
-	{"scale", (*bench).scale, false},
-	{"stampede", (*bench).stampede, false},
-	{"hostile", (*bench).hostile, false},
-	{"churn", (*bench).churn, false},
-	{"storm", (*bench).storm, false},
-	{"push", (*bench).push, true},
-	{"fair", (*bench).fair, true},
-	{"icmp", (*bench).icmp, true},
-	{"alert", (*bench).alert, true},
+	{name: "small", do: (*bench).small},
+	{name: "config", do: (*bench).config},
+	{name: "start", do: (*bench).begin},
+	{name: "log", do: (*bench).log},
+	{name: "replay", do: (*bench).replay},
+	{name: "page", do: (*bench).page},
+	{name: "render", do: (*bench).render},
+	{name: "report", do: (*bench).report},
+	{name: "growth", do: (*bench).growth},
+	{name: "memory", do: (*bench).memory},
+	{name: "tcp", do: (*bench).tcp},
+	{name: "http", do: (*bench).http},
+	{name: "steady", do: (*bench).steady},
+	{name: "scale", do: (*bench).scale},
+	{name: "stampede", do: (*bench).stampede},
+	{name: "hostile", do: (*bench).hostile},
+	{name: "churn", do: (*bench).churn},
+	{name: "storm", do: (*bench).storm},
+	{name: "push", do: (*bench).push, together: true},
+	{name: "fair", do: (*bench).fair, together: true},
+	{name: "icmp", do: (*bench).icmp, together: true},
+	{name: "alert", do: (*bench).alert, together: true},
+	{name: "soak", do: (*bench).soak, together: true, asked: true},
 }
 
 func main() {
@@ -76,10 +80,11 @@ func main() {
 	}
 	short := flag.Bool("short", false, "shorter runs, and half of each figure is enough")
 	run := flag.String("run", "", "only the measures that this expression matches: "+names())
+	soaks := flag.Duration("for", 2*time.Minute, "how long the soak takes")
 	flag.Parse()
 	only, err := regexp.Compile(*run)
 	if err == nil {
-		err = runAll(*short, only)
+		err = (&bench{short: *short, soaks: *soaks}).runAll(only, *run != "")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -97,9 +102,7 @@ func names() string {
 
 // runAll takes the figures, prints them and returns an error when one is
 // missed.
-func runAll(short bool, only *regexp.Regexp) error {
-	b := &bench{short: short}
-	var err error
+func (b *bench) runAll(only *regexp.Regexp, named bool) (err error) {
 	if b.dir, err = os.MkdirTemp("", "vigil-bench"); err != nil {
 		return err
 	}
@@ -110,7 +113,7 @@ func runAll(short bool, only *regexp.Regexp) error {
 	start := time.Now()
 	var together sync.WaitGroup
 	for _, m := range measures {
-		if !only.MatchString(m.name) {
+		if !only.MatchString(m.name) || m.asked && !named && !b.short {
 			continue
 		}
 		if m.together {
