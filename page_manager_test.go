@@ -276,6 +276,7 @@ func TestManagerStatus(t *testing.T) {
 // Maintenances, silences and acknowledgements: what each refuses, and what they
 // do.
 func TestManagerQuiet(t *testing.T) {
+	t.Parallel() // an outage is shown after 5 s
 	rig := newAPIRig(t, apiConfig())
 	const tok, plans, silences = manageToken, "/manager/maintenances/", "/manager/silences/"
 	end := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)

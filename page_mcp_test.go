@@ -212,6 +212,7 @@ func (s schema) check(t *testing.T, at string, value any) {
 
 // Each tool answers what its schema says, of a service when asked for it.
 func TestMCPToolResults(t *testing.T) {
+	t.Parallel() // an outage is shown after 5 s
 	rig := newAPIRig(t, apiConfig())
 	if resp, body := rig.do(t, "POST", "/reporter/web/far/", "tok/en+secret", `{"replica":"secret.internal","interval":600,"health":"dead"}`); resp.StatusCode != 200 {
 		t.Fatal(body)
