@@ -52,9 +52,9 @@ commands:
   log          print what changed and who was alerted
   announce     publish an announcement, or an update to one
   maintenance  plan or begin a maintenance
-  silence      alert nobody for a while
+  silence      send no alerts for a while
   ack          end the reminders of an outage
-  reload       have the running Vigil read its config again
+  reload       make the running Vigil reload its config
   replay       show which alerts another config would have sent
   sla          print the availability of a month
   completion   print a script that completes commands in bash, zsh or fish

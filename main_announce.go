@@ -218,7 +218,7 @@ Acknowledges an outage: its reminders end. Alerts about further dead replicas or
 nodes are still sent. A selector acknowledges every open outage that it matches.
 
   -for time           for how long, like 8h; default: until the outage ends
-  -end                take the acknowledgement back; then without "who, why"
+  -end                remove the acknowledgement; takes no "who, why"
 ` + clientHelp + `
 A selector is a service, a node as service:node, or * for all. The ids of
 outages are in the answer of 'vigil status -json'.

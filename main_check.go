@@ -21,15 +21,15 @@ import (
 
 const checkUsage = `usage: vigil check [-c config.cfg] [-strict] [-probe]
 
-Reads a config and prints what Vigil does with it, or everything that is wrong
-with it: one line for each mistake, with the line in the file and the key.
-Nothing is started but by -probe, and no secret is shown.
+Reads a config and prints what Vigil does with it, or every mistake in it: each
+with its line in the file, the key and what is allowed. Nothing is started
+without -probe, and no secrets are shown.
 
   -c, --config file   the config; default: ./config.cfg or, if there is none,
                       the built-in sample
   -strict             treat warnings as errors, e.g. before a roll-out
   -probe              also check every poll and script replica once, ask
-                      RabbitMQ for every queue, and print what came of it
+                      RabbitMQ for every queue, and print the results
 
 examples:
 

@@ -218,8 +218,8 @@ const completionUsage = `usage: vigil completion bash|zsh|fish
 Prints a script that completes vigil's commands, flags, and the services and
 nodes of the config in this folder, or of the one that -c names.
 
-  -words  print what may stand for the last of the arguments after "--", a line
-          each; ":files" stands for the names of files. The scripts use it
+  -words  print the candidates for the last of the arguments after "--", one per
+          line; ":files" means file names. The scripts use this
 
 examples:
 

@@ -24,8 +24,8 @@ const notifyUsage = `usage: vigil notify [-c config.cfg] [-to slack] [-status de
 
 Sends one message through each channel of the config, all at the same time, and
 prints for each whether the service accepted it or why not. The messages are
-marked as tests. Channels with reminders_only get one, too. Nothing is retried,
-and a running Vigil takes no notice.
+marked as tests. Channels with reminders_only get one, too. Nothing is retried.
+It needs no running Vigil.
 
   -c, --config file   the config; default: ./config.cfg
   -to id              only this channel or recipient, like slack or pushover#2

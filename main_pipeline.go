@@ -191,8 +191,8 @@ func (d *daemon) prepare(ctx context.Context) (*pipeline, *site, error) {
 
 const reloadUsage = `usage: vigil reload [-c config.cfg] [-url url] [-json]
 
-Has the running Vigil read its config again, and prints what changed. If the
-config has mistakes, it prints all of them, and the current config stays.
+Makes the running Vigil reload its config and prints what changed. If the config
+has mistakes, it prints all of them, and Vigil keeps its current config.
 
 ` + clientHelp + `
 examples:

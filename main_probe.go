@@ -20,11 +20,11 @@ const probeUsage = `usage: vigil probe [-c config.cfg] [-json] URL
        vigil probe [flags] SELECTOR
 
 Checks a target once, now, and prints everything about the answer: the addresses
-and which one was used, how long name, connection, TLS and first byte took, the
-status and the headers that matter, the certificates with the days they have
-left, what matched, and the verdict with the rule that made it. A URL needs no
-running Vigil. With a selector, the running Vigil checks all poll and script
-replicas of these nodes, and uses the results.
+and which one was used, how long lookup, connection, TLS and first byte took,
+status and important headers, the certificates and when they expire, what
+matched, and the verdict with the rule that decided it. A URL needs no running
+Vigil. With a selector, the running Vigil checks all poll and script replicas of
+these nodes, and uses the results.
 
   -c, --config file   for a URL: judge the answer by [metrics] of this config,
                       and by the keys of the node that has the URL as a replica,

@@ -21,8 +21,8 @@ const reportUsage = `usage: vigil report -url URL -service S -node N [flags]
 
 Reports the CPU load and memory use of this host to a Vigil elsewhere, for a
 node with mode "push" there, until it is stopped. The load is the average of the
-last minute per CPU, so 1 is all that the CPUs can do. If a container or a
-service has a limit of its own, the tighter one counts.
+last minute per CPU, so 1 means that all CPUs are busy. If a container or a
+service has its own limit, the tighter one counts.
 
   -url URL            the URL of the other Vigil's page
   -service, -node id  the node, as in the other Vigil's config
@@ -36,7 +36,7 @@ service has a limit of its own, the tighter one counts.
                       Vigil shows the host as dead when the next report is
                       overdue, so set -interval to the time between two runs.
                       After a single try by hand, run it again with -flush
-  -cpu x, -ram x      report these instead of measuring, 1 for all there is;
+  -cpu x, -ram x      report these instead of measuring, where 1 is all of it;
                       both are required on systems other than Linux
 
 With -once and -flush together, nothing is reported: the other Vigil forgets

@@ -288,9 +288,9 @@ func askStatus(ctx context.Context, page string) (string, error) {
 const slaUsage = `usage: vigil sla [-month 2026-11] [-csv] [flags] [SELECTOR...]
 
 Prints the availability of each node in a month: minutes up, down, in
-maintenance and unknown, outages with the longest one, and what is left of the
-error budget of services with a target. Time in maintenance and unknown time
-count neither as up nor as down.
+maintenance and unknown, the number of outages and the longest one, and what is
+left of the error budget of services with a target. Time in maintenance and
+unknown time count neither as up nor as down.
 
   -month month        the month, like 2026-11; default: this one
   -csv                print comma-separated values
