@@ -50,7 +50,7 @@ commands:
   report       report this host's load to a Vigil elsewhere
   status       print what is down or degraded, why and since when
   log          print what changed and who was alerted
-  announce     publish an announcement, or an update to one
+  announce     publish, update or edit an announcement
   maintenance  plan or begin a maintenance
   silence      send no alerts for a while
   ack          end the reminders of an outage

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -11,16 +12,19 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
 const announceUsage = `usage: vigil announce [flags] "Title" [text]
        vigil announce -update ID [-state STATE] text
+       vigil announce -edit ID [-revision N] [flags] ["Title" [text]]
        vigil announce -list | -remove ID
 
 Publishes an announcement on the status page and prints its id, adds an update
-to one, lists them, or removes one. Without a text, the title is the text.
+to one, changes what one says, lists them, or removes one. Without a text, the
+title is the text.
 
   -service selector   what it is about: a service, or a node as service:node;
                       may be given many times
@@ -29,6 +33,10 @@ to one, lists them, or removes one. Without a text, the title is the text.
   -until time         when it disappears: 22:00, 2026-11-26T22:00:00Z, or after
                       how long, like 2h30m
   -update id          add an update to this announcement
+  -edit id            change this announcement; what is not given stays, and an
+                      empty -service, -state or -until takes it away
+  -revision n         with -edit: only if nobody has changed the announcement
+                      since it was at this revision, which -list prints
   -list               list the announcements
   -remove id          remove this announcement
 ` + clientHelp + `
@@ -36,6 +44,7 @@ examples:
 
   vigil announce "Slow uploads" "We look into it." -service web
   vigil announce -update ID -state resolved "Uploads are fast again."
+  vigil announce -edit ID -revision 2 "Slow uploads in Europe"
 
 Exit status: 0 if it is done, 1 if not, 2 for wrong usage.
 `
@@ -48,16 +57,31 @@ func runAnnounce(ctx context.Context, args []string, stdout, stderr io.Writer) i
 	state := fs.String("state", "", "")
 	until := fs.String("until", "", "")
 	update := fs.String("update", "", "")
+	edit := fs.String("edit", "", "")
+	revision := fs.Int("revision", 0, "")
 	remove := fs.String("remove", "", "")
 	list := fs.Bool("list", false, "")
 	c := newClientCommand(fs, announceUsage, stdout, stderr)
 	var end time.Time
 	check := func() (err error) {
+		given := 0
+		for _, is := range []bool{*list, *remove != "", *update != "", *edit != ""} {
+			if is {
+				given++
+			}
+		}
 		switch n := len(c.args); {
-		case *list && *remove+*update != "", *remove != "" && *update != "":
-			return errors.New("-list, -update and -remove exclude each other")
+		case given > 1:
+			return errors.New("-list, -update, -edit and -remove exclude each other")
+		case *revision < 0 || *revision > 0 && *edit == "":
+			return errors.New("-revision takes a number from 1 up, and goes with -edit")
 		case *list || *remove != "":
 			return c.noArgs()
+		case *edit != "" && n > 2:
+			return fmt.Errorf("want a title and a text at most, got %d arguments: are they in quotes?", n)
+		case *edit != "" && n == 0 && !isSet(fs, "service", "state", "until"):
+			return errors.New("nothing to change: want a title, a title and a text, or -service, -state or -until")
+		case *edit != "":
 		case *update != "" && (len(services) > 0 || *until != ""):
 			return errors.New("an update takes -state and a text only")
 		case *update != "" && n != 1:
@@ -84,6 +108,27 @@ func runAnnounce(ctx context.Context, args []string, stdout, stderr io.Writer) i
 			}
 			err := c.client.call(ctx, http.MethodPost, "announcement/"+url.PathEscape(*update)+"/update/", body, nil)
 			return exitOK, c.done(err, "Updated.", *update)
+		case *edit != "":
+			err := c.editAnnouncement(ctx, *edit, *revision, func(a *announcementJSON) {
+				for i, to := range []*string{&a.Title, &a.Text} {
+					if i < len(c.args) && c.args[i] != "" {
+						*to = c.args[i]
+					}
+				}
+				if len(services) > 0 {
+					a.Selectors = slices.DeleteFunc(services, func(s string) bool { return s == "" })
+				}
+				if isSet(fs, "state") {
+					a.State = textOrNil(*state)
+				}
+				if *state != "" {
+					a.Type = announcementTypes[1]
+				}
+				if isSet(fs, "until") {
+					a.Until = timeOrNil(end)
+				}
+			})
+			return exitOK, c.done(err, "Changed.", *edit)
 		}
 		body := map[string]any{"title": c.args[0], "text": c.args[len(c.args)-1]}
 		if len(services) > 0 {
@@ -101,6 +146,25 @@ func runAnnounce(ctx context.Context, args []string, stdout, stderr io.Writer) i
 		err := c.client.call(ctx, http.MethodPost, "announcement/", body, &made)
 		return exitOK, c.done(err, "Published as "+made.ID+".", made.ID)
 	})
+}
+
+// editAnnouncement changes an announcement. The server refuses it when somebody
+// else has changed that since it was at the revision; 0 is the one it is at now.
+func (c *clientCommand) editAnnouncement(ctx context.Context, id string, revision int, change func(*announcementJSON)) error {
+	path := "announcement/" + url.PathEscape(id) + "/"
+	var a announcementJSON
+	if err := c.client.call(ctx, http.MethodGet, path, nil, &a); err != nil {
+		return err
+	}
+	change(&a)
+	return c.client.call(ctx, http.MethodPut, path, map[string]any{"title": a.Title, "text": a.Text, "type": a.Type, "selectors": a.Selectors,
+		"state": a.State, "until": a.Until, "revision": cmp.Or(revision, a.Revision)}, nil)
+}
+
+// isSet reports whether one of the flags was given.
+func isSet(fs *flag.FlagSet, names ...string) (set bool) {
+	fs.Visit(func(f *flag.Flag) { set = set || slices.Contains(names, f.Name) })
+	return set
 }
 
 // parseUntil parses the end of a span that begins now: how long, or until when.
@@ -156,13 +220,13 @@ func (c *clientCommand) listAnnouncements(ctx context.Context) error {
 		return nil
 	}
 	now := time.Now()
-	rows := [][]cell{plain("ID", "PUBLISHED", "STATE", "ABOUT", "TITLE")}
+	rows := [][]cell{plain("ID", "REVISION", "PUBLISHED", "STATE", "ABOUT", "TITLE")}
 	for _, a := range all {
 		state := ""
 		if a.State != nil {
 			state = *a.State
 		}
-		rows = append(rows, plain(a.ID, localTime(a.Published, now), state, strings.Join(a.Selectors, " "), a.Title))
+		rows = append(rows, plain(a.ID, strconv.Itoa(a.Revision), localTime(a.Published, now), state, strings.Join(a.Selectors, " "), a.Title))
 	}
 	c.out.columns(rows)
 	return nil

@@ -319,6 +319,8 @@ func completions(ctx context.Context, words []string) (fits []string) {
 	}
 	flags := usageFlags(cmd.usage)
 	switch {
+	case len(before) > 0 && flags[before[len(before)-1]] == "selector":
+		candidates = selectorWords(ctx, configOf(before))
 	case len(before) > 0 && flags[before[len(before)-1]] != "":
 		if candidates = flagValues(before[len(before)-1], flags[before[len(before)-1]]); candidates == nil {
 			return nil

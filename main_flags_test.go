@@ -131,6 +131,9 @@ func TestCompletions(t *testing.T) {
 		{"-log-format ", "json text"},
 		{"completion ", "bash fish zsh"},
 		{"nonsense ", ""},
+		{"announce -service ", "web web:core"},
+		{"announce -edit x -re", "-remove -revision"},
+		{"announce -edit x -state i", "identified investigating"},
 	} {
 		got := completions(t.Context(), strings.Split(tt.line, " "))
 		if strings.Join(got, " ") != tt.want {

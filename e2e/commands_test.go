@@ -175,15 +175,47 @@ func TestAnnounceCommand(t *testing.T) {
 	}
 	id := all[0].ID
 	r.want(0, []string{"Updated.\n"}, "announce", "-update", id, "-state", "monitoring", "Better now.")
-	r.want(0, []string{"ID", id + "  ", "  monitoring  web    Slow uploads\n"}, "announce", "-list")
+	r.want(0, []string{"ID", id + "  2  ", "  monitoring  web    Slow uploads\n"}, "announce", "-list")
+
+	// Two operators have read revision 2. The second one is told.
+	announced := func() string {
+		t.Helper()
+		return r.want(0, []string{id}, "announce", "-list", "-json")
+	}
+	r.want(0, []string{"Changed.\n"}, "announce", "-edit", id, "-revision", "2", "Slow uploads in Europe")
+	if said := r.want(1, nil, "announce", "-edit", id, "-revision", "2", "Slow uploads in Asia"); said != "vigil announce: somebody else has changed this announcement: read it again\n" {
+		t.Errorf("the second operator reads %q", said)
+	}
+	var now []map[string]any
+	if err := json.Unmarshal([]byte(announced()), &now); err != nil || now[0]["title"] != "Slow uploads in Europe" || now[0]["text"] != "We look into it." ||
+		now[0]["state"] != "monitoring" || now[0]["until"] == nil || now[0]["revision"] != 3.0 || len(now[0]["updates"].([]any)) != 1 {
+		t.Errorf("%v: %v", err, now)
+	}
+	r.want(0, []string{id}, "announce", "-edit", id, "-json", "-until", "", "-service", "", "-state", "identified", "", "A cable is cut.")
+	if err := json.Unmarshal([]byte(announced()), &now); err != nil || now[0]["title"] != "Slow uploads in Europe" || now[0]["text"] != "A cable is cut." ||
+		now[0]["state"] != "identified" || now[0]["until"] != nil || len(now[0]["selectors"].([]any)) != 0 {
+		t.Errorf("%v: %v", err, now)
+	}
+	r.want(0, []string{"Changed.\n"}, "announce", "-edit", id, "-state", "")
+	if err := json.Unmarshal([]byte(announced()), &now); err != nil || now[0]["state"] != nil {
+		t.Errorf("%v: %v", err, now)
+	}
+	r.want(1, []string{`"wbe"`, `"web"`}, "announce", "-edit", id, "-service", "wbe")
 	r.want(0, []string{"Removed.\n"}, "announce", "-remove", id)
 	r.want(1, []string{"vigil announce: ", id}, "announce", "-remove", id)
+	r.want(1, []string{"vigil announce: ", id}, "announce", "-edit", id, "Title")
 	r.want(1, []string{"state"}, "announce", "Title", "-state", "broken")
 	r.want(1, []string{`"wbe"`, `"web"`}, "announce", "Title", "-service", "wbe")
 	for args, want := range map[string]string{
 		"":                              "want a title and a text, got 0 arguments: are they in quotes?",
 		"a b c":                         "want a title and a text, got 3 arguments: are they in quotes?",
-		"-list -remove x":               "-list, -update and -remove exclude each other",
+		"-list -remove x":               "-list, -update, -edit and -remove exclude each other",
+		"-edit x -update y z":           "-list, -update, -edit and -remove exclude each other",
+		"-edit x":                       "nothing to change: want a title, a title and a text, or -service, -state or -until",
+		"-edit x a b c":                 "want a title and a text at most, got 3 arguments: are they in quotes?",
+		"-revision 2 a":                 "-revision takes a number from 1 up, and goes with -edit",
+		"-edit x -revision -2 a":        "-revision takes a number from 1 up, and goes with -edit",
+		"-edit x -until soon":           `-until "soon": want a duration like 2h30m, or a time like 22:00 or 2026-11-26T22:00:00Z`,
 		"-list x":                       `unexpected argument "x"`,
 		"-update x":                     "want one text, got 0 arguments: is it in quotes?",
 		"-update x -service y z":        "an update takes -state and a text only",
