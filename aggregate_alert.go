@@ -108,8 +108,10 @@ func (a *alerter) configure(st *state, now time.Time) {
 		a.look(ns)
 	}
 	for _, c := range a.channels {
-		for key := range c.told {
-			if st.byKey[key] == nil {
+		for key, known := range c.told {
+			if ns := st.byKey[key]; ns != nil {
+				known.labels = [2]string{ns.service.conf.Label, ns.conf.Label}
+			} else {
 				c.news(key, now)
 			}
 		}

@@ -5,18 +5,22 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"vigil/notify"
 )
 
-// A chance is one random life of a program: deaths, recoveries, reloads,
-// restarts, kills, maintenances and channels that are out of reach. It checks
-// each message that is delivered.
+// A chance is one random life of a program: deaths, recoveries, nodes that fall
+// silent, reloads, restarts, kills, maintenances, silences, acknowledgements,
+// and channels that are out of reach. It checks each message when it is decided
+// and when it is delivered.
 type chance struct {
 	rnd  *rand.Rand
 	conf *Config
@@ -25,20 +29,46 @@ type chance struct {
 	now  time.Time
 	own  []*replica
 
-	status  map[nodeKey]status       // what the targets are
-	since   map[nodeKey][3]time.Time // since when they are at least sick, and dead
-	down    map[string]bool          // channels out of reach
+	truth   map[nodeKey]truth  // what the next check of a polled node will find
+	labels  map[nodeKey]string // of nodes, by the last config that has them
+	levels  map[nodeKey]*level // what was found
+	answers []pendingCheck     // of checks that were asked for, by time
+	settled time.Time          // the last reload, or the end of the first round
+	quiet   []*quietTime       // made by operators, whatever the state knows of them
+	acked   map[nodeKey]time.Time
+	muted   time.Time
+
+	down    map[string]bool // channels out of reach
 	waiting map[string][]notify.Alert
 	backlog backlog // what the store takes to be undelivered
-	heard   map[string]map[nodeKey]notify.Status
+	heard   map[string]map[nodeKey]notify.Outage
 	unsaved []notify.Alert
 	crash   bool // the program is killed before it saves its next alert
 	story   []string
 	faults  []string
 }
 
+// A truth is what a target is, and since when.
+type truth struct {
+	status status
+	since  time.Time
+}
+
+// A pendingCheck is one that was asked for.
+type pendingCheck struct {
+	at  time.Time
+	key nodeKey
+}
+
+const (
+	chancePoll   = 30 * time.Second // interval of polls
+	chanceReport = 20 * time.Second // of reports and pings
+	chanceDelay  = 15 * time.Second // how late these may be
+	chanceSlack  = 1500 * time.Millisecond
+)
+
 func (c *chance) tell(format string, args ...any) {
-	c.story = append(c.story, fmt.Sprintf("%8s ", c.now.Format("15:04:05"))+fmt.Sprintf(format, args...))
+	c.story = append(c.story, fmt.Sprintf("%12s ", c.now.Format("15:04:05.000"))+fmt.Sprintf(format, args...))
 }
 
 func (c *chance) fault(format string, args ...any) {
@@ -46,18 +76,44 @@ func (c *chance) fault(format string, args ...any) {
 	c.faults = append(c.faults, fmt.Sprintf(format, args...))
 }
 
-// config makes up a config: some nodes, some channels, perhaps routes.
+// selectors picks some.
+func (c *chance) selectors() selectors {
+	return selectors{[]selector{"*", "x", "y:1", "x:2", "y"}[c.rnd.IntN(5)]}
+}
+
+// config makes up a config: some nodes, which may depend on others, some
+// channels, perhaps routes, perhaps a maintenance.
 func (c *chance) config() *Config {
 	conf := &Config{Alerting: Alerting{BackoffLimit: 2, Startup: c.rnd.IntN(2) == 0}}
+	conf.Metrics = Metrics{PollInterval: chancePoll, PollDelayDead: 4 * time.Second, PushDelayDead: chanceDelay, CPUSickAbove: 1, RAMSickAbove: 1}
 	if c.rnd.IntN(2) == 0 {
 		conf.Alerting.ReminderInterval = 2 * time.Minute
 	}
+	modes := map[string][]mode{"y1": {modePoll, modeHeartbeat}, "y2": {modePoll, modePush}, "y3": {modePush}}
+	depend := c.rnd.IntN(2) == 0
+	var all []*Node
 	for _, s := range []string{"x", "y"} {
 		service := &Service{ID: s}
-		for _, n := range []string{"1", "2", "3"} {
-			if c.rnd.IntN(4) > 0 {
-				service.Nodes = append(service.Nodes, &Node{ID: n, Mode: modePoll, Targets: []Target{{Raw: "tcp://" + s + n}}})
+		for _, id := range []string{"1", "2", "3"} {
+			if c.rnd.IntN(4) == 0 {
+				continue
 			}
+			n := &Node{ID: id, Mode: modePoll, Label: fmt.Sprint("label ", c.rnd.IntN(3))}
+			if m := modes[s+id]; m != nil {
+				n.Mode = m[c.rnd.IntN(len(m))]
+			}
+			switch n.Mode {
+			case modePoll:
+				n.Targets = []Target{{Raw: "tcp://" + s + id}}
+			case modeHeartbeat:
+				n.Heartbeat = &Heartbeat{Interval: chanceReport, Grace: chanceDelay}
+			}
+			for _, other := range all {
+				if depend && c.rnd.IntN(3) == 0 {
+					n.DependsOn = append(n.DependsOn, other)
+				}
+			}
+			service.Nodes, all = append(service.Nodes, n), append(all, n)
 		}
 		conf.Services = append(conf.Services, service)
 	}
@@ -70,8 +126,7 @@ func (c *chance) config() *Config {
 	conf.Notify = channels(ids...)
 	if len(ids) > 0 && c.rnd.IntN(3) > 0 {
 		for range 1 + c.rnd.IntN(3) {
-			r := Route{To: []string{ids[c.rnd.IntN(len(ids))]}, MinStatus: dead, Reminders: conf.Alerting.reminders(),
-				Match: selectors{[]selector{"*", "x", "y:1", "x:2"}[c.rnd.IntN(4)]}}
+			r := Route{To: []string{ids[c.rnd.IntN(len(ids))]}, MinStatus: dead, Reminders: conf.Alerting.reminders(), Match: c.selectors()}
 			if c.rnd.IntN(3) == 0 {
 				r.MinStatus = sick
 			}
@@ -80,13 +135,26 @@ func (c *chance) config() *Config {
 			conf.Routes = append(conf.Routes, r)
 		}
 	}
+	if c.rnd.IntN(4) == 0 {
+		conf.Maintenance = []Window{{Title: "Works", Selectors: c.selectors(), Start: c.now.Add(time.Duration(c.rnd.IntN(120)-60) * time.Second),
+			Duration: time.Duration(1+c.rnd.IntN(90)) * time.Second}}
+	}
 	return conf
 }
 
 // until lets time pass, and saves and delivers what becomes due.
 func (c *chance) until(end time.Time) {
 	for {
+		for len(c.answers) > 0 && !c.now.Before(c.answers[0].at) {
+			key := c.answers[0].key
+			c.answers = c.answers[1:]
+			c.checked(key)
+		}
 		c.st.expire(c.now)
+		c.observe()
+		if len(c.st.ledger.records) > 0 {
+			c.save(false) // only an alert takes the disk so long that a kill comes before it
+		}
 		for {
 			before := make(map[string]map[nodeKey]*told)
 			for _, ch := range c.st.alerter.channels {
@@ -96,30 +164,42 @@ func (c *chance) until(end time.Time) {
 			if !ok {
 				break
 			}
-			c.check(a, before[a.Channel])
-			c.tell("to tell %s: %s of %d outages", a.Channel, a.Kind, len(a.Outages))
+			c.decided(a, before[a.Channel])
 			c.st.keepAlert(a)
 			c.unsaved = append(c.unsaved, a)
 		}
+		for _, n := range c.st.checks {
+			key := c.st.nodes[n].key()
+			c.answers = append(c.answers, pendingCheck{c.now.Add(time.Duration(c.rnd.IntN(3000)) * time.Millisecond), key})
+			slices.SortStableFunc(c.answers, func(a, b pendingCheck) int { return a.at.Compare(b.at) })
+		}
+		c.st.checks = nil
 		switch {
 		case len(c.unsaved) > 0 && c.crash:
 			c.crash = false
 			c.tell("kill, losing %d alerts", len(c.unsaved))
 			c.start()
+			continue
 		case len(c.unsaved) > 0:
-			c.save()
+			c.save(false)
 		}
 		at, _ := c.st.wake(c.now)
+		if len(c.answers) > 0 && c.answers[0].at.Before(at) {
+			at = c.answers[0].at
+		}
 		if at.After(end) {
 			break
 		}
 		c.now = at
 	}
 	c.now = end
+	c.settle()
 }
 
-func (c *chance) save() {
-	if b, any := c.st.pendingBatch(c.now, false); any {
+// save saves what is to be saved, and delivers the alerts that waited for that.
+// At the end of a run that is everything.
+func (c *chance) save(end bool) {
+	if b, any := c.st.pendingBatch(c.now, end); any {
 		for _, rec := range b.records {
 			c.backlog.apply(rec)
 		}
@@ -131,7 +211,9 @@ func (c *chance) save() {
 		}
 	}
 	for _, a := range c.unsaved {
-		c.waiting[a.Channel] = append(c.waiting[a.Channel], a)
+		if (notify.Target{Channel: a.Channel}).Wants(a) {
+			c.waiting[a.Channel] = append(c.waiting[a.Channel], a)
+		}
 	}
 	c.unsaved = nil
 	for id := range c.waiting {
@@ -160,59 +242,6 @@ func (c *chance) done(id string, a notify.Alert) {
 	}
 }
 
-// hear checks a message against all that the channel was told before.
-func (c *chance) hear(id string, a notify.Alert) {
-	known := c.heard[id]
-	if known == nil {
-		known = make(map[nodeKey]notify.Status)
-		c.heard[id] = known
-	}
-	var said []string
-	for _, o := range a.Outages {
-		key := nodeKey{o.Service, o.Node}
-		was, had := known[key]
-		said = append(said, fmt.Sprintf("%s:%s new=%v over=%v gone=%v %s", o.Service, o.Node, o.New, o.Over, o.Gone, o.Status))
-		switch {
-		case o.Over && !had && !a.Repeat:
-			c.fault("%s hears of the end of %v, of which it was not told", id, key)
-		case o.New && had && !a.Repeat && !(was == notify.Sick && o.Status == notify.Dead):
-			c.fault("%s hears of the beginning of %v twice", id, key)
-		case !o.Over && !had && a.Kind == notify.Reminder:
-			c.fault("%s is reminded of %v, of which it was not told", id, key)
-		}
-		if o.Over {
-			delete(known, key)
-		} else {
-			known[key] = o.Status
-		}
-	}
-	c.tell("%s hears %s %s repeat=%v: %s", id, a.Kind, a.Status, a.Repeat, strings.Join(said, ", "))
-}
-
-// check notes what an alert tells of beginnings that it must not, at the time
-// when it is decided.
-func (c *chance) check(a notify.Alert, before map[nodeKey]*told) {
-	for _, o := range a.Outages {
-		key := nodeKey{o.Service, o.Node}
-		if o.Over || before[key] != nil {
-			continue
-		}
-		allowed := false
-		for _, r := range routesOf(c.conf, a.Channel) {
-			allowed = allowed || r.Match.matches(key.service, key.node) && !c.since[key][r.MinStatus].IsZero() &&
-				c.now.Sub(c.since[key][r.MinStatus]) >= r.After
-		}
-		if !allowed {
-			c.fault("no route tells %s of %v now", a.Channel, key)
-		}
-		for _, q := range c.st.made {
-			if q.running(c.now) && q.selectors.matches(key.service, key.node) {
-				c.fault("%s hears of %v during a maintenance", a.Channel, key)
-			}
-		}
-	}
-}
-
 // start makes a state of what the disk has.
 func (c *chance) start() {
 	dir := c.disk.dir
@@ -226,6 +255,10 @@ func (c *chance) start() {
 	c.st.restore(im.restored, c.now)
 	c.unsaved = nil
 	c.backlog, c.waiting = im.backlog, im.backlog.again()
+	c.answers, c.settled = nil, c.now
+	for _, l := range c.levels {
+		l.back = time.Time{}
+	}
 	c.drop()
 }
 
@@ -238,13 +271,22 @@ func (c *chance) keepFor() {
 	c.own = replicas(c.conf.Services)
 }
 
-// drop forgets what channels were told that are no longer in the config.
+// drop forgets the channels and nodes that are no longer in the config.
 func (c *chance) drop() {
 	for id := range c.heard {
 		if !slices.Contains(c.conf.Notify.IDs(), id) {
 			delete(c.heard, id)
 		}
 	}
+	for key, l := range c.levels {
+		if ns := c.st.byKey[key]; ns == nil {
+			delete(c.levels, key)
+			delete(c.acked, key)
+		} else {
+			l.moved = l.moved || l.mode != ns.conf.Mode
+		}
+	}
+	c.observe()
 	for id, alerts := range c.backlog { // the dispatcher gives them up
 		if !slices.Contains(c.conf.Notify.IDs(), id) {
 			for _, a := range slices.Clone(alerts) {
@@ -255,48 +297,101 @@ func (c *chance) drop() {
 	}
 }
 
-func (c *chance) result(r *replica, s status) {
-	key := nodeKey{r.service.ID, r.node.ID}
-	since := c.since[key]
-	for _, least := range []status{sick, dead} {
-		if s < least {
-			since[least] = time.Time{}
-		} else if since[least].IsZero() {
-			since[least] = c.now
+// checked is the end of a check of a node, if it is still polled.
+func (c *chance) checked(key nodeKey) {
+	for _, r := range c.own {
+		if r.service.ID == key.service && r.node.ID == key.node {
+			if c.st.waiting > 0 {
+				c.settled = c.now
+			}
+			c.found(key, c.truth[key].status)
+			c.st.applyResult(result{replica: r, status: c.truth[key].status, at: c.now}, c.now)
 		}
 	}
-	c.since[key] = since
-	c.status[key] = s
-	c.tell("%v is %v", key, s)
-	c.st.applyResult(result{replica: r, status: s, at: c.now}, c.now)
+}
+
+// turn gives a target another status, which the next check finds.
+func (c *chance) turn(key nodeKey, s status) {
+	if c.truth[key].status != s {
+		c.truth[key] = truth{s, c.now}
+	}
+}
+
+// report is a report of a node that is not polled, or a ping.
+func (c *chance) report(ns *nodeState, id string, s status, interval time.Duration) {
+	c.tell("%v reports %v for %v", ns.key(), s, interval)
+	if ns.conf.Mode == modePush {
+		rep := report{replica: id, interval: interval, load: &replicaLoad{cpu: float64(2 * s)}} // which is sick at most
+		(&loadReport{node: ns.conf, report: rep}).apply(c.st, c.now)
+	} else {
+		(&ping{node: ns.conf, exit: int(s), done: make(chan error, 1)}).apply(c.st, c.now)
+	}
+	c.observe()
 }
 
 func (c *chance) step() {
-	c.until(c.now.Add(time.Duration(c.rnd.ExpFloat64() * float64(15*time.Second))))
-	switch n := c.rnd.IntN(40); {
-	case n < 28 && len(c.own) > 0:
-		c.result(c.own[c.rnd.IntN(len(c.own))], status(c.rnd.IntN(3)))
-	case n < 31:
-		c.conf = c.config()
-		c.tell("reload: %v, channels %v, routes %+v", len(replicas(c.conf.Services)), c.conf.Notify.IDs(), c.conf.Routes)
-		c.save()
+	c.until(c.now.Add(time.Duration(c.rnd.ExpFloat64()*10_000) * time.Millisecond)) // files keep milliseconds
+	seconds := func(n int) time.Duration { return time.Duration(c.rnd.IntN(n)) * time.Second }
+	done := make(chan error, 1) // of a call, which is answered when it is saved
+	nodes := slices.Collect(c.st.allNodes())
+	switch n := c.rnd.IntN(48); {
+	case n < 34 && len(nodes) > 0:
+		ns := nodes[c.rnd.IntN(len(nodes))]
+		switch {
+		case ns.conf.Mode != modePoll:
+			c.report(ns, []string{"a", "b"}[c.rnd.IntN(2)], status(c.rnd.IntN(3)), chanceReport)
+		case n < 26:
+			c.turn(ns.key(), status(c.rnd.IntN(3)))
+			c.checked(ns.key())
+		default: // it is found later
+			c.turn(ns.key(), status(c.rnd.IntN(3)))
+		}
+	case n < 37:
+		c.save(false)
+		c.conf, c.settled = c.config(), c.now
+		c.tell("reload: channels %v, routes %+v", c.conf.Notify.IDs(), c.conf.Routes)
+		c.tellNodes()
 		c.st.reload(c.conf, c.now)
 		c.keepFor()
 		c.drop()
-	case n < 33:
-		c.save()
+	case n < 39:
+		c.save(true)
 		c.now = c.now.Add(time.Minute)
 		c.tell("restart")
 		c.start()
-	case n == 33:
+	case n == 39:
 		c.crash = true
-	case n < 36:
-		q := &quietTime{id: newUUID(), selectors: selectors{[]selector{"*", "x", "y:2"}[c.rnd.IntN(3)]}, silence: c.rnd.IntN(2) == 0}
-		q.start = c.now.Add(time.Duration(c.rnd.IntN(30)) * time.Second)
-		q.end = q.start.Add(time.Duration(1+c.rnd.IntN(90)) * time.Second)
+	case n < 42:
+		q := &quietTime{id: newUUID(), selectors: c.selectors(), silence: c.rnd.IntN(2) == 0}
+		q.start = c.now.Add(seconds(30))
+		q.end = q.start.Add(time.Second + seconds(90))
 		c.tell("quiet over %v from %v to %v", q.selectors, q.start.Format("15:04:05"), q.end.Format("15:04:05"))
-		c.st.plan(q, c.now, make(chan error, 1))
-	case n < 38:
+		c.quiet = append(c.quiet, q)
+		c.st.plan(q, c.now, done)
+		c.save(false)
+	case n == 42 && len(c.st.made) > 0:
+		q := c.st.made[c.rnd.IntN(len(c.st.made))]
+		c.tell("quiet over %v ends", q.selectors)
+		c.st.endQuiet(q.id, q.silence, c.now, done)
+		c.quiet = slices.DeleteFunc(c.quiet, func(other *quietTime) bool { return other.id == q.id })
+		c.save(false)
+	case n < 45:
+		for _, ns := range nodes {
+			if out := ns.track.outage; out != nil && c.isDown(ns.key()) && c.rnd.IntN(2) == 0 {
+				until := c.now.Add(seconds(600))
+				c.tell("%v acknowledged until %v", ns.key(), until.Format("15:04:05"))
+				c.st.acknowledge(out.id, &acknowledgement{by: "Ann", at: c.now, until: until}, c.now, done)
+				c.acked[ns.key()] = until
+				c.save(false)
+				break
+			}
+		}
+	case n == 45:
+		c.muted = c.now.Add(seconds(600))
+		c.tell("no reminders until %v", c.muted.Format("15:04:05"))
+		c.st.mute(c.muted, done)
+		c.save(false)
+	default:
 		id := []string{"mail", "chat", "boss"}[c.rnd.IntN(3)]
 		c.tell("%s is out of reach: %v", id, !c.down[id])
 		if c.down[id] = !c.down[id]; !c.down[id] {
@@ -305,28 +400,52 @@ func (c *chance) step() {
 	}
 }
 
-// end brings all to rest and checks that each channel knows what it should.
+// end brings everything to rest and checks what each channel knows: when all
+// nodes are dead, when those are back that others depend on, and when all are.
 func (c *chance) end() {
 	c.crash = false
 	for id := range c.down {
 		c.down[id] = false
+		c.deliver(id)
 	}
-	for _, final := range []status{dead, healthy} {
-		for _, r := range c.own {
-			c.result(r, final)
+	for phase := range 3 {
+		c.tell("the end, phase %d", phase)
+		for ns := range c.st.allNodes() {
+			s := dead
+			if phase == 2 || phase == 1 && len(ns.dependents) > 0 {
+				s = healthy
+			}
+			c.turn(ns.key(), s)
+			c.checked(ns.key())
+			switch {
+			case ns.conf.Mode == modePoll || s == dead && phase == 1:
+			case s == healthy:
+				c.report(ns, "a", healthy, time.Hour)
+				c.report(ns, "b", healthy, time.Hour)
+			default: // the last that is heard of it
+				c.report(ns, "a", healthy, chanceReport)
+			}
 		}
-		c.until(c.now.Add(5 * time.Minute))
-		c.save()
+		if phase < 2 {
+			c.until(c.now.Add(5 * time.Minute))
+		} else {
+			c.until(c.now.Add(33 * time.Second)) // jobs are late after 35
+		}
 		for _, id := range c.conf.Notify.IDs() {
-			for _, r := range c.own {
-				key := nodeKey{r.service.ID, r.node.ID}
-				routed := slices.ContainsFunc(routesOf(c.conf, id), func(r Route) bool { return r.Match.matches(key.service, key.node) })
-				if _, knows := c.heard[id][key]; routed && final == dead && !knows {
+			for key := range c.st.byKey {
+				routed, held := c.routed(id, key), false
+				for p := range c.parents(key) {
+					held = held || c.isDown(p)
+				}
+				if _, knows := c.heard[id][key]; routed && !held && c.isDown(key) && !knows {
 					c.fault("%s was not told that %v is dead", id, key)
 				}
+				if phase < 2 && !c.isDown(key) && (phase == 0 || len(c.st.byKey[key].dependents) == 0) {
+					c.fault("%v is not dead", key)
+				}
 			}
-			if n := len(c.heard[id]); final == healthy && n > 0 {
-				c.fault("%s takes %v for down at the end", id, c.heard[id])
+			if n := len(c.heard[id]); phase == 2 && n > 0 {
+				c.fault("%s takes %d nodes for down at the end", id, n)
 			}
 		}
 	}
@@ -346,26 +465,40 @@ func TestAlertsOverRandomLives(t *testing.T) {
 	first := number("VIGIL_SEED", rand.Uint64()>>1)
 	lives := number("VIGIL_SEQUENCES", 300)
 	t.Logf("%d lives from seed %d on", lives, first)
-	messages := 0
-	for seed := first; seed < first+lives; seed++ {
-		c := &chance{rnd: rand.New(rand.NewPCG(seed, 1)), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
-			status: make(map[nodeKey]status), since: make(map[nodeKey][3]time.Time), down: make(map[string]bool),
-			waiting: make(map[string][]notify.Alert), heard: make(map[string]map[nodeKey]notify.Status)}
-		c.conf = c.config()
-		c.tell("channels %v, routes %+v", c.conf.Notify.IDs(), c.conf.Routes)
-		dir := newMemFolder()
-		c.disk = &disk{dir: dir}
-		c.start()
-		for range 30 {
-			c.step()
-		}
-		c.end()
-		messages += strings.Count(strings.Join(c.story, "\n"), " hears ")
-		if len(c.faults) > 0 {
-			t.Fatalf("seed %d: %s\n%s", seed, c.faults[0], strings.Join(c.story, "\n"))
+	var next, messages atomic.Uint64
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < lives && !t.Failed(); i = next.Add(1) - 1 {
+				c := live(first + i)
+				messages.Add(uint64(strings.Count(strings.Join(c.story, "\n"), " hears ")))
+				if len(c.faults) > 0 {
+					t.Errorf("seed %d: %s\n%s", first+i, c.faults[0], strings.Join(c.story, "\n"))
+				}
+			}
+		})
+	}
+	all.Wait()
+	if messages.Load() < lives {
+		t.Errorf("only %d messages", messages.Load())
+	}
+}
+
+// live is the life of a seed.
+func live(seed uint64) *chance {
+	c := &chance{rnd: rand.New(rand.NewPCG(seed, 1)), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+		truth: make(map[nodeKey]truth), levels: make(map[nodeKey]*level), labels: make(map[nodeKey]string), acked: make(map[nodeKey]time.Time),
+		down: make(map[string]bool), waiting: make(map[string][]notify.Alert), heard: make(map[string]map[nodeKey]notify.Outage)}
+	c.conf = c.config()
+	c.tell("channels %v, routes %+v", c.conf.Notify.IDs(), c.conf.Routes)
+	c.tellNodes()
+	c.disk = &disk{dir: newMemFolder()}
+	c.start()
+	for range 40 {
+		if c.step(); len(c.faults) > 0 {
+			return c
 		}
 	}
-	if messages < int(lives) {
-		t.Errorf("only %d messages", messages)
-	}
+	c.end()
+	return c
 }

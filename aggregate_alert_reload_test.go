@@ -93,3 +93,22 @@ func TestNewChannelDuringAnOutage(t *testing.T) {
 	p.until(p.begin.Add(6 * time.Minute))
 	p.expect(t, "both", "4m0.2s changed dead a +b", "4m0.2s changed dead a +b", "5m0.2s changed dead -a b", "5m0.2s changed dead -a b")
 }
+
+// A node that is no longer monitored is called what its last config called it.
+func TestLabelOfWhatIsGone(t *testing.T) {
+	conf := func(label string) *Config {
+		conf := alertConfig(Alerting{})
+		conf.Services[0].Nodes[0].Label = label
+		return conf
+	}
+	p := newPlay(conf("Shop"))
+	p.at(0, "a=dead", "b=healthy", "c=healthy")
+	p.reload(10*time.Second, conf("Store"))
+	without := conf("")
+	without.Services[0].Nodes = without.Services[0].Nodes[1:]
+	p.reload(20*time.Second, without)
+	p.until(p.begin.Add(time.Minute))
+	if o := p.last.Outages; len(o) != 1 || !o[0].Gone || o[0].NodeLabel != "Store" {
+		t.Errorf("told of %+v", o)
+	}
+}

@@ -242,9 +242,9 @@ type nodeLevel struct {
 // changed.
 func (st *state) relevel(ns *nodeState, now time.Time) {
 	s, known := ns.status(ns.track.fresh)
-	if !known && ns.byID != nil && !st.alerter.restored {
+	if !known && (ns.byID != nil || ns.conf.Heartbeat != nil) && !st.alerter.restored {
 		// No check will find out about replicas that reported to an earlier
-		// program, and the next report may be long in coming.
+		// program, and the next report or ping may be long in coming.
 		s, known = ns.status(ns.checked())
 	}
 	l := &ns.alert
@@ -269,11 +269,32 @@ func (st *state) relevel(ns *nodeState, now time.Time) {
 	for _, min := range []status{sick, dead} {
 		switch {
 		case s >= min && l.since[min].IsZero():
-			l.since[min], l.below[min] = now, time.Time{}
+			l.since[min] = now
+			if l.below[min].IsZero() { // it may be so since before a restart
+				l.since[min] = ns.lasts(min, now)
+			}
+			l.below[min] = time.Time{}
 		case s < min && l.below[min].IsZero():
 			l.since[min], l.below[min] = time.Time{}, now
 		}
 	}
+}
+
+// lasts returns since when a node is at least sick, or dead, as far as files
+// say: since its outage began, or, as an outage is a time of being dead, since
+// the first of its replicas became what it is.
+func (ns *nodeState) lasts(min status, now time.Time) time.Time {
+	if out := ns.track.outage; out != nil && out.start.Before(now) {
+		return out.start
+	}
+	if min == sick {
+		for _, r := range ns.replicas {
+			if r.checked && r.status >= min && r.since.Before(now) {
+				now = r.since
+			}
+		}
+	}
+	return now
 }
 
 // look has the alerter look at a node before the next alert.

@@ -280,6 +280,28 @@ func TestAlertsOfDependents(t *testing.T) {
 	}
 }
 
+// How long a node has once its parent is back depends on how it is checked. That
+// the parent was dead is known after a restart.
+func TestTurnOfDependents(t *testing.T) {
+	const s, m = time.Second, time.Minute
+	conf := dependConfig()
+	conf.Metrics.PushDelayDead = 10 * s
+	nodes := conf.Services[0].Nodes
+	nodes[1].Mode, nodes[1].Targets, nodes[2].DependsOn = modePush, nil, nodes[:1]
+	nodes[2].Mode, nodes[2].Targets, nodes[2].Heartbeat = modeHeartbeat, nil, &Heartbeat{Interval: 6 * m, Grace: 3 * m}
+	l := newLife(t, conf)
+	l.at(0, "a=healthy")
+	(&loadReport{node: nodes[1], report: report{replica: "x", interval: 5 * m, load: &replicaLoad{}}}).apply(l.st, l.now)
+	(&ping{node: nodes[2], done: make(chan error, 1)}).apply(l.st, l.now)
+	l.at(m, "a=dead")
+	l.until(20 * m)
+	l.expect(t, "with its parent", "1m0.2s changed dead +a(was dead)")
+	l.restart(m)
+	l.at(25*m, "a=healthy")
+	l.until(60 * m)
+	l.expect(t, "after a turn of its own", "25m0.2s changed dead -a", "30m10.2s changed dead +b(no report in 5m10s)", "34m0.2s changed dead b(no report in 5m10s) +c(no ping within 180 s of when it was due)")
+}
+
 // A channel that does not hear of a parent hears of the node itself.
 func TestDependentsOfAnotherChannelsNode(t *testing.T) {
 	conf := dependConfig()

@@ -189,13 +189,17 @@ func (st *state) observe(ns *nodeState, reason string, now time.Time) {
 	switch l := &ns.alert; {
 	case t.outage == nil && l.known && l.status == dead && ns.maintenance == nil:
 		t.outage = st.history.open(ns, reason, now)
-	case t.outage != nil:
-		if s, decided := ns.status(ns.checked()); decided && s != dead {
-			st.history.close(t.outage, now)
-			t.outage = nil
-		}
+	case t.outage != nil && ns.isOver():
+		st.history.close(t.outage, now)
+		t.outage = nil
 	}
 	st.logTransition(ns, now)
+}
+
+// isOver reports whether an outage of the node is over, if there was one.
+func (ns *nodeState) isOver() bool {
+	s, decided := ns.status(ns.checked())
+	return decided && s != dead
 }
 
 // rewrite gives the node another past.

@@ -313,7 +313,7 @@ func (h *history) resume(st *state, alive, now time.Time) {
 }
 
 // attach ties the outages to the nodes of the config. Those that last end at
-// the given time when their node is not among them.
+// the given time when their node is not among them, or is known to be back.
 func (h *history) attach(st *state, end, now time.Time) {
 	nodes := make(map[nodeKey]*nodeState)
 	for ns := range st.allNodes() {
@@ -327,7 +327,7 @@ func (h *history) attach(st *state, end, now time.Time) {
 		}
 		switch {
 		case !out.end.IsZero():
-		case ns == nil || ns.track.outage != nil:
+		case ns == nil || ns.track.outage != nil || ns.isOver():
 			out.end = end
 			if end.Before(out.start) {
 				out.end = out.start

@@ -311,7 +311,7 @@ func (st *state) waitsForParent(ns *nodeState, now time.Time) (waits bool, until
 	}
 	for _, parent := range ns.parents {
 		if back := parent.alert.below[dead]; parent.wasDown && !back.IsZero() {
-			later(back.Add(st.interval(ns)))
+			later(st.turn(ns, back))
 		}
 		limit := st.checkLimit(parent)
 		if limit == 0 || !parent.track.checkedAt.Before(died) {
@@ -344,18 +344,18 @@ func (c *channel) hearsOfParent(ns *nodeState) bool {
 	return false
 }
 
-// interval is the time between two checks or reports of a node.
-func (st *state) interval(ns *nodeState) time.Duration {
+// turn returns by when a node has had a check, a report or a ping since a time.
+func (st *state) turn(ns *nodeState, since time.Time) time.Time {
 	m := st.metrics(ns)
 	switch ns.conf.Mode {
 	case modePoll:
-		return m.PollInterval
+		return since.Add(m.PollInterval)
 	case modeScript:
-		return m.ScriptInterval
-	case modeLocal:
-		return m.LocalDelayDead
+		return since.Add(m.ScriptInterval)
+	case modeHeartbeat:
+		return ns.conf.Heartbeat.due(since).Add(ns.conf.Heartbeat.Grace)
 	}
-	return m.PushDelayDead
+	return since.Add(ns.grace)
 }
 
 // checkLimit is how long a check of a node with its retries may take; 0 when

@@ -57,6 +57,7 @@ func (st *state) reporting(node *Node, m mode, id string) (*replicaState, error)
 // renew notes a report of a replica, which is alive for grace from now on.
 func (st *state) renew(r *replicaState, grace time.Duration, now time.Time) {
 	r.grace, r.last = grace, now.UnixMilli()
+	r.node.grace = max(r.node.grace, grace)
 	st.extend(r, now)
 }
 

@@ -60,8 +60,9 @@ type nodeState struct {
 	byID      map[string]*replicaState // of push and local nodes
 	queue     queueDepth               // of a push node
 	tally     tally
-	worst     status // of the replicas together
-	unchecked int    // replicas of which nothing is known; they count as healthy
+	worst     status        // of the replicas together
+	grace     time.Duration // the longest of its push or local replicas
+	unchecked int           // replicas of which nothing is known; they count as healthy
 	track     nodeTrack
 	alert     nodeLevel
 	logged    string // the status that the log of events has; "" is unknown
@@ -72,7 +73,7 @@ type nodeState struct {
 	silence     *quietTime
 	parents     []*nodeState // what it depends on
 	dependents  []*nodeState // what depends on it
-	wasDown     bool         // under this config
+	wasDown     bool         // it was dead at some time
 	asked       time.Time    // when a check was last asked for because of a dependent
 
 	view    *nodeView
@@ -280,6 +281,7 @@ func (st *state) add(ns *nodeState, r *replicaState) {
 	if ns.byID != nil {
 		ns.byID[r.id] = r
 	}
+	ns.grace = max(ns.grace, r.grace)
 	st.count(ns, r.status, +1)
 	if !r.checked {
 		ns.unchecked++

@@ -121,9 +121,13 @@ func (st *state) restore(im *restored, now time.Time) {
 			continue
 		}
 		ns := nodes[nodeKey{rec.Service, rec.Node}]
-		if ns != nil && ns.byID != nil && ns.byID[rec.ID] == nil {
+		if ns != nil && ns.byID != nil && ns.byID[rec.ID] == nil && rec.mode() == ns.conf.Mode {
 			st.restoreReplica(st.addReplica(ns, rec.ID), rec, im.alive, now)
 		}
+	}
+	for _, ns := range nodes {
+		s, _ := ns.status(ns.checked())
+		ns.wasDown = s == dead
 	}
 	for _, rec := range im.quiet {
 		st.made = append(st.made, rec.quietTime())
@@ -134,6 +138,19 @@ func (st *state) restore(im *restored, now time.Time) {
 	st.history.restore(st, im, now)
 	st.replan(now)
 	st.alerter.restore(st, im, now)
+}
+
+// mode is the mode of a replica that reports. Any other one, which the node had
+// when it was of another mode, would never report again: for it this is some
+// other mode.
+func (rec *replicaRecord) mode() mode {
+	switch {
+	case rec.Load != nil:
+		return modePush
+	case rec.Grace > 0:
+		return modeLocal
+	}
+	return modePoll
 }
 
 // restoreReplica gives a replica the status that it had.
@@ -169,6 +186,7 @@ func (st *state) restoreReplica(r *replicaState, rec *replicaRecord, alive, now 
 	// That this program did not listen for a while is no fault of those who
 	// report: they get all their time anew. The dead stay dead until they do.
 	r.grace = time.Duration(rec.Grace * float64(time.Second))
+	r.node.grace = max(r.node.grace, r.grace)
 	if r.status != dead {
 		st.deadlines.set(r, now.Add(r.grace))
 	}

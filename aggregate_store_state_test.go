@@ -442,3 +442,47 @@ func TestRestoreLeavesOutWhatIsGone(t *testing.T) {
 		}
 	}
 }
+
+// How long an outage has lasted is known after a restart, also to a route that
+// waits for that; and an outage that was over is not taken up again.
+func TestOutagesThroughARestart(t *testing.T) {
+	const s, m = time.Second, time.Minute
+	conf := localConfig(Alerting{BackoffLimit: 3})
+	conf.Routes = []Route{
+		{Match: selectors{"web:a"}, To: []string{"slack"}, MinStatus: dead, After: 10 * m},
+		{Match: selectors{"web:b"}, To: []string{"slack"}, MinStatus: sick, After: 10 * m},
+	}
+	l := newLife(t, conf)
+	l.at(0, "a=healthy", "b=healthy", "c=healthy")
+	l.at(m, "a=dead", "b=sick")
+	l.at(5*m, "restart=1m", "a=dead", "b=sick", "c=healthy")
+	l.until(20 * m)
+	l.expect(t, "escalation", "11m0.2s changed dead +a(was dead) +b?(was sick)")
+
+	l.at(21*m, "a=healthy", "b=healthy")
+	l.at(21*m+s, "restart=1m") // too early for the end of the outage to be in the files
+	l.at(23*m, "a=dead", "b=healthy", "c=healthy")
+	l.until(40 * m)
+	l.expect(t, "another outage", "21m0.2s changed healthy -a -b", "33m0.2s changed dead +a(was dead)")
+}
+
+// A replica is not taken up by a node that has another mode by now: it would
+// never report.
+func TestReplicasOfAnotherMode(t *testing.T) {
+	for _, m := range []mode{modePush, modeLocal} {
+		l := newLife(t, localConfig(Alerting{BackoffLimit: 3}))
+		l.at(0, "a=dead", "b=healthy", "c=healthy", "report=x=healthy")
+		l.conf = localConfig(Alerting{BackoffLimit: 3})
+		for _, n := range l.conf.Services[0].Nodes {
+			n.Mode, n.Targets = m, nil
+		}
+		l.restart(time.Minute)
+		got := 0
+		for ns := range l.st.allNodes() {
+			got += len(ns.replicas)
+		}
+		if want := map[mode]int{modePush: 0, modeLocal: 1}[m]; got != want {
+			t.Errorf("%v: %d replicas, want %d", m, got, want)
+		}
+	}
+}
