@@ -239,9 +239,9 @@ func (c *chance) begins(id string, key nodeKey) {
 			unheard = unheard || c.isDown(p)
 		case c.isDown(p):
 			c.fault("%s hears of %v although it hears of %v", id, key, p)
-		case !pl.back.IsZero() && c.now.Sub(pl.back) < turn:
+		case !pl.back.IsZero() && pl.status != dead && c.now.Sub(pl.back) < turn:
 			held = append(held, fmt.Sprintf("%v is back for %v", p, c.now.Sub(pl.back)))
-		case c.st.byKey[p].conf.Mode == modePoll && truth.status == dead && !truth.since.After(died) && c.settled.Before(died):
+		case c.st.byKey[p].conf.Mode == modePoll && truth.status == dead && !truth.since.After(died):
 			held = append(held, fmt.Sprintf("%v is dead and was not checked", p))
 		}
 	}

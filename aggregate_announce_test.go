@@ -302,6 +302,20 @@ func TestTurnOfDependents(t *testing.T) {
 	l.expect(t, "after a turn of its own", "25m0.2s changed dead -a", "30m10.2s changed dead +b(no report in 5m10s)", "34m0.2s changed dead b(no report in 5m10s) +c(no ping within 180 s of when it was due)")
 }
 
+// After a restart, too, a node waits for a check of what it depends on.
+func TestDependentsThroughARestart(t *testing.T) {
+	const s, m = time.Second, time.Minute
+	l := newLife(t, dependConfig())
+	l.at(0, "a=healthy", "b=healthy", "c=healthy")
+	l.at(m, "a=dead", "b=dead")
+	l.until(2 * m)
+	l.expect(t, "the outage", "1m0.2s changed dead +a(was dead)")
+	l.at(3*m, "restart=1m", "b=dead")
+	l.at(4*m+3*s, "a=dead", "c=healthy")
+	l.until(10 * m)
+	l.expect(t, "after the restart")
+}
+
 // A channel that does not hear of a parent hears of the node itself.
 func TestDependentsOfAnotherChannelsNode(t *testing.T) {
 	conf := dependConfig()

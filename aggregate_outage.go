@@ -321,7 +321,7 @@ func (st *state) waitsForParent(ns *nodeState, now time.Time) (waits bool, until
 			parent.asked = now
 			st.checks = append(st.checks, parent.conf)
 		}
-		later(died.Add(limit))
+		later(parent.asked.Add(limit))
 	}
 	return waits, until
 }
