@@ -51,6 +51,7 @@ var measures = []measure{
 	{name: "log", do: (*bench).log},
 	{name: "replay", do: (*bench).replay},
 	{name: "page", do: (*bench).page},
+	{name: "cached", do: (*bench).cached},
 	{name: "render", do: (*bench).render},
 	{name: "report", do: (*bench).report},
 	{name: "growth", do: (*bench).growth},

@@ -6,9 +6,12 @@ import (
 	"time"
 )
 
+// A route is what clients ask for, with a field of the header if there is one.
+type route struct{ what, path, field, value string }
+
 // hotRoutes are what visitors ask for most. The value of the field is known
 // only when the page is there, for a 304.
-var hotRoutes = []struct{ what, path, field, value string }{
+var hotRoutes = []route{
 	{"GET /, 300 nodes", "/", "", ""},
 	{"GET /, gzip", "/", "Accept-Encoding", "gzip"},
 	{"GET /, 304", "/", "If-None-Match", ""},
@@ -17,17 +20,40 @@ var hotRoutes = []struct{ what, path, field, value string }{
 	{"GET /feed.atom", "/feed.atom", "", ""},
 }
 
+// coldRoutes are the others that are rendered once a snapshot.
+var coldRoutes = []route{
+	{"GET /status/node/...", "/status/node/s0/n0", "", ""},
+	{"GET /status/sla", "/status/sla", "", ""},
+	{"GET /status/history", "/status/history", "", ""},
+	{"GET /history, gzip", "/history", "Accept-Encoding", "gzip"},
+	{"GET /feed.atom of 1,000 outages, gzip", "/feed.atom", "Accept-Encoding", "gzip"},
+	{"GET /badge/icon", "/badge/icon", "", ""},
+}
+
 // page measures the hot routes on a page of 100 services with 3 nodes, over
 // 64 connections, beside package net/http with the same bytes. Where a process
 // happens to lie in memory makes some percent, so it takes several of both.
-func (b *bench) page() error {
-	ours, bare, ratios := make([][]float64, len(hotRoutes)), make([][]float64, len(hotRoutes)), make([][]float64, len(hotRoutes))
-	for range b.count(3, 1) {
-		p, err := b.run(nodes(100, 3, 0, "push", nil))
+func (b *bench) page() error { return b.routes("page", hotRoutes, 7, b.count(3, 1)) }
+
+// cached measures the others, after 90 days with outages.
+func (b *bench) cached() error { return b.routes("cached", coldRoutes, b.count(7, 4), b.count(3, 1)) }
+
+func (b *bench) routes(measure string, routes []route, turns, programs int) error {
+	ours, bare, ratios := make([][]float64, len(routes)), make([][]float64, len(routes)), make([][]float64, len(routes))
+	for range programs {
+		p, err := b.lay(nodes(100, 3, 0, "push", nil))
 		if err != nil {
 			return err
 		}
-		err = b.pageOf(p, func(route int, mine, theirs, ratio float64) {
+		if measure == "cached" {
+			if err := p.writePast(100, 3, time.Now()); err != nil {
+				return err
+			}
+		}
+		if err := p.start(); err != nil {
+			return err
+		}
+		err = b.routesOf(p, routes, turns, func(route int, mine, theirs, ratio float64) {
 			ours[route], bare[route], ratios[route] = append(ours[route], mine), append(bare[route], theirs), append(ratios[route], ratio)
 		})
 		p.stop()
@@ -35,19 +61,19 @@ func (b *bench) page() error {
 			return err
 		}
 	}
-	for i, c := range hotRoutes {
+	for i, c := range routes {
 		least := 0.85
 		if c.path == "/" && c.field != "If-None-Match" {
 			least = 0.9
 		}
-		b.add(row{measure: "page", what: c.what + ", 64 connections", figure: perSecond(median(ours[i])), limit: perSecond(median(bare[i])),
+		b.add(row{measure: measure, what: c.what + ", 64 connections", figure: perSecond(median(ours[i])), limit: perSecond(median(bare[i])),
 			got: median(ratios[i]), ratio: true, wanted: atLeast(least)})
 	}
 	return nil
 }
 
-// pageOf measures the hot routes of one process.
-func (b *bench) pageOf(p *program, took func(route int, ours, bare, ratio float64)) error {
+// routesOf measures the routes of one process.
+func (b *bench) routesOf(p *program, routes []route, turns int, took func(route int, ours, bare, ratio float64)) error {
 	reports := load{conns: 1, request: reportRequests(300, 0.2, func(n int) string { return fmt.Sprintf("/reporter/s%d/n%d/", n/3, n%3) })}
 	if _, err := reports.run(p.address, 0, 300); err != nil {
 		return err
@@ -56,10 +82,10 @@ func (b *bench) pageOf(p *program, took func(route int, ours, bare, ratio float6
 		return err
 	}
 	time.Sleep(2 * time.Second) // the last rendering
-	for i, c := range hotRoutes {
+	for i, c := range routes {
 		// The page is shown anew each minute, and then there is no 304.
 		for tries := 1; ; tries++ {
-			ours, bare, ratio, err := b.hotRoute(p, c.path, c.field, c.value)
+			ours, bare, ratio, err := b.hotRoute(p, c.path, c.field, c.value, turns)
 			if err == nil {
 				took(i, ours, bare, ratio)
 				break
@@ -75,7 +101,7 @@ func (b *bench) pageOf(p *program, took func(route int, ours, bare, ratio float6
 var errChanged = errors.New("the page changed meanwhile")
 
 // hotRoute measures one route, asked for with a header field if there is one.
-func (b *bench) hotRoute(p *program, path, field, value string) (ours, bare, ratio float64, err error) {
+func (b *bench) hotRoute(p *program, path, field, value string, turns int) (ours, bare, ratio float64, err error) {
 	if field == "If-None-Match" {
 		resp, _, err := p.get("/")
 		if err != nil {
@@ -102,7 +128,7 @@ func (b *bench) hotRoute(p *program, path, field, value string) (ours, bare, rat
 	}
 	defer limit.stop()
 	l := load{conns: 64, request: getRequest(path, header...)}
-	ours, bare, ratio, err = l.beside(p.address, limit.ready.HTTP, 7, b.length(300*time.Millisecond, 200*time.Millisecond))
+	ours, bare, ratio, err = l.beside(p.address, limit.ready.HTTP, turns, b.length(300*time.Millisecond, 200*time.Millisecond))
 	if err != nil {
 		return 0, 0, 0, err
 	}
