@@ -26,12 +26,20 @@ type crowdPlay struct {
 	latency time.Duration // the least one of a check; 0: none has any
 }
 
-// newCrowdPlay has each replica checked, or report, once.
-func newCrowdPlay(n int, m mode) *crowdPlay {
+// newCrowdPlay has each replica checked, or report, once. Nodes may have an
+// interval of their own.
+func newCrowdPlay(n int, m mode, own bool) *crowdPlay {
 	// An interval of 10 s and ten snapshots a second make a hundredth of all
 	// replicas change from one to the next.
 	p := &crowdPlay{now: time.Now(), batch: n / 100, latency: time.Millisecond}
 	conf := crowd(n, m)
+	for _, node := range conf.nodes() {
+		if own {
+			node.Metrics = new(Metrics)
+			*node.Metrics = conf.Metrics
+			node.Metrics.PollInterval += time.Duration(len(node.ID)) * time.Second
+		}
+	}
 	p.st = newState(conf, p.now)
 	p.own = replicas(conf.Services)
 	if m == modePush {
@@ -86,12 +94,13 @@ func BenchmarkGrowth(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		mode mode
-	}{{"result", modePoll}, {"report", modePush}} {
+		own  bool
+	}{{"result", modePoll, false}, {"own", modePoll, true}, {"report", modePush, false}} {
 		b.Run(c.name, func(b *testing.B) {
 			var plays []*crowdPlay
 			sizes := []int{1000, 10_000, 100_000}
 			for _, n := range sizes {
-				plays = append(plays, newCrowdPlay(n, c.mode))
+				plays = append(plays, newCrowdPlay(n, c.mode, c.own))
 			}
 			const round = 20_000
 			spent := make([][]float64, len(plays)) // CPU time of an event in ns, of each round
@@ -118,7 +127,7 @@ func BenchmarkGrowth(b *testing.B) {
 // a result with a latency over that of one without: at most 1.3.
 func BenchmarkLatency(b *testing.B) {
 	b.Run("result", func(b *testing.B) {
-		with, without := newCrowdPlay(10_000, modePoll), newCrowdPlay(10_000, modePoll)
+		with, without := newCrowdPlay(10_000, modePoll, false), newCrowdPlay(10_000, modePoll, false)
 		without.latency = 0
 		const round = 20_000
 		var spent [2][]float64 // CPU time of a result in ns, of each round

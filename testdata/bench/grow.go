@@ -131,7 +131,7 @@ func (b *bench) growth() error {
 	if b.short {
 		took = "0.2s"
 	}
-	out, err := exec.Command("go", "test", "-run", "^$", "-bench", "^Benchmark(Growth|Latency|Snapshot|Ledger)$/^(result|1-of-1000|1-of-100000|100000-of-100000)$", "-benchtime", took, "-benchmem", "vigil").Output()
+	out, err := exec.Command("go", "test", "-run", "^$", "-bench", "^Benchmark(Growth|Latency|Snapshot|Ledger)$/^(result|own|1-of-1000|1-of-100000|100000-of-100000)$", "-benchtime", took, "-benchmem", "vigil").Output()
 	if err != nil {
 		return fmt.Errorf("go test: %w: %s", err, out)
 	}
@@ -140,6 +140,8 @@ func (b *bench) growth() error {
 	b.add(row{measure: "growth", what: "a result, 100,000 replicas beside 1,000", figure: fmt.Sprintf("%.0f ns", many), limit: fmt.Sprintf("%.0f ns", few), got: many / few, ratio: true, wanted: atMost(1.3)})
 	with, without := all["Latency/result cpu-ns/with"], all["Latency/result cpu-ns/without"]
 	b.add(row{measure: "growth", what: "a result with a latency beside one without", figure: fmt.Sprintf("%.0f ns", with), limit: fmt.Sprintf("%.0f ns", without), got: with / without, ratio: true, wanted: atMost(1.3)})
+	own, one := all["Growth/own cpu-ns/own-of-10000"], all["Growth/result cpu-ns/result-of-10000"]
+	b.add(row{measure: "growth", what: "... 10,000 with intervals of their own beside one for all", figure: fmt.Sprintf("%.0f ns", own), limit: fmt.Sprintf("%.0f ns", one), got: own / one, ratio: true, wanted: atMost(1.1)})
 	one, whole := all["Snapshot/1-of-100000 ns/op"], all["Snapshot/100000-of-100000 ns/op"]
 	b.add(row{measure: "growth", what: "a snapshot, 1 of 100,000 changed beside all", figure: fmt.Sprintf("%.0f us", one/1000), limit: fmt.Sprintf("%.0f us", whole/1000), got: one / whole, ratio: true, wanted: atMost(0.01)})
 	few, many = all["Ledger/1-of-1000 B/op"], all["Ledger/1-of-100000 B/op"]

@@ -209,6 +209,58 @@ func (b *bench) scale() error {
 	b.add(row{measure: "scale", what: "10,000 HTTP replicas every 10 s: overruns", figure: fmt.Sprintf("%.0f of %d checks", overruns, g.Checks), got: overruns, wanted: atMost(0).but(replicas / 100)})
 	b.add(row{measure: "scale", what: "... gap between checks, p99 / interval", figure: fmt.Sprintf("%.2f s (%.2f s at most)", g.P99, g.Max), limit: "10 s", got: g.P99 / interval, ratio: true, wanted: atMost(1.05)})
 	b.add(row{measure: "scale", what: "... last first check, processor, memory", figure: fmt.Sprintf("%.1f s, %.0f us a check, %.0f MiB", g.First, cpu/float64(g.Checks)*1e6, resident), wanted: informal})
+	p.stop()
+	return b.scaleOwn(farm)
+}
+
+// scaleOwn measures what 10,000 nodes take whose intervals are their own, beside
+// as many with the same one. Both programs run at the same time.
+func (b *bench) scaleOwn(farm *child) error {
+	config := "poll_interval = 20\npoll_parallelism = 64\n" +
+		nodes(1000, 10, 1, "poll", func(n int) string { return fmt.Sprintf("http://%s:%s/%d", host(n), farm.ready.HTTP, n) })
+	var programs [2]*program
+	var before, cpu, resident [2]float64
+	for i, config := range [...]string{config, ownTerms(config)} {
+		p, err := b.run(config)
+		if err != nil {
+			return err
+		}
+		defer p.stop()
+		programs[i] = p
+	}
+	time.Sleep(8 * time.Second) // the first round
+	turn := b.length(40*time.Second, 12*time.Second)
+	for i, p := range programs {
+		all, err := p.metrics()
+		if err != nil {
+			return err
+		}
+		before[i] = total(all, "vigil_probe_duration_seconds_count", "poll")
+		if cpu[i], err = p.cpu(); err != nil {
+			return err
+		}
+	}
+	time.Sleep(turn)
+	for i, p := range programs {
+		used, err := p.cpu()
+		if err != nil {
+			return err
+		}
+		all, err := p.metrics()
+		if err != nil {
+			return err
+		}
+		if resident[i], err = p.memory("VmRSS"); err != nil {
+			return err
+		}
+		checks := total(all, "vigil_probe_duration_seconds_count", "poll") - before[i]
+		if checks < 300*turn.Seconds() || total(all, "vigil_replicas", "healthy") != 10_000 {
+			return fmt.Errorf("%v checks in %v, %v healthy", checks, turn, total(all, "vigil_replicas", "healthy"))
+		}
+		cpu[i] = (used - cpu[i]) / checks * 1e6
+	}
+	b.add(row{measure: "scale", what: "10,000 nodes with intervals of their own beside one for all: a check", figure: fmt.Sprintf("%.0f us", cpu[1]), limit: fmt.Sprintf("%.0f us", cpu[0]), got: cpu[1] / cpu[0], ratio: true, wanted: atMost(1.1)})
+	b.add(row{measure: "scale", what: "... memory", figure: fmt.Sprintf("%.0f MiB", resident[1]), limit: fmt.Sprintf("%.0f MiB", resident[0]), got: resident[1] / resident[0], ratio: true, wanted: atMost(1.2)})
 	return nil
 }
 

@@ -24,7 +24,7 @@ var hotRoutes = []route{
 var coldRoutes = []route{
 	{"GET /status/node/...", "/status/node/s0/n0", "", ""},
 	{"GET /status/sla", "/status/sla", "", ""},
-	{"GET /status/history", "/status/history", "", ""},
+	{"GET /status/history, gzip", "/status/history", "Accept-Encoding", "gzip"},
 	{"GET /history, gzip", "/history", "Accept-Encoding", "gzip"},
 	{"GET /feed.atom of 1,000 outages, gzip", "/feed.atom", "Accept-Encoding", "gzip"},
 	{"GET /badge/icon", "/badge/icon", "", ""},

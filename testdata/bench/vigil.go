@@ -296,3 +296,17 @@ func nodes(services, each, replicas int, mode string, replica func(n int) string
 	}
 	return b.String()
 }
+
+// ownTerms gives each node of a config an interval and limits of its own.
+func ownTerms(config string) string {
+	var b strings.Builder
+	n := 0
+	for line := range strings.Lines(config) {
+		if strings.HasPrefix(line, "replicas = ") {
+			fmt.Fprintf(&b, "poll_interval = %d\npoll_delay_dead = %d\npoll_delay_sick = %d\n", 15+n%11, 9+n%2, 4+n%2)
+			n++
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
