@@ -18,34 +18,47 @@ import (
 	"time"
 )
 
-// TestBrowser has Chromium look at every state of the page: how it looks
+// TestPeerBrowser has browsers look at every state of the page: how it looks
 // (screenshots go to $SHOTS), accessibility, keyboard and touch, live updates,
-// without scripts, in frames, on paper, and what a first view costs. It
-// installs what it needs.
+// without scripts, in frames, on paper, and what a first view costs. Chromium
+// does all of it, Firefox what browsers may differ in, and Lighthouse judges
+// three pages. It installs what it needs. $PARTS names the parts that are
+// wanted, of look.mjs or lighthouse, when that is not all.
 func TestPeerBrowser(t *testing.T) {
 	work := t.TempDir()
-	for _, name := range []string{"package.json", "look.mjs", "visits.mjs"} {
-		text, err := os.ReadFile(filepath.Join("testdata", "browser", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(work, name), text, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.CopyFS(work, os.DirFS(filepath.Join("testdata", "browser"))); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := os.Stat("/usr/bin/chromium"); err != nil {
-		runIn(t, work, "apt-get", "update")
-		runIn(t, work, "apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300",
-			"chromium", "fonts-dejavu-core", "fonts-noto-core")
+	for path, packages := range map[string][]string{
+		"/usr/bin/chromium":    {"chromium", "fonts-dejavu-core", "fonts-noto-core"},
+		"/usr/bin/firefox-esr": {"firefox-esr"},
+	} {
+		if _, err := os.Stat(path); err != nil {
+			runIn(t, work, "apt-get", "update")
+			runIn(t, work, "apt-get", append([]string{"install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"}, packages...)...)
+		}
 	}
 	runIn(t, work, "npm", "install", "--no-audit", "--no-fund")
 
-	shots := cmp.Or(os.Getenv("SHOTS"), filepath.Join(work, "shots"))
-	if err := os.MkdirAll(shots, 0o755); err != nil {
-		t.Fatal(err)
+	// It measures time, so it is alone.
+	t.Run("lighthouse", func(t *testing.T) {
+		if parts := os.Getenv("PARTS"); parts != "" && !strings.Contains(parts, "lighthouse") {
+			t.Skip("not asked for")
+		}
+		base := serveStates(t, judgedStates(t))
+		runIn(t, work, "node", "lighthouse.mjs", base+"/healthy/", base+"/told/", base+"/crowd/")
+	})
+	for _, browser := range []string{"chromium", "firefox"} {
+		t.Run(browser, func(t *testing.T) {
+			t.Parallel()
+			shots := filepath.Join(cmp.Or(os.Getenv("SHOTS"), filepath.Join(work, "shots")), browser)
+			if err := os.MkdirAll(shots, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			h := browserStates(t)
+			runIn(t, work, "node", "look.mjs", browser, serveStates(t, h), serveStates(t, h), shots)
+		})
 	}
-	h := browserStates(t)
-	runIn(t, work, "node", "look.mjs", serveStates(t, h), serveStates(t, h), shots)
 }
 
 func runIn(t *testing.T, dir, name string, args ...string) {
@@ -71,6 +84,18 @@ func serveStates(t *testing.T, h http.Handler) string {
 	go srv.Serve(ln)
 	t.Cleanup(func() { srv.Close() })
 	return "http://" + ln.Addr().String()
+}
+
+// judgedStates serves the pages for Lighthouse. They are of now, because an old
+// page asks for a newer one at once.
+func judgedStates(t *testing.T) http.Handler {
+	mux := http.NewServeMux()
+	for name, s := range map[string]*snapshot{"healthy": healthySample(), "told": toldSample(), "crowd": crowdSample(60)} {
+		s.at = time.Now()
+		s.conf.Server.PathPrefix = "/" + name
+		mux.Handle("/"+name+"/", newTestPage(t, s).handler(nil))
+	}
+	return mux
 }
 
 // browserStates serves each sample in its own folder, and in /live/ the one

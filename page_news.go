@@ -226,7 +226,7 @@ func newPastNote(lang *language, base string, s *snapshot, a *announcement, outa
 		Node:    steady(a.title),
 		Kind:    `<i class="m news" aria-hidden="true"></i>`,
 		Link:    template.URL(base + "history#" + a.id),
-		Day:     lang.time(a.at.In(zone), dateForm),
+		Day:     lang.element(a.at.In(zone), dateForm),
 		Text:    lang.words["announcement"],
 		Span:    lang.moment(a.at, now),
 		Updates: lang.updates(a, now),
@@ -260,7 +260,7 @@ func newPastNote(lang *language, base string, s *snapshot, a *announcement, outa
 		v.Length = lang.length(last.Sub(first))
 		v.Text = lang.say("was_down", "length", v.Length)
 		v.Span = lang.span(first, last, now, timeForm)
-		v.Day = lang.time(first.In(zone), dateForm)
+		v.Day = lang.element(first.In(zone), dateForm)
 		v.at, v.length = first, last.Sub(first)
 	}
 	return v

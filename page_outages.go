@@ -27,7 +27,8 @@ type entryView struct {
 	ID, Node, Service string
 	Kind              template.HTML // drawn like a day
 	Link              template.URL
-	Day, Text, Length string
+	Day               template.HTML // in the visitor's zone, like the times
+	Text, Length      string
 	Span              template.HTML
 	Said              []textPart   // of an announcement
 	Updates           []updateView // in place of that
@@ -46,7 +47,7 @@ func newEntryView(lang *language, base string, in *incident, now time.Time) entr
 		Service: steady(in.service.Label),
 		Kind:    drawKind(in.length(now)),
 		Link:    template.URL(base + "history#" + in.id),
-		Day:     lang.time(in.start.In(zone), dateForm),
+		Day:     lang.element(in.start.In(zone), dateForm),
 		Length:  lang.length(in.length(now)),
 		at:      in.start,
 		length:  in.length(now),

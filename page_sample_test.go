@@ -5,6 +5,7 @@ import (
 	"iter"
 	"log/slog"
 	"math"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -424,6 +425,15 @@ func wordySample() *snapshot {
 	return s
 }
 
+// rightToLeftSample is an outage in a language that is read from right to left.
+func rightToLeftSample() *snapshot {
+	s := mixedSample()
+	s.conf.Assets, s.conf.Branding.Language = filepath.Join("testdata", "rtl"), "ar"
+	s.services[0].conf.Label = "\u0627\u0644\u0645\u0648\u0642\u0639"                  // the website
+	s.services[0].nodes[0].conf.Label = "\u0627\u0644\u0648\u0627\u062c\u0647\u0629 1" // front 1
+	return s
+}
+
 // samples are the states that the page is looked at in.
 var samples = map[string]func() *snapshot{
 	"healthy":    healthySample,
@@ -437,6 +447,7 @@ var samples = map[string]func() *snapshot{
 	"offline":    offlineSample,
 	"hostile":    hostileSample,
 	"wordy":      wordySample,
+	"rtl":        rightToLeftSample,
 }
 
 // newTestPage returns a page of one snapshot. What it logs fails the test.

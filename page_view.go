@@ -78,6 +78,18 @@ func (v shell) T(key string) string { return v.lang.words[key] }
 // Lang is the page's language as HTML names it.
 func (v shell) Lang() string { return v.lang.tag }
 
+// Dir is the direction of the page's language where HTML has to name it.
+func (v shell) Dir() string {
+	base, _, _ := strings.Cut(v.lang.tag, "-")
+	if slices.Contains(rightToLeft, base) {
+		return "rtl"
+	}
+	return ""
+}
+
+// rightToLeft are the languages that are read from right to left.
+var rightToLeft = []string{"ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi"}
+
 // Home returns the address of the page itself.
 func (v shell) Home() template.URL { return template.URL(cmp.Or(v.base, "./")) }
 
