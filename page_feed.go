@@ -318,24 +318,35 @@ func (s *snapshot) find(ids []string) (subject, bool) {
 	return subject{}, false
 }
 
+var badgeFields = []field{
+	newField("Content-Type", svgType[0]),
+	newField("Cache-Control", noStore[0]),
+	newField("X-Content-Type-Options", nosniff[0]),
+	newField("Access-Control-Allow-Origin", anyOrigin[0]),
+}
+
 // badge returns the handler for a badge of a kind for the subject with these
-// ids; nil when there is no such kind or subject.
+// ids; nil when there is no such kind or subject. It shows the newest snapshot,
+// but after a reload the rendered one until that is of the same config.
 func (p *page) badge(kind string, ids []string) http.HandlerFunc {
 	if kind != "color" && kind != "icon" && kind != "uptime" {
 		return nil
 	}
-	sub, ok := p.board.public().find(ids)
-	if !ok {
-		return nil
+	now, snap := p.now.Load(), p.board.public()
+	if snap.conf != now.site.conf {
+		snap = now.snap
 	}
-	st := p.now.Load().site
+	if len(ids) > 0 {
+		if _, ok := snap.find(ids); !ok {
+			return nil
+		}
+	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h["Content-Type"] = svgType
-		h["Cache-Control"] = noStore
-		h["X-Content-Type-Options"] = nosniff
-		h["Access-Control-Allow-Origin"] = anyOrigin
-		w.Write(st.badge(kind, sub))
+		key := "badge " + kind + " " + strings.Join(ids, "\x00")
+		p.serveOf(w, r, snap, key, func() (*reply, error) {
+			sub, _ := snap.find(ids)
+			return now.site.reply(now.site.badge(kind, sub), badgeFields), nil
+		})
 	}
 }
 

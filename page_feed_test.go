@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/xml"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -90,12 +91,30 @@ func TestBadges(t *testing.T) {
 	golden(t, "page/badges.svg.txt", all.Bytes())
 }
 
+// A badge is drawn once for a snapshot, and not sent to whom has it.
+func TestBadgeKept(t *testing.T) {
+	p := newTestPage(t, deadSample())
+	h := p.handler(nil)
+	for _, route := range []string{"/badge/color", "/badge/icon", "/badge/uptime"} {
+		first := get(h, "GET", route)
+		tag := first.Header.Get("Etag")
+		if again := get(h, "GET", route, "If-None-Match: "+tag); tag == "" || again.StatusCode != http.StatusNotModified ||
+			again.Header.Get("Cache-Control") != first.Header.Get("Cache-Control") {
+			t.Errorf("%s: tag %q, then %s with %q", route, tag, again.Status, again.Header)
+		}
+	}
+	if n := len(p.cache.entries); n != 3 {
+		t.Errorf("%d answers are kept", n)
+	}
+}
+
 // A badge is of the board's state, not of the last rendering's.
 func TestCurrentStatus(t *testing.T) {
-	b := newBoard(healthySample())
-	p := newTestPage(t, healthySample())
-	p.board = b
-	b.publish(deadSample())
+	s, down := healthySample(), deadSample()
+	p := newTestPage(t, s)
+	down.conf = s.conf
+	p.board = newBoard(s)
+	p.board.publish(down)
 	h := p.handler(nil)
 	if got := body(t, get(h, "GET", "/status/text")); got != "dead" {
 		t.Errorf("/status/text: %s", got)
