@@ -38,7 +38,7 @@ func TestPeerBrowser(t *testing.T) {
 			runIn(t, work, "apt-get", append([]string{"install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"}, packages...)...)
 		}
 	}
-	runIn(t, work, "npm", "install", "--no-audit", "--no-fund")
+	runIn(t, work, "npm", "ci", "--no-audit", "--no-fund")
 
 	// It measures time, so it is alone.
 	t.Run("lighthouse", func(t *testing.T) {

@@ -374,7 +374,7 @@ func TestPeerManifests(t *testing.T) {
 	}
 	// This package has the schemas of Kubernetes' API in it.
 	install(t, dir, nil, "python3", "-m", "venv", "venv")
-	install(t, dir, nil, filepath.Join(dir, "venv/bin/pip"), "install", "--quiet", "--disable-pip-version-check", "kubernetes-validate==1.37.0")
+	install(t, ".", nil, filepath.Join(dir, "venv/bin/pip"), "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", "testdata/peers/kubernetes.txt")
 	for _, release := range []string{"1.28", "1.37"} {
 		if out, err := exec.Command(filepath.Join(dir, "venv/bin/kubernetes-validate"), "--strict", "-k", release,
 			"packaging/kubernetes/vigil.yaml").CombinedOutput(); err != nil {

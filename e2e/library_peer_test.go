@@ -154,7 +154,7 @@ func pythonReporter(t *testing.T) *exec.Cmd {
 	if exec.Command("python3", "-m", "pip", "--version").Run() != nil {
 		install(t, ".", nil, "testdata/peers/install.sh", "python3", "python3-pip")
 	}
-	install(t, dir, nil, "python3", "-m", "pip", "install", "--quiet", "--target", dir, "py-vigil-reporter==0.2.0")
+	install(t, ".", nil, "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", dir, "--require-hashes", "-r", "testdata/peers/reporter.txt")
 	cmd := exec.Command("python3", testProgram(t, "report.py"))
 	cmd.Env = append(os.Environ(), "PYTHONPATH="+dir)
 	return cmd
@@ -163,16 +163,10 @@ func pythonReporter(t *testing.T) *exec.Cmd {
 func goReporter(t *testing.T) *exec.Cmd {
 	t.Helper()
 	dir := t.TempDir()
-	source, err := os.ReadFile(testProgram(t, "report.go"))
-	if err != nil {
-		t.Fatal(err)
+	for name, as := range map[string]string{"report.go": "main.go", "go.mod": "go.mod", "go.sum": "go.sum"} {
+		writeFile(t, dir, as, read(t, testProgram(t, name)))
 	}
-	if err := os.WriteFile(filepath.Join(dir, "main.go"), source, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	install(t, dir, nil, "go", "mod", "init", "example.net/reporter")
-	install(t, dir, nil, "go", "get", "github.com/valeriansaliou/go-vigil-reporter/vigil_reporter@v1.1.0")
-	install(t, dir, nil, "go", "build", "-o", "reporter", ".")
+	install(t, dir, nil, "go", "build", "-mod=readonly", "-o", "reporter", ".")
 	return exec.Command(filepath.Join(dir, "reporter"))
 }
 
@@ -196,20 +190,10 @@ func rustReporter(t *testing.T) *exec.Cmd {
 	cargo := cargoPath(t)
 	shared, env := rustFolder(t)
 	dir := t.TempDir()
-	manifest := fmt.Sprintf(`[package]
-name = "reporter"
-version = "0.0.0"
-edition = "2021"
-[[bin]]
-name = "reporter"
-path = %q
-[dependencies]
-vigil-reporter = "=1.3.0"
-`, testProgram(t, "report.rs"))
-	if err := os.WriteFile(filepath.Join(dir, "Cargo.toml"), []byte(manifest), 0o600); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"Cargo.toml", "Cargo.lock", "report.rs"} {
+		writeFile(t, dir, name, read(t, testProgram(t, name)))
 	}
-	install(t, dir, env, cargo, "build", "--quiet")
+	install(t, dir, env, cargo, "build", "--quiet", "--locked")
 	return exec.Command(filepath.Join(shared, "target/debug/reporter"))
 }
 
@@ -218,6 +202,9 @@ func TestPeerVigilLocal(t *testing.T) {
 	t.Parallel()
 	cargo := cargoPath(t)
 	shared, env := rustFolder(t)
+	if _, err := crate(t, cargo, "vigil-local", "1.3.1"); err != nil {
+		t.Fatal(err)
+	}
 	install(t, t.TempDir(), env, cargo, "install", "--quiet", "--debug", "--locked", "--root", shared, "vigil-local@1.3.1")
 	r := startVigil(t, libraryConfig)
 	config := filepath.Join(t.TempDir(), "local.cfg")
@@ -251,32 +238,4 @@ scripts = ["exit 1"]
 	r.alert(`"sick":[{"probe":"relay","node":"gate","replica":"host-1:0"`)
 	stop()
 	r.alert(fmt.Sprintf(`"dead":[{"probe":"relay","node":"gate","replica":"tcp://%s","reason":"no report in 4s"`, address))
-}
-
-// What docs/moving.md says of the library for TypeScript: it reaches nobody.
-func TestPeerReporterTypeScript(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	cmd := exec.Command("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "ts-vigil-reporter@1.0.3")
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		if bytes.Contains(out, []byte("E404")) {
-			t.Skip("NOT CHECKED: the registry has no ts-vigil-reporter any more")
-		}
-		t.Fatalf("%s: %v\n%s", cmd, err, out)
-	}
-	r := startVigil(t, fmt.Sprintf(peerConfig, 1000, 10, "", ""))
-	script := nodeScript(t, dir, "testdata/api/report.cjs", r.url)
-	out := &lockedBuffer{}
-	script.Stdout, script.Stderr = out, out
-	if err := script.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer script.Wait()
-	defer script.Process.Kill()
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), "ENOTFOUND"); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("it says\n%s", out)
-		}
-	}
 }

