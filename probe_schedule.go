@@ -2,6 +2,7 @@ package main
 
 import (
 	"container/heap"
+	"container/list"
 	"context"
 	"slices"
 	"time"
@@ -33,11 +34,10 @@ type entry struct {
 	hangs   bool          // the last check was parked
 	gone    bool          // it is no longer in the config
 
-	started      time.Time          // when its check began
-	stop         context.CancelFunc // ends its check; nil: nothing does
-	running      bool
-	parked       bool
-	older, newer *entry // its neighbours among the checks that hold a slot
+	started time.Time          // when its check began
+	stop    context.CancelFunc // ends its check; nil: nothing does
+	running bool
+	slot    *list.Element // in schedule.held; nil while it is parked or waits
 }
 
 // A schedule decides which replica is checked when. A new one is due at once;
@@ -63,13 +63,11 @@ type schedule struct {
 	entries []*entry
 	byKey   map[replicaKey]*entry
 	queues  [queueCount]entryHeap
-	slots   int    // checks that hold a slot
-	parked  int    // checks that do not
-	oldest  *entry // of those that hold a slot; they form a list by age
-	newest  *entry
+	held    list.List // of *entry: checks that hold a slot, the oldest first
+	parked  int       // checks that do not
 
 	overruns   int64    // turns that were missed, until taken
-	missed     int      // those missed for want of a slot
+	missed     int      // those missed because no slot was free
 	outlasting []string // replicas whose checks have begun to outlast their interval
 }
 
@@ -218,14 +216,7 @@ func (s *schedule) take(now time.Time) *entry {
 	e := heap.Pop(due).(*entry)
 	e.waited += now.Sub(e.due)
 	e.started, e.running = now, true
-	s.slots++
-	e.older, e.newer = s.newest, nil
-	if s.newest != nil {
-		s.newest.newer = e
-	} else {
-		s.oldest = e
-	}
-	s.newest = e
+	e.slot = s.held.PushBack(e)
 	return e
 }
 
@@ -261,41 +252,31 @@ func (s *schedule) push(e *entry) {
 // makeRoom reports whether a slot is free, parking the oldest check if it must
 // and may.
 func (s *schedule) makeRoom(now time.Time) bool {
-	if s.slots < s.width {
+	if s.held.Len() < s.width {
 		return true
 	}
-	if s.parked >= s.parkMost || now.Sub(s.oldest.started) < s.parkAfter {
+	e := s.oldest()
+	if s.parked >= s.parkMost || now.Sub(e.started) < s.parkAfter {
 		return false
 	}
-	e := s.oldest
 	s.leaveSlot(e)
-	e.parked = true
 	s.parked++
 	return true
 }
 
+// oldest returns the check that has held its slot for longest. There must be one.
+func (s *schedule) oldest() *entry { return s.held.Front().Value.(*entry) }
+
 func (s *schedule) leaveSlot(e *entry) {
-	if e.older != nil {
-		e.older.newer = e.newer
-	} else {
-		s.oldest = e.newer
-	}
-	if e.newer != nil {
-		e.newer.older = e.older
-	} else {
-		s.newest = e.older
-	}
-	e.older, e.newer = nil, nil
-	s.slots--
+	s.held.Remove(e.slot)
+	e.slot = nil
 }
 
 // put takes back an entry whose check has ended, and reports whether its verdict
 // counts.
 func (s *schedule) put(e *entry, now time.Time) bool {
 	e.running = false
-	e.hangs = e.parked
-	if e.parked {
-		e.parked = false
+	if e.hangs = e.slot == nil; e.hangs {
 		s.parked--
 	} else {
 		s.leaveSlot(e)
@@ -347,8 +328,8 @@ func (s *schedule) takeOverruns() int64 {
 	return n
 }
 
-// takeMissed returns how many turns were missed for want of a slot since it was
-// last called, and the replicas whose checks have outlasted their interval.
+// takeMissed returns how many turns were missed because no slot was free since
+// it was last called, and the replicas whose checks outlasted their interval.
 func (s *schedule) takeMissed() (missed int, outlasting []string) {
 	missed, outlasting = s.missed, s.outlasting
 	s.missed, s.outlasting = 0, nil
@@ -379,13 +360,13 @@ func (s *schedule) wake() (at time.Time, ok bool) {
 			at, ok = q[0].due, true
 		}
 	}
-	if !ok || s.slots < s.width {
+	if !ok || s.held.Len() < s.width {
 		return at, ok
 	}
 	if s.parked >= s.parkMost {
 		return time.Time{}, false
 	}
-	if park := s.oldest.started.Add(s.parkAfter); park.After(at) {
+	if park := s.oldest().started.Add(s.parkAfter); park.After(at) {
 		at = park
 	}
 	return at, true
@@ -409,4 +390,104 @@ func (h *entryHeap) Pop() any {
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return e
+}
+
+// spread returns n places in an interval, as far from each other and from
+// those taken as can be.
+func spread(taken []time.Duration, n int, interval time.Duration) []time.Duration {
+	places := make([]time.Duration, n)
+	if len(taken) == 0 {
+		for i := range n {
+			places[i] = fraction(interval, i+1, n)
+		}
+		return places
+	}
+	slices.Sort(taken)
+	gaps := make(gapHeap, len(taken))
+	for i, place := range taken {
+		gaps[i] = gap{from: place, length: taken[(i+1)%len(taken)] - place, parts: 1}
+	}
+	gaps[len(taken)-1].length += interval
+	heap.Init(&gaps)
+	for range n {
+		gaps[0].parts++
+		heap.Fix(&gaps, 0)
+	}
+	places = places[:0]
+	for _, g := range gaps {
+		for i := 1; i < g.parts; i++ {
+			place := g.from + fraction(g.length, i, g.parts)
+			if place > interval {
+				place -= interval
+			}
+			places = append(places, place)
+		}
+	}
+	return places
+}
+
+// fraction returns i n-ths of d, in two steps, as d times a great many may
+// overflow.
+func fraction(d time.Duration, i, n int) time.Duration {
+	return d/time.Duration(n)*time.Duration(i) + d%time.Duration(n)*time.Duration(i)/time.Duration(n)
+}
+
+// A gap is the free time between two places of an interval, to be divided into
+// equal parts.
+type gap struct {
+	from, length time.Duration
+	parts        int
+}
+
+// gapHeap is a heap of gaps, the one with the longest parts on top.
+type gapHeap []gap
+
+func (h gapHeap) Len() int { return len(h) }
+func (h gapHeap) Less(i, j int) bool {
+	return h[i].length/time.Duration(h[i].parts) > h[j].length/time.Duration(h[j].parts)
+}
+func (h gapHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *gapHeap) Push(x any)   { *h = append(*h, x.(gap)) }
+func (h *gapHeap) Pop() any     { panic("gaps are only divided") }
+
+// A check that starts alone wakes the process for itself, which costs more than
+// the check. So starts are gathered at ticks: a check starts at most one tick
+// after the place that an even spread would give it, and keeps that time to the
+// nanosecond, as the interval is a whole number of ticks. A tick is at most a
+// 40th of the interval and 250 ms, which nobody notices, and starts 24 checks at
+// most, so that they do not slow each other down; where no more than those run at
+// once, because the parallelism is lower, 64. Where checks are so rare that hardly
+// two would share a tick there are none. First checks, retries and orders do not
+// wait for ticks.
+const (
+	tickMost   = 250 * time.Millisecond
+	tickShare  = 40
+	tickBurst  = 24
+	tickNarrow = 64
+)
+
+// ticksOf returns into how many ticks an interval with n replicas is divided, of
+// which width are checked at once; 0 for none.
+func ticksOf(interval time.Duration, n, width int) int {
+	most, burst := min(tickMost, interval/tickShare), time.Duration(tickBurst)
+	if width <= tickBurst {
+		burst = tickNarrow
+	}
+	if n > 0 {
+		most = min(most, interval/time.Duration(n)*burst)
+	}
+	if most <= 0 || int(interval/most) > n/2 {
+		return 0
+	}
+	return int((interval + most - 1) / most)
+}
+
+// gather returns the tick that follows a place in an interval.
+func gather(place, interval time.Duration, ticks int) time.Duration {
+	if ticks == 0 {
+		return place
+	}
+	length := interval / time.Duration(ticks)
+	i := int((place + length - 1) / length)
+	return fraction(interval, min(i, ticks), ticks)
 }
