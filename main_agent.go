@@ -57,8 +57,7 @@ func runLocal(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	}
 	log, level, err := newLogger(stderr, *format)
 	if err != nil {
-		fmt.Fprintf(stderr, "vigil local: %v\n", err)
-		return exitUsage
+		return wrongUsage(fs, stderr, err)
 	}
 	l := &localDaemon{path: *path, log: log, level: level, reloads: make(chan reloadRequest)}
 	if err := l.run(ctx); err != nil {
@@ -244,11 +243,7 @@ func runReport(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	if err := f.check(); err != nil {
 		return wrongUsage(fs, stderr, err)
 	}
-	log, level, err := newLogger(stderr, "text")
-	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n", fs.Name(), err)
-		return exitUsage
-	}
+	log, level, _ := newLogger(stderr, "text") // the format exists
 	level.Set(slog.LevelInfo)
 
 	h, err := newHostReporter(&f, log)

@@ -58,8 +58,7 @@ func runInit(_ context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if *page != "" {
 		if _, err := parseURL(*page, "http", "https"); err != nil {
-			fmt.Fprintf(stderr, "vigil init: -url %q %v; allowed: an http:// or https:// URL\n", *page, err)
-			return exitUsage
+			return wrongUsage(fset, stderr, fmt.Errorf("-url %q %w; allowed: an http:// or https:// URL", *page, err))
 		}
 	}
 	text := firstConfig(*title, *page, targets)

@@ -105,7 +105,7 @@ func TestInitRefuses(t *testing.T) {
 	for _, tt := range []struct{ args, stderr string }{
 		{"-target ftp://example.com", `vigil init: invalid value "ftp://example.com" for flag -target: it has a scheme that is not allowed; allowed: ` + targetForms + " (see 'vigil init -h')\n"},
 		{"-target tcp://example.com", `vigil init: invalid value "tcp://example.com" for flag -target: it has no port; allowed: ` + targetForms + " (see 'vigil init -h')\n"},
-		{"-url example.com", "vigil init: -url \"example.com\" has no scheme; allowed: an http:// or https:// URL\n"},
+		{"-url example.com", "vigil init: -url \"example.com\" has no scheme; allowed: an http:// or https:// URL (see 'vigil init -h')\n"},
 		{"config.cfg", "vigil init: unexpected argument \"config.cfg\" (see 'vigil init -h')\n"},
 	} {
 		if code, stdout, stderr := initialise(strings.Fields(tt.args)...); code != 2 || stdout != "" || stderr != tt.stderr {

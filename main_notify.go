@@ -53,8 +53,7 @@ func runNotify(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	}
 	status := notify.Status(*word)
 	if !slices.Contains([]notify.Status{notify.Healthy, notify.Sick, notify.Dead}, status) {
-		fmt.Fprintf(stderr, "vigil notify: -status %q: want healthy, sick or dead\n", *word)
-		return exitUsage
+		return wrongUsage(fs, stderr, fmt.Errorf("-status %q: want healthy, sick or dead", *word))
 	}
 	conf, _, err := loadConfig(context.Background(), *path, os.LookupEnv)
 	if err != nil {
@@ -77,8 +76,7 @@ func runNotify(ctx context.Context, args []string, stdout, stderr io.Writer) int
 			}
 		}
 		if targets = chosen; len(targets) == 0 {
-			fmt.Fprintf(stderr, "vigil notify: -to %q: %s configures %s\n", to, configName(conf), strings.Join(names, ", "))
-			return exitUsage
+			return wrongUsage(fs, stderr, fmt.Errorf("-to %q: %s configures %s", to, configName(conf), strings.Join(names, ", ")))
 		}
 	}
 	if !sendTest(ctx, targets, testAlert(status, conf.Notify.Page, time.Now()), stdout) {

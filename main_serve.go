@@ -29,8 +29,7 @@ func runServe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	}
 	log, level, err := newLogger(stderr, *format)
 	if err != nil {
-		fmt.Fprintf(stderr, "vigil: %v\n", err)
-		return exitUsage
+		return wrongUsage(fs, stderr, err)
 	}
 	d := &daemon{path: *path, debug: *debug, stdout: stdout, log: log, level: level,
 		events: make(chan event, eventBuffer), reloads: make(chan reloadRequest)}

@@ -195,8 +195,7 @@ func runHealth(ctx context.Context, args []string, stdout, stderr io.Writer) int
 			return printError(fs, stderr, err)
 		}
 	} else if _, err := parseURL(*page, "http", "https"); err != nil {
-		fmt.Fprintf(stderr, "vigil health: -url %q %v\n", *page, err)
-		return exitUsage
+		return wrongUsage(fs, stderr, fmt.Errorf("-url %q %w", *page, err))
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, *timeout)

@@ -275,7 +275,7 @@ func TestLocalUsage(t *testing.T) {
 		stdout, stderr string
 	}{
 		{"bad.cfg", 2, "", "vigil local: unexpected argument \"bad.cfg\" (see 'vigil local -h')\n"},
-		{"-log-format xml", 2, "", "vigil local: -log-format \"xml\": want text or json\n"},
+		{"-log-format xml", 2, "", "vigil local: -log-format \"xml\": want text or json (see 'vigil local -h')\n"},
 		{"", 1, "", "config.cfg: cannot be read: no such file or directory; name an existing file with -c\n"},
 		{"--config bad.cfg", 1, "", "bad.cfg:1: report.token: is missing; allowed: any non-empty text\n" +
 			"bad.cfg:2: report.endpoint: is an integer; allowed: a string\n"},
