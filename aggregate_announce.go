@@ -252,6 +252,7 @@ type quietTime struct {
 	start     time.Time
 	end       time.Time
 	silence   bool
+	config    bool // made of a window of the config
 }
 
 // running reports whether now is within it.
@@ -272,17 +273,19 @@ const maxQuietTimes = 1000
 // replan finds out which times there are and which nodes are in one. It is due
 // when one is added or removed, begins or ends.
 func (st *state) replan(now time.Time) {
+	before := slices.Concat(st.quietTimes, st.made) // those of the files were not planned yet
 	st.made = slices.DeleteFunc(slices.Clone(st.made), func(s *quietTime) bool { return !now.Before(s.end) })
 	times := slices.Clone(st.made)
 	for i := range st.conf.Maintenance {
 		w := &st.conf.Maintenance[i]
 		if start, end, ok := w.next(now); ok {
 			times = append(times, &quietTime{id: fmt.Sprintf("config-%d", i+1), title: w.Title, text: w.Text,
-				selectors: w.Selectors, start: start, end: end})
+				selectors: w.Selectors, start: start, end: end, config: true})
 		}
 	}
 	slices.SortStableFunc(times, func(a, b *quietTime) int { return cmp.Compare(a.start.UnixNano(), b.start.UnixNano()) })
 	st.quietTimes, st.quietDue, st.dirty = times, time.Time{}, true
+	st.retire(before, now)
 
 	var running []*quietTime
 	for _, s := range times {
@@ -315,6 +318,32 @@ func (st *state) replan(now time.Time) {
 	}
 }
 
+// retire adds to the past maintenances those that ran and do no longer. One of
+// the config gets an id of its own, as the next one will have its present one.
+func (st *state) retire(before []*quietTime, now time.Time) {
+	past := slices.Clone(st.pastMaintenances)
+	for _, s := range before {
+		same := func(t *quietTime) bool {
+			return t.start.Equal(s.start) && (t.id == s.id || t.title == s.title)
+		}
+		if s.silence || s.start.After(now) || slices.ContainsFunc(st.quietTimes, same) || slices.ContainsFunc(past, same) {
+			continue
+		}
+		over := *s
+		if now.Before(over.end) {
+			over.end = now
+		}
+		if over.config {
+			over.id, over.config = fmt.Sprintf("%s-%d", s.id, s.start.Unix()), false
+			st.keep(record{Quiet: over.record()}, nil)
+		}
+		past = append(past, &over)
+	}
+	past = slices.DeleteFunc(past, func(s *quietTime) bool { return now.Sub(s.end) >= keptAnnouncements })
+	slices.SortStableFunc(past, func(a, b *quietTime) int { return a.end.Compare(b.end) })
+	st.pastMaintenances = past[max(0, len(past)-maxQuietTimes):]
+}
+
 // plan adds a maintenance or a silence.
 func (st *state) plan(s *quietTime, now time.Time, done chan<- error) {
 	if len(st.made) >= maxQuietTimes {
@@ -332,7 +361,11 @@ func (st *state) endQuiet(id string, silence bool, now time.Time, done chan<- er
 	if i >= 0 {
 		st.made = slices.Concat(st.made[:i], st.made[i+1:])
 		st.replan(now)
-		st.keep(record{Quiet: &quietRecord{ID: id, Gone: true}}, done)
+		rec := &quietRecord{ID: id, Gone: true}
+		if i := slices.IndexFunc(st.pastMaintenances, func(s *quietTime) bool { return s.id == id }); i >= 0 {
+			rec = st.pastMaintenances[i].record() // it ran until now
+		}
+		st.keep(record{Quiet: rec}, done)
 		return
 	}
 	if slices.ContainsFunc(st.quietTimes, func(s *quietTime) bool { return s.id == id && s.silence == silence }) {

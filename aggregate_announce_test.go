@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -63,6 +64,9 @@ func TestQuietTimes(t *testing.T) {
 		if n := len(p.st.quietTimes) + len(p.st.made); n != 0 {
 			t.Errorf("%d times are left", n)
 		}
+		if past := p.st.snapshot(p.now).maintained; silence != (len(past) == 0) || !silence && past[0].id != "q" {
+			t.Errorf("silence %v: %d past maintenances", silence, len(past))
+		}
 	}
 }
 
@@ -111,16 +115,34 @@ func TestQuietTimesEnd(t *testing.T) {
 	p.at(24*time.Hour+32*m, "c=dead")
 	p.until(p.begin.Add(24*time.Hour + 39*m))
 	p.expect(t, "on the next day", "24h31m0.2s changed dead a -c")
+
+	past := func() (got []string) {
+		for _, s := range p.st.snapshot(p.now).maintained {
+			got = append(got, fmt.Sprintf("%s %v+%v", s.id, s.start.Sub(p.begin), s.end.Sub(s.start)))
+		}
+		return got
+	}
+	nightly := fmt.Sprintf("config-1-%d 30m0s+10m0s", p.begin.Add(30*m).Unix())
+	if got := past(); !slices.Equal(got, []string{"now 0s+5m0s", nightly}) {
+		t.Errorf("past maintenances %v", got)
+	}
+	p.until(p.begin.Add(91 * 24 * time.Hour))
+	if got := past(); len(got) != 90 || slices.Contains(got, nightly) {
+		t.Errorf("%d maintenances after 91 days, from %s", len(got), got[0])
+	}
 }
 
 func TestQuietTimesSurvive(t *testing.T) {
 	l := newLife(t, localConfig(Alerting{BackoffLimit: 3}))
 	l.at(0, "a=healthy", "b=healthy", "c=healthy")
-	done := make(chan error, 3)
+	done := make(chan error, 7)
 	for _, id := range []string{"one", "two"} {
 		l.st.plan(&quietTime{id: id, title: "T", text: "X", selectors: selectors{"web"}, start: l.now.Add(time.Hour), end: l.now.Add(2 * time.Hour), silence: id == "one"}, l.now, done)
 	}
 	l.st.endQuiet("two", false, l.now, done)
+	l.st.plan(&quietTime{id: "short", title: "Short", selectors: selectors{"*"}, start: l.now, end: l.now.Add(time.Minute)}, l.now, done)
+	l.st.plan(&quietTime{id: "long", title: "Long", selectors: selectors{"*"}, start: l.now, end: l.now.Add(time.Hour)}, l.now, done)
+	l.st.endQuiet("long", false, l.now.Add(time.Second), done)
 	l.at(time.Minute, "a=dead")
 	l.until(2 * time.Minute)
 	out := l.st.history.all[0]
@@ -129,6 +151,14 @@ func TestQuietTimesSurvive(t *testing.T) {
 	l.restart(time.Minute)
 	if len(l.st.quietTimes) != 1 || l.st.quietTimes[0].id != "one" || !l.st.quietTimes[0].silence || !l.st.quietTimes[0].start.Equal(l.begin.Add(time.Hour)) {
 		t.Errorf("%d times after the restart", len(l.st.quietTimes))
+	}
+	l.restart(time.Minute)
+	var past []string
+	for _, s := range l.st.snapshot(l.now).maintained {
+		past = append(past, fmt.Sprint(s.title, " ", s.end.Sub(s.start)))
+	}
+	if !slices.Equal(past, []string{"Long 1s", "Short 1m0s"}) {
+		t.Errorf("past maintenances after two restarts: %v", past)
 	}
 	after := l.st.history.all[0]
 	if after.ack == nil || after.ack.by != "Ann" || after.ack.text != "on it" || !after.ack.until.Equal(out.ack.until) ||

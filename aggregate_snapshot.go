@@ -23,6 +23,7 @@ type snapshot struct {
 	pastAnnouncements []announcement // those that ended in the last 90 days, newest first
 
 	quietTimes    []*quietTime // maintenances and silences, running and planned, by start
+	maintained    []*quietTime // maintenances that ended in the last 90 days, by end
 	incidents     []incident   // newest first, the last 14 days
 	pastIncidents []incident   // newest first, the last 90 days with those above
 }
@@ -176,7 +177,7 @@ func (st *state) snapshot(now time.Time) *snapshot {
 		services:       services,
 	}
 	snap.announcements, snap.pastAnnouncements = st.splitAnnouncements(now)
-	snap.quietTimes = st.quietTimes
+	snap.quietTimes, snap.maintained = st.quietTimes, st.pastMaintenances
 	snap.incidents, snap.pastIncidents = st.history.list(now)
 	if st.last != nil {
 		snap.seq = st.last.seq + 1

@@ -35,6 +35,8 @@ type state struct {
 	quietDue   time.Time    // when one begins or ends; zero: none does
 	checks     []*Node      // to be checked at once
 
+	pastMaintenances []*quietTime // of the last 90 days, in the order of their ends; never changed in place
+
 	dirty         bool            // there is something to publish
 	dirtyServices []*serviceState // those that changed since the last snapshot
 	dirtyNodes    []*nodeState

@@ -52,7 +52,7 @@ func (c *connectionState) toldDown() time.Time {
 func (st *state) records(now time.Time) iter.Seq[record] {
 	alive := utc(now)
 	first := append(st.alerter.records(), record{Alive: &alive})
-	for _, s := range st.made {
+	for _, s := range slices.Concat(st.made, st.pastMaintenances) {
 		first = append(first, record{Quiet: s.record()})
 	}
 	if st.alerter.muted.After(now) {

@@ -146,7 +146,7 @@ func newFeed(lang *language, s *snapshot, service *Service) *atomFeed {
 			}
 		}
 	}
-	for _, m := range s.maintenances() {
+	for _, m := range slices.Concat(s.maintenances(), s.pastMaintenances()) {
 		if m.start.Sub(s.at) > maintenanceNotice {
 			continue
 		}
@@ -228,7 +228,7 @@ func (fw *feedWriter) maintenance(m *quietTime) atomEntry {
 		Link:    fw.home,
 		updated: m.start.Add(-maintenanceNotice),
 	}
-	if m.running(fw.snap.at) {
+	if !fw.snap.at.Before(m.start) {
 		e.updated = m.start
 		e.Title = lang.say("service_state", "service", lang.words["running_maintenance"], "state", cmp.Or(steady(m.title), lang.words["running_maintenance"]))
 	}
@@ -238,7 +238,11 @@ func (fw *feedWriter) maintenance(m *quietTime) atomEntry {
 		e.Content += "\n" + steady(m.text)
 	}
 	if fw.home != nil {
-		e.Link = &atomLink{Rel: "alternate", Type: "text/html", Href: fw.address("#" + elementID("m", m.id))}
+		place := "#" + elementID("m", m.id)
+		if !fw.snap.at.Before(m.end) {
+			place = "history#" + m.id
+		}
+		e.Link = &atomLink{Rel: "alternate", Type: "text/html", Href: fw.address(place)}
 	}
 	e.Updated = e.updated.UTC().Format(time.RFC3339)
 	e.Published = m.start.Add(-maintenanceNotice).UTC().Format(time.RFC3339)

@@ -313,3 +313,63 @@ func BenchmarkHistory(b *testing.B) {
 	b.ReportMetric(float64(before)/(1<<20), "before-MiB")
 	b.ReportMetric(float64(peak)/(1<<20), "peak-MiB")
 }
+
+// Maintenance that is over is told of in the history, and its feed entry leads
+// there.
+func TestPastMaintenance(t *testing.T) {
+	s := healthySample()
+	s.maintained = []*quietTime{{
+		id: "m1", title: "Move of the shop", text: "See https://acme.example/move.", selectors: selectors{"id-Website"},
+		start: sampleTime.Add(-27 * time.Hour), end: sampleTime.Add(-26 * time.Hour),
+	}}
+	h := newTestPage(t, s).handler(nil)
+	page := body(t, get(h, "GET", "/history"))
+	_, entry, _ := strings.Cut(page, `<article class="entry" id="m1">`)
+	entry, _, _ = strings.Cut(entry, "</article>")
+	for _, want := range []string{
+		`class="m maint"`, "Move of the shop", `<bdi class="soft">Website</bdi>`, "<b>Maintenance</b>",
+		`>11:05</time> to <time`, `>12:05</time>`, `<a href="https://acme.example/move" rel="nofollow noopener">`,
+	} {
+		if !strings.Contains(entry, want) {
+			t.Errorf("no %s in\n%s", want, entry)
+		}
+	}
+	if !strings.Contains(page, "No downtime") {
+		t.Error("maintenance counts as an outage")
+	}
+	feed := body(t, get(h, "GET", "/feed.atom"))
+	for _, want := range []string{"Maintenance: Move of the shop", `href="https://status.acme.example/history#m1"`} {
+		if !strings.Contains(feed, want) {
+			t.Errorf("no %s in the feed\n%s", want, feed)
+		}
+	}
+}
+
+// What was hidden stays so when the config no longer has it, also what
+// happened before it was.
+func TestPastOfHiddenNode(t *testing.T) {
+	l := newLife(t, alertConfig(Alerting{BackoffLimit: 3}))
+	l.at(0, "a=healthy", "b=healthy", "c=healthy")
+	l.at(time.Minute, "a=dead")
+	l.at(5*time.Minute, "a=healthy")
+	l.until(6 * time.Minute)
+	public := func() int {
+		return len(new(publicView).of(l.st.snapshot(l.now)).pastIncidents)
+	}
+	if n := public(); n != 1 {
+		t.Fatalf("%d outages to be seen", n)
+	}
+	nodes := l.conf.Services[0].Nodes
+	nodes[0].Hidden = true
+	l.restart(time.Minute)
+	l.until(8 * time.Minute)
+	if n := public(); n != 0 {
+		t.Errorf("%d outages to be seen of a node that was hidden after them", n)
+	}
+	l.conf.Services[0].Nodes = nodes[1:]
+	l.restart(time.Minute)
+	l.until(10 * time.Minute)
+	if n := public(); n != 0 || len(l.st.snapshot(l.now).pastIncidents) != 1 {
+		t.Errorf("%d outages to be seen of a hidden node that is gone", n)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"html/template"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -201,14 +202,54 @@ func (v *pageView) addMaintenances(s *snapshot) {
 // for is shown.
 func (s *snapshot) maintenances() (shown []*quietTime) {
 	for _, q := range s.quietTimes {
-		if q.silence || !s.at.Before(q.end) {
-			continue
-		}
-		if nodes, _ := s.about(q.match()); len(nodes) > 0 {
+		if !q.silence && s.at.Before(q.end) && s.shows(q) {
 			shown = append(shown, q)
 		}
 	}
 	return shown
+}
+
+// pastMaintenances returns those of the last 90 days that visitors may know of.
+func (s *snapshot) pastMaintenances() (shown []*quietTime) {
+	for _, q := range s.maintained {
+		if s.shows(q) {
+			shown = append(shown, q)
+		}
+	}
+	return shown
+}
+
+// shows reports whether some node of a maintenance is shown.
+func (s *snapshot) shows(q *quietTime) bool {
+	nodes, _ := s.about(q.match())
+	return len(nodes) > 0
+}
+
+// newMaintainedView returns a maintenance that is over as an entry of the
+// history.
+func newMaintainedView(lang *language, base string, s *snapshot, q *quietTime) entryView {
+	v := entryView{
+		ID:   q.id,
+		Node: cmp.Or(steady(q.title), lang.words["running_maintenance"]),
+		Kind: `<i class="m maint" aria-hidden="true"></i>`,
+		Link: template.URL(base + "history#" + q.id),
+		Text: lang.words["running_maintenance"],
+		Span: lang.span(q.start, q.end, s.at, timeForm),
+		Said: linked(q.text),
+		at:   q.start,
+	}
+	_, hits := s.about(q.match())
+	v.Service = names(hits)
+	return v
+}
+
+// names returns the labels of links, with commas between them.
+func names(hits []labelLink) string {
+	var all []string
+	for _, h := range hits {
+		all = append(all, h.Label)
+	}
+	return strings.Join(all, ", ")
 }
 
 // rank orders states by how urgent they are.
@@ -236,10 +277,7 @@ func newPastNote(lang *language, base string, s *snapshot, a *announcement, outa
 	}
 	v.at = a.at
 	_, hits := s.about(a.match)
-	for _, h := range hits {
-		v.Service += h.Label + ", "
-	}
-	v.Service = trimComma(v.Service)
+	v.Service = names(hits)
 	if !a.incident {
 		return v
 	}
@@ -264,13 +302,6 @@ func newPastNote(lang *language, base string, s *snapshot, a *announcement, outa
 		v.at, v.length = first, last.Sub(first)
 	}
 	return v
-}
-
-func trimComma(s string) string {
-	if len(s) > 2 {
-		return s[:len(s)-2]
-	}
-	return s
 }
 
 // grouped returns the outages that past announcements of incidents are about,

@@ -139,6 +139,9 @@ func newHistoryView(lang *language, base string, s *snapshot) (months []monthVie
 	for i := range s.pastAnnouncements {
 		add(newPastNote(lang, base, s, &s.pastAnnouncements[i], outages[s.pastAnnouncements[i].id]))
 	}
+	for _, q := range s.pastMaintenances() {
+		add(newMaintainedView(lang, base, s, q))
+	}
 	for _, entries := range byDay {
 		slices.SortStableFunc(entries, func(a, b entryView) int { return b.at.Compare(a.at) })
 	}

@@ -30,6 +30,10 @@ func hiddenSample() *snapshot {
 		quiet("q2", "Xenolith work", false, "id-Website:id-Xenolith"),
 		quiet("q3", "Xenolith silence", true, "*"),
 	}
+	over := func(on selector) *quietTime {
+		return &quietTime{id: "over", title: "Xenolith work", selectors: selectors{on}, start: sampleTime.Add(-3 * time.Hour), end: sampleTime.Add(-2 * time.Hour)}
+	}
+	s.maintained = []*quietTime{over("id-Xenolith vault"), over("id-Website:id-Xenolith"), over("id-Website:xenolith-gone")}
 	s.services[0].nodes[0].cause = web.Nodes[1]
 	s.incidents = []incident{
 		{id: "h1", service: web, node: web.Nodes[1], start: sampleTime.Add(-time.Hour)},

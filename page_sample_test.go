@@ -256,6 +256,9 @@ func maintainedSample() *snapshot {
 		{id: "m4", title: "Everything moves", selectors: selectors{"*"}, start: at(400 * time.Hour), end: at(430 * time.Hour)},
 	}
 	broken.maintenance = s.quietTimes[0]
+	s.maintained = []*quietTime{
+		{id: "m5", title: "New disks", text: "Mail was queued.", selectors: selectors{"id-Mail"}, start: at(-100 * time.Hour), end: at(-98 * time.Hour)},
+	}
 	return s
 }
 
