@@ -38,8 +38,34 @@ path = "./data/"
 [notify]
 startup_notification = false
 
-[notify.webhook]
-hook_url = "%s"
+[[notify.webhook]]
+id = "all"
+hook_url = "%[1]s/all"
+
+[[notify.webhook]]
+id = "flips"
+hook_url = "%[1]s/flips"
+
+[[notify.webhook]]
+id = "loads"
+hook_url = "%[1]s/loads"
+
+[[notify.route]]
+to = ["all"]
+
+[[notify.route]]
+match = ["web:flip"]
+to = ["flips"]
+
+[[notify.route]]
+match = ["web:load"]
+to = ["loads"] # which are never dead
+
+[[maintenance]]
+title = "Works"
+selectors = ["web:works"]
+start = %[3]s
+duration = 31536000
 
 [[probe.service]]
 id = "web"
@@ -51,10 +77,23 @@ label = "Local"
 mode = "local"
 
 [[probe.service.node]]
+id = "works"
+label = "Under maintenance"
+mode = "local"
+
+[[probe.service.node]]
+id = "hush"
+label = "Silenced"
+mode = "local"
+
+[[probe.service.node]]
 id = "load"
-label = "Push"
+label = "Push %[2]d"
 mode = "push"
 `
+
+// flipChannels are those that hear of the outages of web:flip, and nothing else.
+var flipChannels = []string{"all", "flips"}
 
 // A victim is the program, killed and started again and again in one folder,
 // and those who go on using it all the while.
@@ -64,11 +103,14 @@ type victim struct {
 	url atomic.Pointer[string] // of the one that runs
 	log bytes.Buffer
 
+	hook  string    // URL of the channels
+	works time.Time // the start of the maintenance
+
 	mu    sync.Mutex
-	told  []told
-	miss  []string      // what nobody was told in time
-	fatal chan struct{} // a token: the receiver of the next alert wants it dead
-	kill  chan struct{} // now
+	told  map[string][]told // by channel
+	miss  []string          // what nobody was told in time
+	fatal chan struct{}     // a token: the receiver of the next alert wants it dead
+	kill  chan struct{}     // now
 }
 
 // told is one call of the webhook.
@@ -86,7 +128,8 @@ func (v *victim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // cut off while it was sent
 	}
 	v.mu.Lock()
-	v.told = append(v.told, call)
+	channel := strings.Trim(r.URL.Path, "/")
+	v.told[channel] = append(v.told[channel], call)
 	v.mu.Unlock()
 	select {
 	case <-v.fatal:
@@ -96,11 +139,23 @@ func (v *victim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// alerts are the calls so far.
-func (v *victim) alerts() []told {
+// alerts are the calls of a channel so far.
+func (v *victim) alerts(channel string) []told {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return slices.Clone(v.told)
+	return slices.Clone(v.told[channel])
+}
+
+// configure writes the config, in which the label of a node has a number.
+func (v *victim) configure(number int) {
+	name := filepath.Join(v.dir, "config.cfg")
+	err := os.WriteFile(name+".new", fmt.Appendf(nil, killConfig, v.hook, number, v.works.Format(time.RFC3339)), 0o600)
+	if err == nil {
+		err = os.Rename(name+".new", name)
+	}
+	if err != nil {
+		v.t.Error(err)
+	}
 }
 
 // live runs the program, calls up as soon as it serves, and kills it when
@@ -181,203 +236,6 @@ func (v *victim) call(token, method, route string, in, out any) int {
 	return resp.StatusCode
 }
 
-// An operator publishes announcements, takes them back and silences reminders,
-// and remembers what was acknowledged.
-type operator struct {
-	*victim
-	mu        sync.Mutex
-	published []string        // ids, oldest first
-	unsure    map[string]bool // ids that were perhaps taken back
-	gone      map[string]bool
-	silence   time.Time // until when; zero: not sure
-	acks      int
-}
-
-func (o *operator) act(rnd *rand.Rand) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	switch n := len(o.published); {
-	case rnd.IntN(10) == 0:
-		seconds := 1000 + rnd.IntN(1e6)
-		o.silence = time.Time{}
-		if o.call("manager", "PUT", "manager/prober/alerts/ignored/", map[string]int{"reminders_seconds": seconds}, nil) == http.StatusOK {
-			o.silence = time.Now().Add(time.Duration(seconds) * time.Second)
-			o.acks++
-		}
-	case n > 0 && (n > 30 || rnd.IntN(3) == 0):
-		i := rnd.IntN(n)
-		id := o.published[i]
-		o.unsure[id] = true
-		if code := o.call("manager", "DELETE", "manager/announcement/"+id+"/", nil, nil); code == http.StatusOK || code == http.StatusNotFound {
-			o.published = slices.Delete(o.published, i, i+1)
-			delete(o.unsure, id)
-			o.gone[id] = true
-			o.acks++
-		}
-	default:
-		var made struct{ ID string }
-		if o.call("manager", "POST", "manager/announcement/", map[string]string{"title": "t", "text": "x"}, &made) == http.StatusOK {
-			o.published = append(o.published, made.ID)
-			o.acks++
-		}
-	}
-}
-
-// plannerTitle is that of the planner's announcements, which no other operator
-// removes.
-const plannerTitle = "long"
-
-// A planner makes maintenances and silences and ends them, edits and updates an
-// announcement, and acknowledges outages, and remembers what was accepted.
-type planner struct {
-	*victim
-	mu      sync.Mutex
-	made    map[string]string // id of what is there: its kind
-	unsure  map[string]bool   // ids that were perhaps ended
-	note    string            // id of the announcement; "" before the first
-	updates int               // accepted, at least
-	acked   map[string]string // id of an outage: its last accepted text; "" when not sure
-	acks    int
-}
-
-func (p *planner) act(rnd *rand.Rand) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var made struct{ ID string }
-	switch kind := []string{"maintenance", "silence"}[rnd.IntN(2)]; rnd.IntN(5) {
-	case 0: // end one
-		for id, kind := range p.made {
-			p.unsure[id] = true
-			if code := p.call("manager", "DELETE", "manager/"+kind+"/"+id+"/", nil, nil); code == http.StatusOK || code == http.StatusNotFound {
-				delete(p.made, id)
-				p.acks++
-			}
-			break
-		}
-	case 1: // write of the announcement
-		if p.note == "" || p.updates > 80 {
-			if p.call("manager", "POST", "manager/announcement/", map[string]string{"title": plannerTitle, "text": "x"}, &made) == http.StatusOK {
-				p.note, p.updates = made.ID, 0
-				p.acks++
-			}
-		} else if p.call("manager", "POST", "manager/announcement/"+p.note+"/update/", map[string]string{"text": "more"}, nil) == http.StatusOK {
-			p.updates++
-			p.acks++
-		}
-	case 2: // acknowledge an open outage
-		var open []struct {
-			ID  string
-			End *time.Time
-		}
-		p.call("manager", "GET", "manager/outages/", nil, &open)
-		if len(open) == 0 || open[0].End != nil {
-			return
-		}
-		text := fmt.Sprint("text ", rnd.IntN(1e9))
-		p.acked[open[0].ID] = ""
-		if p.call("manager", "PUT", "manager/outage/"+open[0].ID+"/ack/", map[string]any{"text": text, "seconds": 3600}, nil) == http.StatusOK {
-			p.acked[open[0].ID] = text
-			p.acks++
-		}
-	default: // make one, for a node that has no outages
-		if len(p.made) > 30 {
-			return
-		}
-		body := map[string]any{"selectors": []string{"web:load"}, "text": "x"}
-		if kind == "silence" {
-			body["seconds"] = 3600
-		} else {
-			body["title"], body["end"] = "t", time.Now().Add(time.Hour)
-		}
-		if p.call("manager", "POST", "manager/"+kind+"s/", body, &made) == http.StatusOK {
-			p.made[made.ID] = kind
-			p.acks++
-		}
-	}
-}
-
-func (p *planner) check() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	have := make(map[string]bool)
-	for _, kind := range []string{"maintenance", "silence"} {
-		var list []struct{ ID string }
-		if code := p.call("manager", "GET", "manager/"+kind+"s/", nil, &list); code != http.StatusOK {
-			p.t.Errorf("%ss: status %d", kind, code)
-			return
-		}
-		for _, it := range list {
-			have[it.ID] = true
-			if p.made[it.ID] == "" && p.unsure[it.ID] {
-				p.t.Errorf("%s %s is back", kind, it.ID)
-			}
-		}
-	}
-	for id, kind := range p.made {
-		if !have[id] && !p.unsure[id] {
-			p.t.Errorf("%s %s is lost", kind, id)
-		}
-	}
-	var note struct{ Updates []any }
-	if p.note != "" {
-		if code := p.call("manager", "GET", "manager/announcement/"+p.note+"/", nil, &note); code != http.StatusOK || len(note.Updates) < p.updates {
-			p.t.Errorf("announcement %s: status %d, %d of %d updates", p.note, code, len(note.Updates), p.updates)
-		}
-		p.updates = len(note.Updates)
-	}
-	for id, text := range p.acked {
-		var out struct {
-			Acknowledgement *struct{ Text string }
-		}
-		code := p.call("manager", "GET", "manager/outage/"+id+"/", nil, &out)
-		if text != "" && (code != http.StatusOK || out.Acknowledgement == nil || out.Acknowledgement.Text != text) {
-			p.t.Errorf("acknowledgement %q of outage %s: status %d, %+v", text, id, code, out.Acknowledgement)
-		}
-	}
-}
-
-// check compares what the program knows with what it acknowledged.
-func (o *operator) check() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	var list []struct{ ID, Title string }
-	if code := o.call("manager", "GET", "manager/announcements/", nil, &list); code != http.StatusOK {
-		o.t.Errorf("announcements: status %d", code)
-		return
-	}
-	have := make(map[string]bool)
-	for _, a := range list {
-		if a.Title == plannerTitle {
-			continue
-		}
-		have[a.ID] = true
-		if o.gone[a.ID] {
-			o.t.Errorf("announcement %s is back", a.ID)
-		}
-	}
-	for _, id := range o.published {
-		if !have[id] && !o.unsure[id] {
-			o.t.Errorf("announcement %s is lost", id)
-		}
-	}
-	// Those whose answer was lost may be there as well: clear them away before
-	// they are too many.
-	for id := range have {
-		if !slices.Contains(o.published, id) {
-			o.published = append(o.published, id)
-		}
-	}
-	var ignored struct {
-		Seconds *float64 `json:"reminders_seconds"`
-	}
-	o.call("manager", "GET", "manager/prober/alerts/ignored/", nil, &ignored)
-	if !o.silence.IsZero() {
-		if want := time.Until(o.silence).Seconds(); ignored.Seconds == nil || *ignored.Seconds < want-2 || *ignored.Seconds > want+2 {
-			o.t.Errorf("silence: %v s left, want about %.0f", ignored.Seconds, want)
-		}
-	}
-}
-
 // flip has one outage after the other, each with a replica of its own. As any
 // agent does, it reports again and again; it goes on when people know.
 func (v *victim) flip(ctx context.Context, name string) (outages int) {
@@ -389,7 +247,13 @@ func (v *victim) flip(ctx context.Context, name string) (outages int) {
 			for time.Now().Before(limit) {
 				v.call("reporter", "POST", "reporter/web/flip/",
 					map[string]any{"replica": id, "interval": 300, "health": health}, nil)
-				if all := v.alerts(); len(all) > 0 && until(all[len(all)-1]) {
+				know := 0
+				for _, channel := range flipChannels {
+					if all := v.alerts(channel); len(all) > 0 && until(all[len(all)-1]) {
+						know++
+					}
+				}
+				if know == len(flipChannels) {
 					return true
 				}
 				time.Sleep(20 * time.Millisecond)
@@ -397,14 +261,25 @@ func (v *victim) flip(ctx context.Context, name string) (outages int) {
 			return false
 		}
 		if !report("dead", func(last told) bool { return slices.Contains(last.Replicas, path) }) {
-			v.missed("nobody was told of the outage of " + path)
+			v.missed("not everybody was told of the outage of " + path)
 		}
 		if !report("healthy", func(last told) bool { return !slices.Contains(last.Replicas, path) }) {
-			v.missed("nobody was told of the end of the outage of " + path)
+			v.missed("not everybody was told of the end of the outage of " + path)
 		}
 		outages++
 	}
 	return outages
+}
+
+// flipQuietly has outages that a maintenance and a silence keep from everybody.
+func (v *victim) flipQuietly(ctx context.Context) {
+	for i := 0; ctx.Err() == nil; i++ {
+		for _, node := range []string{"works", "hush"} {
+			v.call("reporter", "POST", "reporter/web/"+node+"/",
+				map[string]any{"replica": fmt.Sprint("quiet-", i/2%10), "interval": 300, "health": []string{"dead", "healthy"}[i%2]}, nil)
+		}
+		time.Sleep(30 * time.Millisecond)
+	}
 }
 
 func (v *victim) missed(what string) {
@@ -413,17 +288,17 @@ func (v *victim) missed(what string) {
 	v.miss = append(v.miss, what)
 }
 
-// judge reads all that people were told. Each alert must say something new;
+// judge reads all that a channel was told. Each alert must say something new;
 // one that came again must say so. It returns how many did.
-func (v *victim) judge() (alerts, repeats int) {
+func (v *victim) judge(channel string) (alerts, repeats int) {
 	seen := make(map[string]bool)
 	over := make(map[string]bool) // paths that were dead and are not any more
 	var last []string
-	for i, call := range v.alerts() {
+	for i, call := range v.alerts(channel) {
 		if seen[call.ID] {
 			repeats++
 			if !call.Repeat {
-				v.t.Errorf("alert %d came again and does not say that it may have: %+v", i, call)
+				v.t.Errorf("%s: alert %d came again and does not say that it may have: %+v", channel, i, call)
 			}
 			continue
 		}
@@ -432,12 +307,15 @@ func (v *victim) judge() (alerts, repeats int) {
 		fresh := len(call.Replicas) == 0 != (len(last) == 0)
 		for _, path := range call.Replicas {
 			if over[path] {
-				v.t.Errorf("alert %d tells of %s again", i, path)
+				v.t.Errorf("%s: alert %d tells of %s again", channel, i, path)
+			}
+			if !strings.HasPrefix(path, "web:flip:") {
+				v.t.Errorf("%s: alert %d tells of %s, which is kept from everybody", channel, i, path)
 			}
 			fresh = fresh || !slices.Contains(last, path)
 		}
 		if !fresh {
-			v.t.Errorf("alert %d says nothing new: %+v after %v", i, call, last)
+			v.t.Errorf("%s: alert %d says nothing new: %+v after %v", channel, i, call, last)
 		}
 		for _, path := range last {
 			if !slices.Contains(call.Replicas, path) {
@@ -449,22 +327,23 @@ func (v *victim) judge() (alerts, repeats int) {
 	return alerts, repeats
 }
 
-// killRounds kills the program at so many moments, while announcements, loads
-// and outages come in: whatever was acknowledged is there afterwards, and every
-// outage is told once, or again with a mark if the kill came between sending
-// it and taking note of that.
+// killRounds kills the program at so many moments, while calls of the Manager
+// API, loads and outages come in: whatever was acknowledged is there afterwards,
+// and each channel that its routes lead to is told of every outage once, or again
+// with a mark if the kill came between sending it and taking note of that. Nobody
+// is told of what a route, a maintenance or a silence keeps from them.
 func killRounds(t *testing.T, rounds int) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	v := &victim{t: t, dir: t.TempDir(), fatal: make(chan struct{}, 1), kill: make(chan struct{})}
+	v := &victim{t: t, dir: t.TempDir(), told: make(map[string][]told), fatal: make(chan struct{}, 1), kill: make(chan struct{})}
 	hook := httptest.NewServer(v)
 	defer hook.Close()
-	if err := os.WriteFile(filepath.Join(v.dir, "config.cfg"), fmt.Appendf(nil, killConfig, hook.URL), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	v.hook, v.works = hook.URL, time.Now().Add(-time.Hour)
+	v.configure(0)
 	op := &operator{victim: v, unsure: make(map[string]bool), gone: make(map[string]bool)}
 	plans := &planner{victim: v, made: make(map[string]string), unsure: make(map[string]bool), acked: make(map[string]string)}
+	v.live(plans.hush, func() <-chan time.Time { return time.After(0) })
 	check := func() { op.check(); plans.check() }
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -487,6 +366,7 @@ func killRounds(t *testing.T, rounds int) {
 			}, nil)
 		}
 	})
+	users.Go(func() { v.flipQuietly(ctx) })
 	flipping, calm := context.WithCancel(ctx)
 	defer calm()
 	outages := make([]int, 2)
@@ -516,6 +396,7 @@ func killRounds(t *testing.T, rounds int) {
 	v.live(func() {
 		flips.Wait() // all are told
 		check()
+		plans.readLog()
 	}, func() <-chan time.Time { return time.After(1500 * time.Millisecond) })
 	cancel()
 	users.Wait()
@@ -529,7 +410,14 @@ func killRounds(t *testing.T, rounds int) {
 	for _, what := range v.miss {
 		report("%s", what)
 	}
-	alerts, repeats := v.judge()
+	alerts, repeats := 0, 0
+	for _, channel := range flipChannels {
+		a, r := v.judge(channel)
+		alerts, repeats = alerts+a, repeats+r
+	}
+	if all := v.alerts("loads"); len(all) > 0 {
+		t.Errorf("a channel was told what no route tells it: %+v", all)
+	}
 	total := 0
 	for _, n := range outages {
 		total += n
@@ -540,7 +428,7 @@ func killRounds(t *testing.T, rounds int) {
 	if strings.Contains(v.log.String(), "level=ERROR") && !strings.Contains(v.log.String(), "damaged file") || t.Failed() {
 		t.Errorf("log:\n%s", tail(v.log.String(), 4000))
 	}
-	t.Logf("%d kills: %d acknowledged calls, none lost; %d outages in %d alerts, %d of which came again, marked; %d files damaged",
+	t.Logf("%d kills: %d acknowledged calls, none lost; %d outages in %d alerts of two channels, %d of which came again, marked; %d files damaged",
 		kills, op.acks+plans.acks, total, alerts, repeats, strings.Count(v.log.String(), "damaged file"))
 }
 
