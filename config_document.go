@@ -105,6 +105,10 @@ func (s *scanner) syntaxFault(err error) problem {
 			fault.key, _, _ = strings.Cut(key, "'")
 		}
 		fault.text = fmt.Sprintf("is there twice, first on line %d; allowed: once", first)
+	case strings.HasSuffix(fault.text, "already created and cannot be used as an array."):
+		_, key, _ := strings.Cut(fault.text, "'")
+		fault.key, _, _ = strings.Cut(key, "'")
+		fault.text = fmt.Sprintf("is [%s] in an earlier line; allowed: [[%s]] for each of several", fault.key, fault.key)
 	case strings.Contains(fault.text, "already"):
 	case strings.Contains(fault.text, `got '\n'`) && strings.Contains(fault.text, "table"):
 		fault.line-- // the parser has counted the line's own end

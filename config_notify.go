@@ -239,7 +239,11 @@ func (c *Config) readRoutes(t *table) {
 		}
 		sub.get("match")
 		sub.recipients("to", "a list of channels", func(item, s string) {
-			if !slices.Contains(ids, s) {
+			switch {
+			case slices.Contains(c.Notify.Off, s):
+				sub.warn(item, "%s is off, so this route does not lead there", sub.show(item, s))
+				return
+			case !slices.Contains(ids, s):
 				sub.fault(item, "%s is no channel; allowed: %s%s", sub.show(item, s), channelsAllowed(ids), hint(s, ids))
 			}
 			r.To = append(r.To, s)
@@ -279,7 +283,7 @@ func (c *Config) readRoutes(t *table) {
 
 // hasRoute reports whether a node leads to any channel.
 func (c *Config) hasRoute(service, node string) bool {
-	return slices.ContainsFunc(c.Routes, func(r Route) bool { return r.Match.matches(service, node) })
+	return slices.ContainsFunc(c.Routes, func(r Route) bool { return len(r.To) > 0 && r.Match.matches(service, node) })
 }
 
 // channelsAllowed words the channels that a route may lead to.

@@ -35,7 +35,7 @@ func TestChannelIDs(t *testing.T) {
 		{"an empty id", "[notify.slack]\nid = \"\"" + hook,
 			`config.cfg:2: notify.slack.id: is empty; allowed: letters, digits, dots, hyphens and underscores, at most 64`},
 		{"both forms of a kind", "[notify.slack]" + hook + "[[notify.slack]]" + hook,
-			"config.cfg:3: notify: Key 'notify.slack' was already created and cannot be used as an array."},
+			"config.cfg:3: notify.slack: is [notify.slack] in an earlier line; allowed: [[notify.slack]] for each of several"},
 		{"a channel that is no table", "[notify]\nslack = \"https://a.example\"",
 			"config.cfg:2: notify.slack: is a string; allowed: one table, [notify.slack]"},
 		{"addresses with commas", "[notify.email]\nto = \"a@example.com, B <b@example.com>\"\nfrom = \"v@example.com\"\n",
@@ -84,6 +84,43 @@ func TestChannelOff(t *testing.T) {
 		if got := out.String(); !strings.Contains(got, tt.log) || strings.Contains(got, "channel is off") != (tt.log != "") {
 			t.Errorf("the log is\n%s\nwant %s", got, tt.log)
 		}
+	}
+}
+
+// A route may name a channel that is off, so that turning one off for a while
+// takes one change; but it is said, and who is told of nothing then.
+func TestRouteToAChannelThatIsOff(t *testing.T) {
+	const text = `[branding]
+page_url = "https://s.example"
+[notify.matrix]
+homeserver_url = "https://m.example"
+room_id = "!a:m.example"
+username = "u"
+password = "p"
+[[notify.route]]
+to = ["matrix"]
+[[probe.service]]
+id = "web"
+label = "Web"
+[[probe.service.node]]
+id = "api"
+label = "API"
+mode = "push"
+`
+	c, warnings, err := parseConfig(strings.NewReader(text), "config.cfg", environ(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`9: notify.route[0].to[0]: "matrix" is off, so this route does not lead there`,
+		`no route selects web:api, so nobody is told of it`,
+	} {
+		if got := fmt.Sprint(warnings); !strings.Contains(got, want) {
+			t.Errorf("warnings %s, want %s", got, want)
+		}
+	}
+	if to := c.Routes[0].To; len(to) > 0 || len(c.routes("web", "api", "matrix")) > 0 {
+		t.Errorf("the route leads to %q", to)
 	}
 }
 

@@ -122,15 +122,28 @@ const (
 	maxAlert    = 160 << 10
 )
 
-// Trim returns the alert within its bounds. It drops replicas and outages from
-// the end of each list and counts them in MoreDead, MoreDown and MoreOver.
+// Trim returns the alert within its bounds. It drops outages, those that go on
+// first and those that ended last, as some services would take these for open
+// for ever, and then replicas from the end of the list. It counts what it drops
+// in MoreDead, MoreDown and MoreOver.
 func (a Alert) Trim() Alert {
 	room, replicas := maxAlert, maxReplicas
 	outages := a.Outages
+	kept := make([]bool, len(outages))
+	for _, wanted := range []func(o Outage) bool{
+		func(o Outage) bool { return o.Over },
+		func(o Outage) bool { return !o.Over && (o.New || o.First) },
+		func(o Outage) bool { return !o.Over && !o.New && !o.First },
+	} {
+		for i, o := range outages {
+			if size := 100 + len(o.ID) + len(o.Service) + len(o.Node) + len(o.ServiceLabel) + len(o.NodeLabel); wanted(o) && size <= room {
+				room, kept[i] = room-size, true
+			}
+		}
+	}
 	a.Outages = nil
-	for _, o := range outages {
-		room -= 100 + len(o.ID) + len(o.Service) + len(o.Node) + len(o.ServiceLabel) + len(o.NodeLabel)
-		if room < 0 {
+	for i, o := range outages {
+		if !kept[i] {
 			if o.Over {
 				a.MoreOver++
 			} else {

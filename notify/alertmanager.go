@@ -22,8 +22,9 @@ const (
 	postEvery = time.Minute
 	firingFor = 4 * time.Minute
 
-	// endedFor is how long an end is posted again.
-	endedFor = 15 * time.Minute
+	// endedFor is how long an end is posted again. For as long, another Vigil that
+	// still sees the node down is contradicted.
+	endedFor = 5 * time.Minute
 )
 
 // alertmanagerAlert is one alert of POST /api/v2/alerts. Its labels identify

@@ -62,6 +62,8 @@ type httpNotifier struct {
 	// nil. It is called once per try.
 	again func(Alert, time.Time, answer) (*http.Request, error)
 
+	progress *progress // of an alert that takes many requests; nil: another try makes all of them again
+
 	pause time.Duration // the shortest wait before another try; 0 for the queue's own
 }
 
@@ -87,19 +89,35 @@ func (n httpNotifier) all(a Alert, now time.Time) ([]*http.Request, error) {
 	return []*http.Request{req}, err
 }
 
-// Notify implements Notifier. If one of several requests fails, all are made
-// again: the service recognises events that it has.
+// A progress says how many requests of the last alert were accepted. It belongs
+// to one recipient, which has one delivery at a time.
+type progress struct {
+	alert string // its id
+	done  int
+}
+
+// Notify implements Notifier. If one of several requests fails, the next try
+// begins with that one where there is a progress, and else makes all of them.
 func (n httpNotifier) Notify(ctx context.Context, a Alert) error {
 	now := time.Now()
 	reqs, err := n.all(a, now)
 	if err != nil {
 		return &FinalError{n.clean(err)}
 	}
-	for _, req := range reqs {
+	p := n.progress
+	if p == nil {
+		p = new(progress)
+	}
+	if p.alert != a.ID {
+		*p = progress{alert: a.ID}
+	}
+	for _, req := range reqs[min(p.done, len(reqs)):] {
 		if err := n.deliver(ctx, a, now, req); err != nil {
 			return err
 		}
+		p.done++
 	}
+	*p = progress{}
 	return nil
 }
 

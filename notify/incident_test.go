@@ -78,6 +78,49 @@ func TestPagerDutyEvents(t *testing.T) {
 	}
 }
 
+// A service that takes 120 events and then asks for a pause gets the end of every
+// incident, each once.
+func TestPagerDutyEndsAll(t *testing.T) {
+	ended := make(map[string]int)
+	left, pauses := 120, 0
+	n := (&PagerDuty{RoutingKey: "k"}).recipients(Page{})[0].Notifier.(httpNotifier)
+	n.client = &http.Client{Transport: statusOf(func(req *http.Request) int {
+		if left == 0 {
+			left, pauses = 120, pauses+1
+			return http.StatusTooManyRequests
+		}
+		left--
+		var e pagerDutyEvent
+		if err := json.NewDecoder(req.Body).Decode(&e); err != nil || e.Action != "resolve" {
+			t.Errorf("%+v: %v", e, err)
+		}
+		ended[e.DedupKey]++
+		return http.StatusAccepted
+	})}
+	a := Alert{ID: "1", Kind: Changed, Status: Healthy, Time: at}
+	for i := range 500 {
+		a.Outages = append(a.Outages, outage(fmt.Sprint(i)).with(func(o *Outage) { o.Over, o.Status, o.Until = true, Healthy, at }))
+	}
+	tries := 1
+	for ; n.Notify(t.Context(), a.Trim()) != nil && tries < 10; tries++ {
+	}
+	for key, times := range ended {
+		if times != 1 {
+			t.Errorf("%s ended %d times", key, times)
+		}
+	}
+	if len(ended) != 500 || pauses != 4 || tries != 5 {
+		t.Errorf("%d ended, %d pauses, %d tries", len(ended), pauses, tries)
+	}
+}
+
+// A statusOf answers a request with a status.
+type statusOf func(*http.Request) int
+
+func (f statusOf) RoundTrip(req *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: f(req), Header: make(http.Header), Body: io.NopCloser(strings.NewReader("{}")), Request: req}, nil
+}
+
 // With reminders_only, an incident opens with the first reminder, and its end
 // still comes.
 func TestIncidentsOfRemindersOnly(t *testing.T) {

@@ -19,8 +19,9 @@ type PagerDuty struct {
 const (
 	pagerDutyURL = "https://events.pagerduty.com"
 
-	// pagerDutyMost is how many incidents one alert opens or closes: a service
-	// takes about 120 events a minute.
+	// pagerDutyMost is how many incidents one alert opens: a service takes about
+	// 120 events a minute. The first one counts the others. Whatever is open is
+	// closed, however long that takes.
 	pagerDutyMost = 100
 
 	// pagerDutyPause is the wait after a 429.
@@ -74,6 +75,7 @@ func (p *PagerDuty) recipients(Page) []recipient {
 	return []recipient{{"", httpNotifier{
 		hide:     newRedactor("", p.RoutingKey, password(p.APIURL)),
 		requests: p.requests,
+		progress: new(progress),
 		judge:    judgePagerDuty,
 	}}}
 }
@@ -93,6 +95,7 @@ func (p *PagerDuty) requests(a Alert, now time.Time) ([]*http.Request, error) {
 		Outage
 	}
 	var events []event
+	opened, more := 0, a.MoreDown
 	for _, o := range outages {
 		switch {
 		case a.Kind == Acknowledged:
@@ -100,15 +103,18 @@ func (p *PagerDuty) requests(a Alert, now time.Time) ([]*http.Request, error) {
 		case o.Over:
 			events = append(events, event{"resolve", o})
 		case o.New, o.First, onlyOld, a.Kind == Reminder:
+			if opened++; opened > pagerDutyMost {
+				more++
+				continue
+			}
 			events = append(events, event{"trigger", o})
 		}
 		if a.Test { // a test leaves no incident behind
 			events = append(events, event{"resolve", o})
 		}
 	}
-	more := a.MoreDown + max(0, len(events)-pagerDutyMost)
 	var reqs []*http.Request
-	for _, e := range events[:min(len(events), pagerDutyMost)] {
+	for _, e := range events {
 		req, err := p.event(e.action, e.Outage, a, more)
 		if err != nil {
 			return nil, err
