@@ -75,6 +75,10 @@ func (f *flaps) forgetLargest() int64 {
 // turn makes a target die or come back and returns how long after the first
 // answer that said so the webhook was told.
 func (f *flaps) turn(name string, dead bool) (time.Duration, error) {
+	return f.turnWithin(20*time.Second, name, dead)
+}
+
+func (f *flaps) turnWithin(limit time.Duration, name string, dead bool) (time.Duration, error) {
 	f.mu.Lock()
 	it := &flap{dead: dead, told: make(chan time.Time, 1)}
 	f.each[name] = it
@@ -84,7 +88,7 @@ func (f *flaps) turn(name string, dead bool) (time.Duration, error) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return at.Sub(it.turned), nil
-	case <-time.After(20 * time.Second):
+	case <-time.After(limit):
 		return 0, fmt.Errorf("no alert that %s is dead (%v)", name, dead)
 	}
 }

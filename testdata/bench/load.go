@@ -101,7 +101,7 @@ func skipAnswer(in *bufio.Reader) error {
 			_, err = in.Discard(length)
 			return err
 		}
-		if field := "Content-Length: "; len(line) > len(field) && string(line[:len(field)]) == field {
+		if field := "Content-Length: "; len(line) > len(field) && strings.EqualFold(string(line[:len(field)]), field) {
 			if length, err = strconv.Atoi(string(line[len(field) : len(line)-2])); err != nil {
 				return err
 			}

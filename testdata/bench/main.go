@@ -7,6 +7,7 @@
 //	go run ./testdata/bench -short   # shorter runs and half of each figure
 //	go run ./testdata/bench -run 'page|alert'
 //	go run ./testdata/bench -run soak -for 30m
+//	go run ./testdata/bench -run peers -peer rust=PATH -peer gatus=PATH
 //
 // It prints one table and exits with 1 when a figure is missed.
 package main
@@ -26,10 +27,11 @@ import (
 
 // A bench is one run.
 type bench struct {
-	short bool
-	soaks time.Duration
-	vigil string // the program
-	dir   string // for its folders
+	short  bool
+	soaks  time.Duration
+	rivals []rival // to be measured, too
+	vigil  string  // the program
+	dir    string  // for its folders
 
 	mu   sync.Mutex
 	rows []row
@@ -64,6 +66,7 @@ var measures = []measure{
 	{name: "hostile", do: (*bench).hostile},
 	{name: "churn", do: (*bench).churn},
 	{name: "storm", do: (*bench).storm},
+	{name: "peers", do: (*bench).peers},
 	{name: "push", do: (*bench).push, together: true},
 	{name: "fair", do: (*bench).fair, together: true},
 	{name: "icmp", do: (*bench).icmp, together: true},
@@ -79,13 +82,15 @@ func main() {
 		}
 		return
 	}
-	short := flag.Bool("short", false, "shorter runs, and half of each figure is enough")
+	b := &bench{}
+	flag.BoolVar(&b.short, "short", false, "shorter runs, and half of each figure is enough")
 	run := flag.String("run", "", "only the measures that this expression matches: "+names())
-	soaks := flag.Duration("for", 2*time.Minute, "how long the soak takes")
+	flag.DurationVar(&b.soaks, "for", 2*time.Minute, "how long the soak takes")
+	flag.Var(b, "peer", "another program to measure beside this one: rust=PATH or gatus=PATH")
 	flag.Parse()
 	only, err := regexp.Compile(*run)
 	if err == nil {
-		err = (&bench{short: *short, soaks: *soaks}).runAll(only, *run != "")
+		err = b.runAll(only, *run != "")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -21,6 +21,7 @@ const token = "tok/en+secret"
 // A program is Vigil running on a config in a folder of its own.
 type program struct {
 	vigil   string // its binary
+	args    []string
 	dir     string // its folder
 	cmd     *exec.Cmd
 	address string
@@ -68,6 +69,7 @@ func (b *bench) lay(config string) (*program, error) {
 	if p.debug, err = freeAddress(); err != nil {
 		return nil, err
 	}
+	p.args = []string{"-debug-addr", p.debug}
 	if err := os.Mkdir(filepath.Join(dir, "data"), 0o700); err != nil {
 		return nil, err
 	}
@@ -86,7 +88,7 @@ func (p *program) start(env ...string) error {
 		return err
 	}
 	defer log.Close()
-	p.cmd = exec.Command(p.vigil, "-debug-addr", p.debug)
+	p.cmd = exec.Command(p.vigil, p.args...)
 	p.cmd.Dir = p.dir
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = log
