@@ -240,6 +240,14 @@ func (l *sumRow) restore(recs []sumRecord) {
 	}
 }
 
+// reopen makes the last sum of a row that was just read the current one. It
+// mostly is, and so nothing is copied.
+func (l *sumRow) reopen() {
+	if last := len(l.closed) - 1; last >= 0 && !l.current.any() {
+		l.current, l.closed = l.closed[last].open(), l.closed[:last]
+	}
+}
+
 // restoreIncident takes up an incident, in the place of the one with its id.
 func (h *history) restoreIncident(rec *incidentRecord) {
 	out := &outage{incident: incident{
@@ -284,6 +292,8 @@ func (h *history) resume(st *state, alive, now time.Time) {
 		if alive.Sub(past.since) > 25*time.Hour+maxPause {
 			past.known = false
 		}
+		past.days.reopen()
+		past.months.reopen()
 		h.gone[key] = past.become(healthy, false, alive.In(zone))
 	}
 	for ns := range st.allNodes() {
