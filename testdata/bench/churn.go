@@ -95,7 +95,7 @@ func (b *bench) newNames(_ *flaps, address string) error {
 	if err != nil {
 		return err
 	}
-	names, err := run(b.length(20*time.Second, 5*time.Second))
+	names, err := run(b.length(20*time.Second, 3*time.Second))
 	if err != nil {
 		return err
 	}

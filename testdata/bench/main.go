@@ -3,7 +3,7 @@
 // beside its limit, a bare program of package net or net/http that does the
 // same and nothing else, in the same run. All of it stays on loopback.
 //
-//	go run ./testdata/bench          # all figures, some seven minutes
+//	go run ./testdata/bench          # all figures, some fifteen minutes
 //	go run ./testdata/bench -short   # shorter runs and half of each figure
 //	go run ./testdata/bench -run 'page|alert'
 //	go run ./testdata/bench -run soak -for 30m
@@ -57,7 +57,7 @@ var measures = []measure{
 	{name: "render", do: (*bench).render},
 	{name: "report", do: (*bench).report},
 	{name: "growth", do: (*bench).growth},
-	{name: "memory", do: (*bench).memory},
+	{name: "memory", do: (*bench).memory, together: true},
 	{name: "tcp", do: (*bench).tcp},
 	{name: "http", do: (*bench).http},
 	{name: "steady", do: (*bench).steady},
@@ -66,6 +66,7 @@ var measures = []measure{
 	{name: "hostile", do: (*bench).hostile},
 	{name: "churn", do: (*bench).churn},
 	{name: "storm", do: (*bench).storm},
+	{name: "scale", do: (*bench).scaleOwn, together: true},
 	{name: "peers", do: (*bench).peers},
 	{name: "push", do: (*bench).push, together: true},
 	{name: "fair", do: (*bench).fair, together: true},

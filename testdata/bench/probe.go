@@ -52,7 +52,7 @@ func (b *bench) probeAt(scheme, port string, width int) error {
 	const name = "vigil_probe_duration_seconds_count"
 	turn := b.length(1500*time.Millisecond, time.Second)
 	var ours, bare, ratios []float64
-	for i := range b.count(5, 4) + 1 {
+	for i := range b.count(5, 3) + 1 {
 		hold(p.cmd.Process, true)
 		var done checked
 		err := loop.ask(order{Do: "run", Seconds: turn.Seconds()}, &done)
@@ -123,7 +123,7 @@ func (b *bench) steadyAt(scheme, path string) error {
 	defer loop.stop()
 	turn := b.length(20*time.Second, 10*time.Second)
 	var bare checked
-	if err := loop.ask(order{Do: "run", Seconds: turn.Seconds()}, &bare); err != nil {
+	if err := loop.ask(order{Do: "run", Seconds: turn.Seconds() / 2}, &bare); err != nil {
 		return err
 	}
 	p, err := b.run(fmt.Sprintf("poll_interval = %d\n", interval) +
@@ -213,13 +213,17 @@ func (b *bench) scale() error {
 	b.add(row{measure: "scale", what: "10,000 HTTP replicas every 10 s: overruns", figure: fmt.Sprintf("%.0f of %d checks", overruns, g.Checks), got: overruns, wanted: atMost(0).but(replicas / 100)})
 	b.add(row{measure: "scale", what: "... gap between checks, p99 / interval", figure: fmt.Sprintf("%.2f s (%.2f s at most)", g.P99, g.Max), limit: "10 s", got: g.P99 / interval, ratio: true, wanted: atMost(1.05)})
 	b.add(row{measure: "scale", what: "... last first check, processor, memory", figure: fmt.Sprintf("%.1f s, %.0f us a check, %.0f MiB", g.First, cpu/float64(g.Checks)*1e6, resident), wanted: informal})
-	p.stop()
-	return b.scaleOwn(farm)
+	return nil
 }
 
 // scaleOwn measures what 10,000 nodes take whose intervals are their own, beside
 // as many with the same one. Both programs run at the same time.
-func (b *bench) scaleOwn(farm *child) error {
+func (b *bench) scaleOwn() error {
+	farm, err := start("farm", nil)
+	if err != nil {
+		return err
+	}
+	defer farm.stop()
 	config := "poll_interval = 20\npoll_parallelism = 64\n" +
 		nodes(1000, 10, 1, "poll", func(n int) string { return fmt.Sprintf("http://%s:%s/%d", host(n), farm.ready.HTTP, n) })
 	var programs [2]*program

@@ -241,7 +241,7 @@ func (b *bench) figuresOf(r rival) (figures []row, err error) {
 		return nil, err
 	}
 	defer p.stop()
-	checks, cpu, err := watch(p, farm, 10*time.Second, b.length(30*time.Second, 15*time.Second))
+	checks, cpu, took, err := watch(p, farm, 10*time.Second, b.length(30*time.Second, 15*time.Second))
 	if err != nil {
 		return nil, err
 	}
@@ -259,8 +259,7 @@ func (b *bench) figuresOf(r rival) (figures []row, err error) {
 		return nil, err
 	}
 	p.stop()
-	wanted := 200 * b.length(30*time.Second, 15*time.Second).Seconds()
-	add("peers: 1,000 HTTP targets every 5 s: checks done of those wanted", "%d of %.0f", checks.Checks, wanted)
+	add("peers: 1,000 HTTP targets every 5 s: checks done of those wanted", "%d of %.0f", checks.Checks, 200*took)
 	add("... processor time of a check", "%.0f us", cpu/float64(max(checks.Checks, 1))*1e6)
 	add("... memory", "%.0f MiB", resident)
 	add("... its page, 64 connections", "%.0f/s", float64(pages)/turn.Seconds())
@@ -278,12 +277,11 @@ func (b *bench) figuresOf(r rival) (figures []row, err error) {
 		return nil, err
 	}
 	defer p.stop()
-	turn = b.length(60*time.Second, 30*time.Second)
-	if checks, _, err = watch(p, farm, 10*time.Second, turn); err != nil {
+	if checks, _, took, err = watch(p, farm, 10*time.Second, b.length(60*time.Second, 30*time.Second)); err != nil {
 		return nil, err
 	}
 	p.stop()
-	add("... 100 of 200 targets hang: checks of the others, of those wanted", "%d of %.0f", checks.Checks, 10*turn.Seconds())
+	add("... 100 of 200 targets hang: checks of the others, of those wanted", "%d of %.0f", checks.Checks, 10*took)
 
 	// One target dies and comes back.
 	f, address, err := newFlaps()
@@ -295,34 +293,36 @@ func (b *bench) figuresOf(r rival) (figures []row, err error) {
 	}
 	defer p.stop()
 	time.Sleep(5 * time.Second) // it is checked
-	var took []float64
+	var alerts []float64
 	for i := range b.count(6, 2) {
 		d, err := f.turnWithin(time.Minute, "t", i%2 == 0)
 		if err != nil {
 			return nil, err
 		}
-		took = append(took, d.Seconds())
+		alerts = append(alerts, d.Seconds())
 	}
 	p.stop()
-	add("... from a check's answer to the webhook, at worst", "%.2f s", quantile(took, 1))
+	add("... from a check's answer to the webhook, at worst", "%.2f s", quantile(alerts, 1))
 	return figures, nil
 }
 
 // watch returns the checks that came to the farm, and the processor time of the
-// program, in a turn that begins after a while.
-func watch(p *program, farm *child, after, turn time.Duration) (g gaps, cpu float64, err error) {
+// program, in a turn that begins after a while, and how long that was in seconds.
+func watch(p *program, farm *child, after, turn time.Duration) (g gaps, cpu, took float64, err error) {
 	time.Sleep(after)
 	if err := farm.ask(order{Do: "forget"}, &g); err != nil {
-		return g, 0, err
+		return g, 0, 0, err
 	}
+	begin := time.Now()
 	before, err := p.cpu()
 	if err != nil {
-		return g, 0, err
+		return g, 0, 0, err
 	}
 	time.Sleep(turn)
 	if err := farm.ask(order{}, &g); err != nil {
-		return g, 0, err
+		return g, 0, 0, err
 	}
+	took = time.Since(begin).Seconds()
 	used, err := p.cpu()
-	return g, used - before, err
+	return g, used - before, took, err
 }

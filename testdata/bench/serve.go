@@ -33,10 +33,10 @@ var coldRoutes = []route{
 // page measures the hot routes on a page of 100 services with 3 nodes, over
 // 64 connections, beside package net/http with the same bytes. Where a process
 // happens to lie in memory makes some percent, so it takes several of both.
-func (b *bench) page() error { return b.routes("page", hotRoutes, 7, b.count(3, 1)) }
+func (b *bench) page() error { return b.routes("page", hotRoutes, b.count(7, 5), b.count(3, 1)) }
 
 // cached measures the others, after 90 days with outages.
-func (b *bench) cached() error { return b.routes("cached", coldRoutes, b.count(7, 4), b.count(3, 1)) }
+func (b *bench) cached() error { return b.routes("cached", coldRoutes, b.count(7, 3), b.count(3, 1)) }
 
 func (b *bench) routes(measure string, routes []route, turns, programs int) error {
 	ours, bare, ratios := make([][]float64, len(routes)), make([][]float64, len(routes)), make([][]float64, len(routes))
@@ -46,7 +46,7 @@ func (b *bench) routes(measure string, routes []route, turns, programs int) erro
 			return err
 		}
 		if measure == "cached" {
-			if err := p.writePast(100, 3, time.Now()); err != nil {
+			if err := p.writePast(100, 3, 90, time.Now()); err != nil {
 				return err
 			}
 		}

@@ -15,7 +15,7 @@ import (
 // A world is what a soak changes around the program: targets that die, and
 // webhooks that fail in several ways.
 type world struct {
-	dead  atomic.Bool
+	dead  atomic.Int32 // 1 + the last digit of targets that are; 0: none is
 	fault atomic.Int32 // of the webhooks; 0: none
 	told  atomic.Int64 // messages that were accepted
 }
@@ -31,7 +31,7 @@ const (
 // ServeHTTP is a target below /target/, or a webhook.
 func (o *world) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/target/") {
-		if o.dead.Load() {
+		if digit := o.dead.Load(); digit > 0 && r.URL.Path[len(r.URL.Path)-1] == byte('0'+digit-1) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 		return
@@ -138,8 +138,15 @@ func (b *bench) soak() error {
 	config := func(turn int) string { return soakConfig(turn, ln.Addr().String(), farm.ready.HTTP, farm.ready.TCP) }
 	var around sync.WaitGroup
 	defer around.Wait()
-	p, err := b.run(config(0))
+	p, err := b.lay(config(0))
 	if err != nil {
+		return err
+	}
+	// It begins with as many outages as are kept, so that no more are gathered.
+	if err := p.writePast(10, 9, 13, time.Now()); err != nil {
+		return err
+	}
+	if err := p.start(); err != nil {
 		return err
 	}
 	defer p.stop() // and what is around it
@@ -174,9 +181,9 @@ func (b *bench) soak() error {
 				}
 				return p.cmd.Process.Signal(syscall.SIGHUP)
 			}},
-			{2 * time.Second, func() error { o.fault.Store(int32(i % allFaults)); o.dead.Store(true); return nil }},
+			{2 * time.Second, func() error { o.fault.Store(int32(i % allFaults)); o.dead.Store(int32(1 + i%10)); return nil }},
 			{9 * time.Second, func() error { o.fault.Store(0); return nil }},
-			{10 * time.Second, func() error { o.dead.Store(false); return nil }},
+			{10 * time.Second, func() error { o.dead.Store(0); return nil }},
 			{17 * time.Second, func() (err error) {
 				if i+1 != early && i+1 != cycles {
 					return nil

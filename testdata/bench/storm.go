@@ -135,7 +135,10 @@ func (b *bench) storm() error {
 	w := &weather{turned: make(map[int]time.Time)}
 	go http.Serve(ln, w)
 	port := strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
-	for _, c := range []struct{ targets, interval, turns int }{{500, 1, b.count(10, 2)}, {5000, 5, b.count(2, 1)}} {
+	for _, c := range []struct{ targets, interval, turns int }{{500, 1, b.count(10, 2)}, {5000, 5, b.count(2, 0)}} {
+		if c.turns == 0 {
+			continue
+		}
 		if err := b.stormOf(w, port, c.targets, c.interval, c.turns); err != nil {
 			return fmt.Errorf("%d targets: %w", c.targets, err)
 		}
