@@ -421,6 +421,13 @@ type meters struct {
 	reloads            reloadMeter
 }
 
+// count makes the probes count in these meters.
+func (p *probes) count(m *meters) {
+	p.poll.meter, p.script.meter = &m.poll, &m.script
+	p.connectivity.panics = &m.connectivityPanics
+	p.connectivity.meter, p.machine.meter = &m.inconclusive, &m.inconclusive
+}
+
 // begin notes that the program starts, with a config that is good.
 func (m *meters) begin(now time.Time) {
 	m.started = now

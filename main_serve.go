@@ -98,6 +98,7 @@ func waitStopped(ctx context.Context, log *slog.Logger, serve func() error) erro
 	}
 }
 
+// serve opens all that the config names, and serves until ctx ends.
 func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	conf, err := d.load(ctx)
 	if err != nil {
@@ -112,9 +113,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 		return err
 	}
 	d.probes = newProbes(d.events, d.log)
-	d.probes.poll.meter, d.probes.script.meter = &d.meters.poll, &d.meters.script
-	d.probes.connectivity.panics = &d.meters.connectivityPanics
-	d.probes.connectivity.meter, d.probes.machine.meter = &d.meters.inconclusive, &d.meters.inconclusive
+	d.probes.count(&d.meters)
 	defer d.probes.close()
 	p, err := newPipeline(conf, d.probes, d.store, &d.meters, d.log)
 	if err != nil {
@@ -133,23 +132,9 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	if err != nil {
 		return hangingAssets(conf, err)
 	}
-	asks := make(chan *reportedNode, queueBuffer)
-	throttle := newThrottle(d.log)
-	reporter := newReporterAPI(b, d.events, asks, throttle)
 	a := &aggregator{state: st, events: d.events, board: b, log: d.log, store: d.store, machine: d.probes.machine}
 	d.meters.begin(now)
-	queues := newRabbit(asks, d.events, d.log)
-	mirror := newMirror(d.page, d.events, d.log)
-	metrics := &scrape{board: b, mirror: mirror, throttle: throttle, meters: &d.meters, page: d.page, reporter: reporter,
-		aggregator: a, store: d.store, events: d.events, rabbit: queues, deadman: newDeadman(b, d.events, &d.meters, d.store, d.log)}
-	server := newServer(d.page.handler(map[string]http.Handler{
-		"reporter": reporter,
-		"ping":     newPingAPI(b, d.events, throttle),
-		"manager":  newManagerAPI(b, d.events, d.reloads, d.probes, d.eventLog, throttle),
-		"mcp":      newMCP(b, version),
-		"metrics":  metrics,
-	}), d.log)
-	metrics.guard, _ = server.Handler.(*guard)
+	server, parts := d.newServer(b, a)
 	debug, err := listenDebug(ctx, d.debug, d.log)
 	if err != nil {
 		return err
@@ -170,9 +155,9 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	d.web.start()
 	g.Go(func() error { return d.web.wait(ctx) })
 	g.Go(func() error { return d.page.run(ctx) })
-	g.Go(func() error { return mirror.run(ctx) })
-	g.Go(func() error { return queues.run(ctx) })
-	g.Go(func() error { return metrics.deadman.run(ctx) })
+	g.Go(func() error { return parts.mirror.run(ctx) })
+	g.Go(func() error { return parts.rabbit.run(ctx) })
+	g.Go(func() error { return parts.deadman.run(ctx) })
 	g.Go(func() error { return serveDebug(ctx, debug, d.log) })
 	g.Go(func() error { return forwardHangups(ctx, hangup, d.reloads) })
 	g.Go(func() error { return d.runPipelines(ctx, p, a, d.store.undelivered()) })
@@ -194,6 +179,35 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	err = errors.Join(err, saver.Wait())
 	d.log.Info("stopped")
 	return err
+}
+
+// newServer returns the HTTP server with all its routes, and the parts of the
+// program that its metrics are about.
+func (d *daemon) newServer(b *board, a *aggregator) (*http.Server, *scrape) {
+	asks := make(chan *reportedNode, queueBuffer)
+	throttle := newThrottle(d.log)
+	parts := &scrape{
+		board:      b,
+		throttle:   throttle,
+		meters:     &d.meters,
+		page:       d.page,
+		mirror:     newMirror(d.page, d.events, d.log),
+		reporter:   newReporterAPI(b, d.events, asks, throttle),
+		aggregator: a,
+		store:      d.store,
+		events:     d.events,
+		rabbit:     newRabbit(asks, d.events, d.log),
+		deadman:    newDeadman(b, d.events, &d.meters, d.store, d.log),
+	}
+	server := newServer(d.page.handler(map[string]http.Handler{
+		"reporter": parts.reporter,
+		"ping":     newPingAPI(b, d.events, throttle),
+		"manager":  newManagerAPI(b, d.events, d.reloads, d.probes, d.eventLog, throttle),
+		"mcp":      newMCP(b, version),
+		"metrics":  parts,
+	}), d.log)
+	parts.guard, _ = server.Handler.(*guard)
+	return server, parts
 }
 
 // load reads the config, logs its warnings and takes over its log level.
@@ -231,113 +245,6 @@ func hangingAssets(conf *Config, err error) error {
 		return fmt.Errorf("assets.path %q: %w; is it on a file system that hangs?", conf.Assets, err)
 	}
 	return err
-}
-
-// stopTime is how long running requests may take to end at a stop.
-const stopTime = 5 * time.Second
-
-// A webServer serves HTTP on one listener, which a reload may replace.
-type webServer struct {
-	server *http.Server
-	conf   Server // what ln was opened for
-	ln     net.Listener
-	limits *connLimits
-	errs   chan error // of capacity 1: why it no longer serves
-}
-
-// newWebServer opens the listener of conf.
-func newWebServer(ctx context.Context, server *http.Server, conf Server) (*webServer, error) {
-	ln, err := listenHTTP(ctx, conf)
-	if err != nil {
-		return nil, err
-	}
-	return &webServer{server: server, conf: conf, ln: ln, limits: newConnLimits(connLimit()), errs: make(chan error, 1)}, nil
-}
-
-// start begins to serve.
-func (w *webServer) start() { w.accept(w.ln) }
-
-// wait returns when ctx has ended and running requests are done, or when the
-// server fails.
-func (w *webServer) wait(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-	case err := <-w.errs:
-		return fmt.Errorf("web server: %w", err)
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-	defer cancel()
-	if w.server.Shutdown(grace) != nil {
-		w.server.Close()
-	}
-	return nil
-}
-
-// accept serves the connections of ln until it is closed or the server ends.
-func (w *webServer) accept(ln net.Listener) {
-	go func() {
-		err := w.server.Serve(limitListener{ln, w.limits})
-		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-			select {
-			case w.errs <- err:
-			default:
-			}
-		}
-	}()
-}
-
-// move changes to the address of another config. The new listener is open
-// before the old one is closed, and connections stay open.
-//
-// On the same port, the system may refuse the new address for as long as the
-// old one is open (0.0.0.0 beside 127.0.0.1, say). Then the old one is closed
-// first, and opened again if the new one cannot be had.
-func (w *webServer) move(ctx context.Context, conf Server) error {
-	old := w.conf
-	if conf.Inet == old.Inet && conf.InetSet == old.InetSet || conf.Inet == w.ln.Addr().String() {
-		w.conf = conf
-		return nil
-	}
-	ln, err := listenHTTP(ctx, conf)
-	if err != nil {
-		if !samePort(conf.Inet, w.ln.Addr()) {
-			return err
-		}
-		w.ln.Close()
-		if ln, err = listenHTTP(ctx, conf); err != nil {
-			back, backErr := listenHTTP(ctx, old)
-			if backErr != nil {
-				w.errs <- backErr
-				return errors.Join(err, backErr)
-			}
-			w.accept(back)
-			w.ln = back
-			return err
-		}
-	}
-	w.accept(ln)
-	w.ln.Close()
-	w.conf, w.ln = conf, ln
-	return nil
-}
-
-// samePort reports whether an address to listen on has the port of addr.
-func samePort(inet string, addr net.Addr) bool {
-	_, port, err := net.SplitHostPort(inet)
-	_, other, otherErr := net.SplitHostPort(addr.String())
-	return err == nil && otherErr == nil && port == other
-}
-
-// address is the URL at which a browser on this machine finds the page.
-func (w *webServer) address() string {
-	host, port, err := net.SplitHostPort(w.ln.Addr().String())
-	if err != nil {
-		return w.ln.Addr().String()
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return "http://" + net.JoinHostPort(host, port) + w.conf.PathPrefix + "/"
 }
 
 // listenDebug opens the listener for profiles of the program. An empty address

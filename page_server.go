@@ -376,3 +376,110 @@ func (f *framing) take(line []byte) bool {
 	}
 	return true
 }
+
+// stopTime is how long running requests may take to end at a stop.
+const stopTime = 5 * time.Second
+
+// A webServer serves HTTP on one listener, which a reload may replace.
+type webServer struct {
+	server *http.Server
+	conf   Server // what ln was opened for
+	ln     net.Listener
+	limits *connLimits
+	errs   chan error // of capacity 1: why it no longer serves
+}
+
+// newWebServer opens the listener of conf.
+func newWebServer(ctx context.Context, server *http.Server, conf Server) (*webServer, error) {
+	ln, err := listenHTTP(ctx, conf)
+	if err != nil {
+		return nil, err
+	}
+	return &webServer{server: server, conf: conf, ln: ln, limits: newConnLimits(connLimit()), errs: make(chan error, 1)}, nil
+}
+
+// start begins to serve.
+func (w *webServer) start() { w.accept(w.ln) }
+
+// wait returns when ctx has ended and running requests are done, or when the
+// server fails.
+func (w *webServer) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+	case err := <-w.errs:
+		return fmt.Errorf("web server: %w", err)
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	if w.server.Shutdown(grace) != nil {
+		w.server.Close()
+	}
+	return nil
+}
+
+// accept serves the connections of ln until it is closed or the server ends.
+func (w *webServer) accept(ln net.Listener) {
+	go func() {
+		err := w.server.Serve(limitListener{ln, w.limits})
+		if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			select {
+			case w.errs <- err:
+			default:
+			}
+		}
+	}()
+}
+
+// move changes to the address of another config. The new listener is open
+// before the old one is closed, and connections stay open.
+//
+// On the same port, the system may refuse the new address for as long as the
+// old one is open (0.0.0.0 beside 127.0.0.1, say). Then the old one is closed
+// first, and opened again if the new one cannot be had.
+func (w *webServer) move(ctx context.Context, conf Server) error {
+	old := w.conf
+	if conf.Inet == old.Inet && conf.InetSet == old.InetSet || conf.Inet == w.ln.Addr().String() {
+		w.conf = conf
+		return nil
+	}
+	ln, err := listenHTTP(ctx, conf)
+	if err != nil {
+		if !samePort(conf.Inet, w.ln.Addr()) {
+			return err
+		}
+		w.ln.Close()
+		if ln, err = listenHTTP(ctx, conf); err != nil {
+			back, backErr := listenHTTP(ctx, old)
+			if backErr != nil {
+				w.errs <- backErr
+				return errors.Join(err, backErr)
+			}
+			w.accept(back)
+			w.ln = back
+			return err
+		}
+	}
+	w.accept(ln)
+	w.ln.Close()
+	w.conf, w.ln = conf, ln
+	return nil
+}
+
+// samePort reports whether an address to listen on has the port of addr.
+func samePort(inet string, addr net.Addr) bool {
+	_, port, err := net.SplitHostPort(inet)
+	_, other, otherErr := net.SplitHostPort(addr.String())
+	return err == nil && otherErr == nil && port == other
+}
+
+// address is the URL at which a browser on this machine finds the page.
+func (w *webServer) address() string {
+	host, port, err := net.SplitHostPort(w.ln.Addr().String())
+	if err != nil {
+		return w.ln.Addr().String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port) + w.conf.PathPrefix + "/"
+}
