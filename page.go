@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -169,6 +170,7 @@ type renderer struct {
 // A drawnNode is a node as it was rendered last.
 type drawnNode struct {
 	view    *nodeView
+	row     rowView // that the HTML is of
 	html    template.HTML
 	at      time.Time
 	history *nodeHistory
@@ -187,6 +189,7 @@ type drawnService struct {
 	view *serviceView
 	fold bool
 	at   time.Time
+	card *cardView // that the HTML is of
 	html template.HTML
 	days outline
 }
@@ -252,14 +255,20 @@ func (r *renderer) addServices(v *pageView, s *snapshot, lasting map[*Node]*inci
 				}
 			}
 			card, days := newCardView(r.lang, sv, rows)
-			name := "service.html"
-			if fold {
-				name = "folded.html"
+			html := template.HTML("")
+			if drawn != nil && drawn.fold == fold && reflect.DeepEqual(drawn.card, card) {
+				html = drawn.html
+			} else {
+				name := "service.html"
+				if fold {
+					name = "folded.html"
+				}
+				if err := r.execute(name, card); err != nil {
+					return err
+				}
+				html = template.HTML(r.buf.String())
 			}
-			if err := r.execute(name, card); err != nil {
-				return err
-			}
-			drawn = &drawnService{sv, fold, s.at, template.HTML(r.buf.String()), days}
+			drawn = &drawnService{sv, fold, s.at, card, html, days}
 			r.services[sv.conf] = drawn
 		}
 		if fold {
@@ -293,10 +302,13 @@ func (r *renderer) drawNode(sv *serviceView, nv *nodeView, in *incident, by map[
 	}
 	r.squares = r.row.set(r.lang, r.site.base, sv, nv, in, now, r.squares[:0])
 	r.row.setDays(r.lang, &n.past)
-	if err := r.execute("node.html", &r.row); err != nil {
-		return nil, err
+	if n.html == "" || r.row != n.row { // most results change nothing that is shown
+		if err := r.execute("node.html", &r.row); err != nil {
+			return nil, err
+		}
+		n.row, n.html = r.row, template.HTML(r.buf.String())
 	}
-	n.view, n.html, n.at = nv, template.HTML(r.buf.String()), now
+	n.view, n.at = nv, now
 	return n, nil
 }
 
