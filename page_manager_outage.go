@@ -19,7 +19,7 @@ type managerOutage struct {
 	Reason          string               `json:"reason"`
 	Replicas        []outageReplica      `json:"replicas"` // dead now
 	Acknowledgement *acknowledgementJSON `json:"acknowledgement"`
-	Told            []tellingJSON        `json:"told"`
+	Alerts          []alertedJSON        `json:"alerts"`
 	Updates         []outageUpdate       `json:"updates"` // oldest first
 }
 
@@ -36,8 +36,8 @@ type acknowledgementJSON struct {
 	Until time.Time `json:"until"`
 }
 
-// A tellingJSON says when a channel was told.
-type tellingJSON struct {
+// An alertedJSON says when a channel got an alert about the outage.
+type alertedJSON struct {
 	Channel  string     `json:"channel"`
 	At       time.Time  `json:"at"`
 	Accepted *time.Time `json:"accepted"`
@@ -99,13 +99,13 @@ func newManagerOutage(in *incident, snap *snapshot, notes []announcement, now ti
 	v := managerOutage{
 		ID: in.id, Service: in.service.ID, ServiceLabel: in.service.Label, Node: in.node.ID, Label: in.node.Label,
 		Start: inSecond(in.start), End: timeOrNil(in.end), Seconds: int64(in.length(now) / time.Second), Reason: in.reason,
-		Replicas: []outageReplica{}, Told: []tellingJSON{}, Updates: []outageUpdate{},
+		Replicas: []outageReplica{}, Alerts: []alertedJSON{}, Updates: []outageUpdate{},
 	}
 	if a := in.ack; a != nil {
 		v.Acknowledgement = &acknowledgementJSON{a.by, a.text, inSecond(a.at), inSecond(a.until)}
 	}
 	for _, t := range in.tellings {
-		v.Told = append(v.Told, tellingJSON{t.channel, inSecond(t.at), timeOrNil(t.accepted)})
+		v.Alerts = append(v.Alerts, alertedJSON{t.channel, inSecond(t.at), timeOrNil(t.accepted)})
 	}
 	if in.end.IsZero() {
 		v.Replicas = deadReplicas(snap, in)
