@@ -69,10 +69,17 @@ func newAlertSink(t *testing.T) *alertSink {
 	return s
 }
 
-func (s *alertSink) told() string {
+// told is what it was told of a node.
+func (s *alertSink) told(node string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return strings.Join(s.got, ", ")
+	var list []string
+	for _, one := range s.got {
+		if strings.HasSuffix(one, " "+node) {
+			list = append(list, one)
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // startAlertmanagers starts a cluster of two and returns their addresses.
@@ -127,6 +134,7 @@ receivers: [{name: sink, webhook_configs: [{url: '%s', send_resolved: true}]}]
 
 // Two Vigils that watch the same node and post to both members of a cluster of
 // Alertmanagers: people are notified once of its death, and once of its return.
+// Of another node, which only one Vigil sees down, they are notified once, too.
 func TestPeerAlertmanager(t *testing.T) {
 	sink := newAlertSink(t)
 	members := startAlertmanagers(t, sink.URL)
@@ -152,24 +160,31 @@ urls = ["http://%s", "http://%s/"]
 id = "web"
 label = "Website"
 `, members[0], members[1]) + polledNode("shop", "Shop", "tcp://"+target)
-	for range 2 {
-		r := startVigil(t, config)
-		r.waitFor("/status/text", "healthy", func(s string) bool { return s == "healthy" })
+	near := listening(t, func(net.Conn) {})
+	for _, far := range []struct{ address, status string }{{near, "healthy"}, {freeAddress(t), "dead"}} {
+		r := startVigil(t, config+polledNode("far", "Far", "tcp://"+far.address))
+		r.waitFor("/status/text", far.status, func(s string) bool { return s == far.status })
 	}
+	await(t, func() bool { return sink.told("far") != "" }, "people are notified of what one Vigil sees")
+	begin := time.Now()
 	ln.Close()
 	const down, back = "firing VigilNodeDown shop", "firing VigilNodeDown shop, resolved VigilNodeDown shop"
-	await(t, func() bool { return sink.told() != "" }, "people are notified")
+	await(t, func() bool { return sink.told("shop") != "" }, "people are notified")
 	time.Sleep(8 * time.Second) // for what must not come
-	if got := sink.told(); got != down {
+	if got := sink.told("shop"); got != down {
 		t.Fatalf("people were told %q, want %q", got, down)
 	}
 	if ln, err = net.Listen("tcp", target); err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	await(t, func() bool { return strings.Contains(sink.told(), "resolved") }, "people are notified of the end")
+	await(t, func() bool { return strings.Contains(sink.told("shop"), "resolved") }, "people are notified of the end")
 	time.Sleep(8 * time.Second)
-	if got := sink.told(); got != back {
+	if got := sink.told("shop"); got != back {
 		t.Errorf("people were told %q, want %q", got, back)
+	}
+	time.Sleep(time.Until(begin.Add(80 * time.Second))) // until both have posted again
+	if got := sink.told("far"); got != "firing VigilNodeDown far" {
+		t.Errorf("people were told %q of what one Vigil sees", got)
 	}
 }
