@@ -98,6 +98,15 @@ func goldenAlerts() map[string]Alert {
 				o.Status, o.Replicas = Sick, []Replica{{Path: o.Replicas[0].Path, Reason: "slow: 6.2 s"}}
 			})}
 		}),
+		"depending": a.with(func(a *Alert) {
+			a.Outages = []Outage{a.Outages[0].with(func(o *Outage) { o.Depending = 12 })}
+		}),
+		"gone": recovery.with(func(a *Alert) {
+			a.Status, a.Outages = Healthy, []Outage{over.with(func(o *Outage) { o.Status, o.Gone = Dead, true })}
+		}),
+		"acknowledged": a.with(func(a *Alert) {
+			a.Kind, a.Note, a.Outages = Acknowledged, "Acknowledged by Ann: on it", []Outage{still}
+		}),
 		"repeat": a.with(func(a *Alert) { a.Repeat = true }),
 		"notice": a.with(func(a *Alert) {
 			a.Kind, a.Outages, a.Note = Notice, a.Outages[1:], "Vigil's own connection was down for 5 min."
@@ -127,6 +136,9 @@ func TestRequests(t *testing.T) {
 	for name, alert := range goldenAlerts() {
 		messages := make(map[string][]byte)
 		for _, target := range targets {
+			if !target.Wants(alert) { // of acknowledgements, those that keep incidents alone are told
+				continue
+			}
 			n := target.Notifier.(httpNotifier)
 			reqs, err := n.all(alert, at.Add(time.Second))
 			if err != nil {
@@ -217,6 +229,8 @@ func TestWording(t *testing.T) {
 			"recovery":  {"[Crisp Status] UP: Website ~ Shop (was down 1 min 29 s). Still down: API ~ Sign-in", "\nBACK", "was down 1 min 29 s"},
 			"all_clear": {"[Crisp Status] UP: Website ~ Shop (was down 1 min 29 s)"},
 			"degraded":  {"[Crisp Status] DEGRADED: Website ~ Shop (slow: 6.2 s)"},
+			"depending": {"[Crisp Status] DOWN: Website ~ Shop (HTTP 503) and 12 nodes that depend on it"},
+			"gone":      {"[Crisp Status] NO LONGER MONITORED: Website ~ Shop", "\nGONE"},
 			"repeat":    {"Website ~ Shop (HTTP 503) (repeat)"},
 			"notice":    {"[Crisp Status] NOTICE: Vigil"},
 			"test":      {"[Crisp Status] TEST: DEGRADED", "\nThis is a test message."},

@@ -47,6 +47,8 @@ func TestEmailMessage(t *testing.T) {
 			`"Acme  Bcc: <all@example.com>" <vigil@example.com>`,
 			"[Acme  Bcc: <all@example.com>] DOWN: @everyone <!channel> > _*[]()~`>#+-=|{}.!\\ (HTTP 503 & <b>more</b>)"},
 		{"test", "", Alert{ID: "6", Kind: Changed, Status: Healthy, Time: at, Test: true}, `<vigil@example.com>`, "[Status page] TEST: UP"},
+		{"depending", "", alerts["depending"], `<vigil@example.com>`, "[Status page] DOWN: Website > Shop (HTTP 503) and 12 nodes that depend on it"},
+		{"gone", "", alerts["gone"], `<vigil@example.com>`, "[Status page] NO LONGER MONITORED: Website > Shop (was down 1 min 29 s)"},
 		{"notice", "", alerts["notice"], `<vigil@example.com>`, "[Status page] NOTICE: Vigil's own connection was down for 5 min."},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
