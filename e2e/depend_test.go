@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"html"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A chat is a Slack channel: it keeps the first line of each message.
@@ -144,5 +146,30 @@ depends_on = ["net:router"]
 	if len(said) != 3 || !strings.HasPrefix(said[1], "[Acme] UP: Net > Router (was down ") ||
 		said[2] != "[Acme] DOWN: Farm > Lone (connection refused)" {
 		t.Errorf("told:\n%s", strings.Join(said, "\n"))
+	}
+
+	// The proof of delivery: in the metrics, and for each outage.
+	lines("vigil_alert_delivery_seconds_count", " 3", 1)
+	var outages []struct {
+		Node string
+		Told []struct {
+			Channel      string
+			At, Accepted *time.Time
+		}
+	}
+	_, body := r.manage("GET", "manager/outages/", "")
+	if err := json.Unmarshal([]byte(body), &outages); err != nil {
+		t.Fatal(err)
+	}
+	proved := make(map[string]bool)
+	for _, o := range outages {
+		for _, told := range o.Told {
+			if told.Channel == "slack" && told.At != nil && told.Accepted != nil && !told.Accepted.Before(*told.At) {
+				proved[o.Node] = true
+			}
+		}
+	}
+	if len(proved) != 2 || !proved["router"] || !proved["lone"] {
+		t.Errorf("told and accepted: %v", proved)
 	}
 }
