@@ -43,6 +43,7 @@ type measure struct {
 	name     string
 	do       func(*bench) error
 	together bool
+	hurried  bool // it runs with those in a short run
 	asked    bool // it takes so long that a full run leaves it out unless it is named
 }
 
@@ -57,7 +58,7 @@ var measures = []measure{
 	{name: "render", do: (*bench).render},
 	{name: "report", do: (*bench).report},
 	{name: "growth", do: (*bench).growth},
-	{name: "memory", do: (*bench).memory, together: true},
+	{name: "memory", do: (*bench).memory, hurried: true},
 	{name: "tcp", do: (*bench).tcp},
 	{name: "http", do: (*bench).http},
 	{name: "steady", do: (*bench).steady},
@@ -66,7 +67,7 @@ var measures = []measure{
 	{name: "hostile", do: (*bench).hostile},
 	{name: "churn", do: (*bench).churn},
 	{name: "storm", do: (*bench).storm},
-	{name: "scale", do: (*bench).scaleOwn, together: true},
+	{name: "scale", do: (*bench).scaleOwn, hurried: true},
 	{name: "peers", do: (*bench).peers},
 	{name: "push", do: (*bench).push, together: true},
 	{name: "fair", do: (*bench).fair, together: true},
@@ -123,7 +124,7 @@ func (b *bench) runAll(only *regexp.Regexp, named bool) (err error) {
 		if !only.MatchString(m.name) || m.asked && !named && !b.short {
 			continue
 		}
-		if m.together {
+		if m.together || m.hurried && b.short {
 			together.Go(func() { b.take(m) })
 		} else {
 			b.take(m)
