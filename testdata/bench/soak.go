@@ -123,6 +123,7 @@ func (b *bench) soak() error {
 	const replicas, cycle = 2000, 20 * time.Second
 	cycles := max(int(b.soaks/cycle), 3)
 	early := min(6, cycles/3)
+	early += (cycles - early) % allFaults // after the same kind of cycle as the last
 	farm, err := start("farm", nil)
 	if err != nil {
 		return err
