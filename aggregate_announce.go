@@ -299,6 +299,7 @@ func (st *state) replan(now time.Time) {
 			st.quietDue = next
 		}
 	}
+	st.logQuiet(running, now)
 	for ns := range st.allNodes() {
 		var maintenance, silence *quietTime // the ones that end last
 		for _, s := range running {
@@ -342,6 +343,30 @@ func (st *state) retire(before []*quietTime, now time.Time) {
 	past = slices.DeleteFunc(past, func(s *quietTime) bool { return now.Sub(s.end) >= keptAnnouncements })
 	slices.SortStableFunc(past, func(a, b *quietTime) int { return a.end.Compare(b.end) })
 	st.pastMaintenances = past[max(0, len(past)-maxQuietTimes):]
+}
+
+// logQuiet notes which maintenances and silences have begun and ended.
+func (st *state) logQuiet(running []*quietTime, now time.Time) {
+	note := func(some, others []*quietTime, result string) {
+		for _, q := range some {
+			if slices.ContainsFunc(others, func(o *quietTime) bool { return o.id == q.id && o.start.Equal(q.start) }) {
+				continue
+			}
+			e := logEvent{Time: now, Kind: "maintenance", Result: result, Text: cmp.Or(q.title, q.text)}
+			if q.silence {
+				e.Kind = "silence"
+			}
+			for ns := range st.allNodes() {
+				if len(e.Nodes) < maxEventNodes && q.selectors.matches(ns.service.conf.ID, ns.conf.ID) {
+					e.Nodes = append(e.Nodes, ns.service.conf.ID+":"+ns.conf.ID)
+				}
+			}
+			st.eventLog.add(e)
+		}
+	}
+	note(st.quietNow, running, "ended")
+	note(running, st.quietNow, "began")
+	st.quietNow = running
 }
 
 // plan adds a maintenance or a silence.

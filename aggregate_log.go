@@ -38,15 +38,17 @@ const (
 // its kind.
 type logEvent struct {
 	Time time.Time `json:"time"`
-	Kind string    `json:"kind"` // transition, alert, delivery, reload, call, start or stop
+	Kind string    `json:"kind"`
 
-	// transition: a node's status changed. "unknown" is a status here.
+	// transition: a node's status changed. "unknown" is a status here. replica:
+	// that of one replica did, where the node has several.
 	Service string `json:"service,omitempty"`
 	Node    string `json:"node,omitempty"`
 	From    string `json:"from,omitempty"`
 	To      string `json:"to,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 	Outage  string `json:"outage,omitempty"`
+	Replica string `json:"replica,omitempty"`
 
 	// alert: a channel is told; delivery: a recipient of it was.
 	Alert   string   `json:"alert,omitempty"` // the alert's id
@@ -57,7 +59,8 @@ type logEvent struct {
 	Target  string   `json:"recipient,omitempty"`
 	Result  string   `json:"result,omitempty"` // accepted or given up
 
-	// reload, call, start: what was done, and how it went.
+	// reload, maintenance, silence, ack, call, start, stop: what was done, to which
+	// nodes, and how it went.
 	Text string `json:"text,omitempty"`
 }
 
@@ -136,6 +139,15 @@ func (st *state) logTransition(ns *nodeState, now time.Time) {
 	st.eventLog.add(e)
 }
 
+// logReplica notes a change of one replica's status. Of a node's only one, the
+// node's own tells as much; during a maintenance nothing is noted.
+func (st *state) logReplica(r *replicaState, from status) {
+	if ns := r.node; len(ns.replicas) > 1 && ns.maintenance == nil {
+		st.eventLog.add(logEvent{Time: r.since, Kind: "replica", Service: ns.service.conf.ID, Node: ns.conf.ID,
+			Replica: r.id, From: from.String(), To: r.status.String(), Reason: r.reason})
+	}
+}
+
 // logAlert notes that a channel is told.
 func (st *state) logAlert(a notify.Alert) {
 	e := logEvent{Time: a.Time, Kind: "alert", Alert: a.ID, Channel: a.Channel, Type: string(a.Kind), Status: string(a.Status)}
@@ -149,9 +161,14 @@ func (st *state) logAlert(a notify.Alert) {
 	st.eventLog.add(e)
 }
 
-// add adds an event. It never waits.
+// add adds an event. It never waits. Replicas, of which there may be very many,
+// have half of the queue and half of a day at most.
 func (l *eventLog) add(e logEvent) {
 	if l == nil {
+		return
+	}
+	if e.Kind == "replica" && len(l.in) > eventQueue/2 {
+		l.dropped.Add(1)
 		return
 	}
 	select {
@@ -209,18 +226,20 @@ func (l *eventLog) write(events []logEvent) {
 	for i, e := range events {
 		l.note(e)
 		e.Time = e.Time.UTC()
-		line, err := json.Marshal(e)
-		if err != nil || len(line) > maxEventLine {
-			l.dropped.Add(1)
-			continue
-		}
-		lines.Write(append(line, '\n'))
 		day := e.Time.Format(time.DateOnly)
+		line, err := json.Marshal(e)
+		if err != nil || len(line) > maxEventLine || e.Kind == "replica" && day == l.day && l.size+int64(lines.Len()) > eventDayBytes/2 {
+			l.dropped.Add(1)
+		} else {
+			lines.Write(append(line, '\n'))
+		}
 		if i < len(events)-1 && events[i+1].Time.UTC().Format(time.DateOnly) == day {
 			continue
 		}
-		l.report(l.append(day, lines.Bytes()))
-		lines.Reset()
+		if lines.Len() > 0 {
+			l.report(l.append(day, lines.Bytes()))
+			lines.Reset()
+		}
 	}
 }
 

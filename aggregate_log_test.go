@@ -127,6 +127,62 @@ func TestEventLogLimits(t *testing.T) {
 	}
 }
 
+// Replicas of a node that has several are in the log, in its node's words, and
+// leave room for everything else.
+func TestEventLogReplicas(t *testing.T) {
+	p := newPlay(alertConfig(Alerting{}))
+	l := newTestLog(t, new(bytes.Buffer))
+	p.st.eventLog = l
+	lines := func() (all []string) {
+		for len(l.in) > 0 {
+			e := <-l.in
+			all = append(all, strings.TrimSpace(e.Kind+" "+e.Service+":"+e.Node+" "+e.Replica+" "+e.From+"-"+e.To+" "+e.Reason+e.Result+" "+e.Text))
+		}
+		return all
+	}
+	ns := p.st.services[0].nodes[0]
+	for len(ns.replicas) < 2 {
+		p.st.addReplica(ns, "second")
+	}
+	for _, r := range ns.replicas {
+		p.st.set(r, healthy, "", p.now)
+	}
+	lines()
+	r := ns.replicas[1]
+	p.st.set(r, dead, "HTTP 503", p.now)
+	p.st.set(r, dead, "HTTP 502", p.now)
+	name := ns.service.conf.ID + ":" + ns.conf.ID
+	want := "replica " + name + " " + r.id + " healthy-dead HTTP 503"
+	if got := lines(); !slices.Contains(got, want) || strings.Contains(strings.Join(got, "\n"), "502") {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	// During a maintenance nothing is noted but that.
+	p.st.plan(&quietTime{id: "m", title: "Work", selectors: selectors{"*"}, start: p.now, end: p.now.Add(time.Hour)}, p.now, make(chan error, 1))
+	p.st.set(r, healthy, "", p.now)
+	if got := lines(); len(got) == 0 || got[0] != "maintenance :  - began Work" || slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "replica") }) {
+		t.Errorf("got %q", got)
+	}
+	p.st.replan(p.now.Add(2 * time.Hour))
+	if got := lines(); len(got) == 0 || got[0] != "maintenance :  - ended Work" {
+		t.Errorf("got %q", got)
+	}
+
+	for range eventQueue {
+		l.add(logEvent{Kind: "replica"})
+	}
+	if len(l.in) > eventQueue/2+1 {
+		t.Errorf("replicas have %d places of %d", len(l.in), eventQueue)
+	}
+	lines()
+	now := time.Now()
+	l.write([]logEvent{turned(now, "a", "healthy", "dead", "")})
+	l.size = eventDayBytes/2 + 1
+	l.write([]logEvent{{Time: now, Kind: "replica", Service: "web", Node: "b"}, turned(now, "c", "healthy", "dead", ""), {Time: now, Kind: "replica", Service: "web", Node: "d"}})
+	if got, damaged := nodesSince(t, l, now.Add(-time.Second)); !slices.Equal(got, []string{"a", "c"}) || damaged > 0 {
+		t.Errorf("a day that is half full has %q", got)
+	}
+}
+
 // Nobody waits for a log that is not written.
 func TestEventLogNeverWaits(t *testing.T) {
 	l := newTestLog(t, new(bytes.Buffer))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -86,6 +87,11 @@ func (st *state) acknowledge(id string, a *acknowledgement, now time.Time, done 
 		done <- &eventError{errConflict, "this outage is over"}
 		return
 	}
+	e := logEvent{Time: now, Kind: "ack", Service: out.service.ID, Node: out.node.ID, Outage: id, Result: "no longer acknowledged"}
+	if a != nil {
+		e.Result, e.Text = "acknowledged", strings.TrimSuffix(a.by+": "+a.text, ": ")
+	}
+	st.eventLog.add(e)
 	out.ack, st.history.changed, st.dirty = a, true, true
 	if ns := st.nodes[out.node]; ns != nil {
 		st.touch(ns)

@@ -33,6 +33,7 @@ type state struct {
 	made       []*quietTime // maintenances and silences that operators made
 	quietTimes []*quietTime // all that are not over, by start; never changed in place
 	quietDue   time.Time    // when one begins or ends; zero: none does
+	quietNow   []*quietTime // those that run, as the log of events has them
 	checks     []*Node      // to be checked at once
 
 	pastMaintenances []*quietTime // of the last 90 days, in the order of their ends; never changed in place
@@ -394,6 +395,9 @@ func (st *state) set(r *replicaState, s status, reason string, now time.Time) {
 		st.keepReplica(r)
 	} else if reason != said || r.node.byID != nil {
 		st.keepLater(r)
+	}
+	if from != s {
+		st.logReplica(r, from)
 	}
 	if from == s && fresh && !r.node.track.lapsed {
 		return

@@ -136,7 +136,10 @@ func (st *state) restore(im *restored, now time.Time) {
 		return cmp.Or(a.start.Compare(b.start), strings.Compare(a.id, b.id))
 	})
 	st.history.restore(st, im, now)
+	log := st.eventLog
+	st.eventLog = nil // the log has what began before
 	st.replan(now)
+	st.eventLog = log
 	st.alerter.restore(st, im, now)
 }
 

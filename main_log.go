@@ -98,6 +98,16 @@ func (e *logEvent) cells() []cell {
 			status.text += ": " + e.Reason
 		}
 		return []cell{{text: e.Service + ":" + e.Node}, status}
+	case "replica":
+		status := statusCell(e.To)
+		if status.text += " is replica " + e.Replica; e.Reason != "" {
+			status.text += ": " + e.Reason
+		}
+		return []cell{{text: e.Service + ":" + e.Node}, status}
+	case "ack":
+		return plain(e.Service+":"+e.Node, strings.TrimSuffix("outage "+e.Result+": "+e.Text, ": "))
+	case "maintenance", "silence":
+		return plain(e.Kind, e.Result+": "+strings.Join(slices.DeleteFunc([]string{e.Text, summary(e.Nodes)}, func(s string) bool { return s == "" }), ": "))
 	case "alert":
 		text := e.Type
 		if e.Status != "" {
@@ -123,9 +133,10 @@ const replayUsage = `usage: vigil replay -c new.cfg [-since 30d] [flags]
 
 Shows which alerts another config would have sent: it feeds the log of events to
 the alerters of that config, at the original times, and counts the messages of
-each channel, then and now. Nothing is sent. Start-up messages do not count. All
-replicas of a node have its status. Acknowledgements, silences and maintenances
-made by operators are not repeated; maintenances of the config are.
+each channel, then and now. Nothing is sent. Start-up messages do not count.
+Replicas of a node are told apart where the log has them. Acknowledgements,
+silences and maintenances made by operators are not repeated; maintenances of
+the config are.
 
   -c, --config file   the config to try; its storage.path has the log
   -since time         how long ago to begin, like 90m or 30d, or when, like
@@ -272,9 +283,9 @@ func printReplay(p *printer, r *replay, show, asJSON bool) error {
 // their original times. It is the state of a running Vigil with another clock,
 // so the same code decides which alerts are sent.
 //
-// The log has the status of nodes, not of replicas, so all replicas of a node
-// have its status. Acknowledgements, silences and other actions of operators
-// are not repeated; the maintenances of the config are.
+// Where the log has no replicas of a node, all of them have its status.
+// Acknowledgements, silences and other actions of operators are not repeated;
+// the maintenances of the config are.
 type replay struct {
 	st  *state
 	now time.Time
@@ -344,7 +355,7 @@ func (r *replay) feed(e logEvent) {
 			r.then[e.Channel]++
 		}
 		return
-	case "transition":
+	case "transition", "replica":
 	default:
 		return
 	}
@@ -358,10 +369,32 @@ func (r *replay) feed(e logEvent) {
 		r.unknown[nodeKey{e.Service, e.Node}] = true
 		return
 	}
-	r.transitions++
-	for _, rs := range ns.replicas {
-		r.st.set(rs, s, e.Reason, r.now)
+	if e.Kind == "replica" {
+		r.replica(ns, e, s)
+		return
 	}
+	r.transitions++
+	// What replicas have brought about is there already, on this config's terms.
+	if s == healthy || !slices.ContainsFunc(ns.replicas, func(rs *replicaState) bool { return rs.status >= s }) {
+		for _, rs := range ns.replicas {
+			r.st.set(rs, s, e.Reason, r.now)
+		}
+	}
+	r.until(r.now)
+}
+
+// replica takes a change of one replica. A reporter may be new; but where some
+// are enough, those that never changed count, and the log does not have them.
+func (r *replay) replica(ns *nodeState, e logEvent, s status) {
+	i := slices.IndexFunc(ns.replicas, func(rs *replicaState) bool { return rs.id == e.Replica })
+	if i < 0 {
+		if ns.byID == nil || ns.conf.Needed != (Needed{}) {
+			return
+		}
+		i = len(ns.replicas)
+		r.st.addReplica(ns, e.Replica)
+	}
+	r.st.set(ns.replicas[i], s, e.Reason, r.now)
 	r.until(r.now)
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -117,6 +119,72 @@ func TestReplay(t *testing.T) {
 		var errs bytes.Buffer
 		if code := run(t.Context(), append([]string{"replay"}, strings.Fields(tt.args)...), io.Discard, &errs); code != tt.code || !strings.Contains(errs.String(), tt.want) {
 			t.Errorf("vigil replay %s: exit code %d, %swant\n%s", tt.args, code, &errs, tt.want)
+		}
+	}
+}
+
+// Replicas that die one after the other are told one after the other, as they
+// were; a config on whose terms one of them is enough tells of the last one.
+func TestReplayOfReplicas(t *testing.T) {
+	begin := time.Now().Add(-time.Hour).Truncate(time.Second)
+	event := func(d time.Duration, kind, node, replica, from, to string) logEvent {
+		return logEvent{Time: begin.Add(d), Kind: kind, Service: "web", Node: node, Replica: replica, From: from, To: to, Reason: "HTTP 503"}
+	}
+	const one, two = "tcp://127.0.0.1:1", "tcp://127.0.0.1:2"
+	folder := writeEvents(t, []logEvent{
+		event(time.Minute, "replica", "shop", one, "healthy", "dead"),
+		event(time.Minute, "transition", "shop", "", "healthy", "dead"),
+		event(2*time.Minute, "replica", "shop", two, "healthy", "dead"),
+		event(2*time.Minute, "replica", "shop", "tcp://gone:1", "healthy", "dead"),
+		event(3*time.Minute, "replica", "shop", one, "dead", "healthy"),
+		event(4*time.Minute, "replica", "shop", two, "dead", "healthy"),
+		event(4*time.Minute, "transition", "shop", "", "dead", "healthy"),
+		// An old line, without those of replicas.
+		event(10*time.Minute, "transition", "shop", "", "healthy", "dead"),
+		event(11*time.Minute, "transition", "shop", "", "dead", "healthy"),
+		// Reporters are known once they change.
+		event(20*time.Minute, "replica", "jobs", "a", "healthy", "dead"),
+		event(20*time.Minute, "transition", "jobs", "", "healthy", "dead"),
+		event(21*time.Minute, "replica", "jobs", "b", "healthy", "dead"),
+		event(22*time.Minute, "replica", "jobs", "b", "dead", "healthy"),
+		event(23*time.Minute, "replica", "jobs", "a", "dead", "healthy"),
+		event(23*time.Minute, "transition", "jobs", "", "dead", "healthy"),
+	})
+	config := func(terms string) string {
+		return "[branding]\npage_title = \"Acme\"\npage_url = \"https://s.example/\"\n[storage]\npath = \"\"\n" +
+			"[notify.webhook]\nhook_url = \"http://127.0.0.1:1/\"\n[[probe.service]]\nid = \"web\"\nlabel = \"Web\"\n" +
+			"[[probe.service.node]]\nid = \"shop\"\nlabel = \"Shop\"\nmode = \"poll\"\nreplicas = [\"" + one + "\", \"" + two + "\"]\n" + terms +
+			"[[probe.service.node]]\nid = \"jobs\"\nlabel = \"Jobs\"\nmode = \"push\"\n"
+	}
+	for _, tt := range []struct {
+		terms string
+		want  []string // subjects
+	}{
+		{"", []string{"DOWN: Web > Shop", "STILL DOWN for 1 min: Web > Shop", "UP: Web > Shop (was down 3 min)", "DOWN: Web > Shop", "UP: Web > Shop", "DOWN: Web > Jobs", "STILL DOWN for 1 min: Web > Jobs", "UP: Web > Jobs"}},
+		{"replicas_needed = 1\n", []string{"2m0s [Acme] DOWN: Web > Shop", "UP: Web > Shop (degraded, was down 1 min)", "DOWN: Web > Shop", "UP: Web > Shop", "DOWN: Web > Jobs", "STILL DOWN for 1 min: Web > Jobs", "UP: Web > Jobs"}},
+	} {
+		path := filepath.Join(t.TempDir(), "new.cfg")
+		if err := os.WriteFile(path, []byte(config(tt.terms)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), []string{"replay", "-c", path, "-data", folder, "-since", "2h", "-json"}, &out, &errs); code != 0 {
+			t.Fatalf("exit code %d\n%s", code, &errs)
+		}
+		var told struct{ Messages []replayedMessage }
+		if err := json.Unmarshal(out.Bytes(), &told); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, m := range told.Messages {
+			got = append(got, fmt.Sprintf("%v %s", m.Time.Sub(begin).Truncate(time.Minute), m.Subject))
+		}
+		ok := len(got) == len(tt.want)
+		for i := range min(len(got), len(tt.want)) {
+			ok = ok && strings.Contains(got[i], tt.want[i])
+		}
+		if !ok {
+			t.Errorf("%q: it tells\n%s\nwant\n%s", tt.terms, strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
 		}
 	}
 }

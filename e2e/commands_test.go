@@ -343,6 +343,17 @@ func TestMaintenanceCommands(t *testing.T) {
 	}
 	r.want(0, []string{"Acknowledged 1 outage.\n"}, "ack", s.Nodes[0].Outage, "Ann, on it")
 
+	// The log has all of it, and of the planned one only the calls.
+	log := r.want(0, []string{"  maintenance  began: Database upgrade: web:shop", "  maintenance  ended: Database upgrade: web:shop",
+		"  silence      began: load test: web:shop\n", "  silence      ended: load test: web:shop\n",
+		"  web:shop     outage acknowledged: Ann: on it\n", "  web:shop     outage no longer acknowledged\n", "  call         POST /manager/silences\n"}, "log")
+	if strings.Contains(log, "Later") {
+		t.Errorf("a maintenance that never began is in\n%s", log)
+	}
+	if log := r.want(0, []string{"began: load test"}, "log", "web:shop"); strings.Contains(log, "  call") || strings.Contains(log, "box:disk") {
+		t.Errorf("of one node there is\n%s", log)
+	}
+
 	for args, want := range map[string]string{
 		"maintenance web -for 2h":            "vigil maintenance: want a selector and a title, got 1 argument: is it in quotes?",
 		"maintenance web Title":              "vigil maintenance: -for is missing: how long, like 2h",
