@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"encoding/xml"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -245,6 +247,46 @@ func TestPageRun(t *testing.T) {
 			t.Errorf("after a reload with a broken folder: %q", got)
 		}
 	})
+}
+
+// A rendering that keeps what stays as it was is that of a new renderer.
+func TestRenderKeeps(t *testing.T) {
+	s := mixedSample()
+	st := newTestPage(t, s).renderer.site
+	r := newRenderer(st, st.lang)
+	for step, turn := range []func(*serviceView, *nodeView){
+		func(*serviceView, *nodeView) {},
+		func(sv *serviceView, nv *nodeView) { sv.status, nv.status = dead, dead },
+		func(sv *serviceView, nv *nodeView) { sv.status, nv.status, nv.checked = healthy, healthy, true },
+		func(sv *serviceView, nv *nodeView) { nv.replicas = nil },
+		func(*serviceView, *nodeView) {},
+	} {
+		next := *s
+		next.at = s.at.Add(time.Second)
+		next.services = slices.Clone(s.services)
+		for i, sv := range next.services {
+			one := *sv
+			one.nodes = slices.Clone(sv.nodes)
+			for k, nv := range one.nodes {
+				changed := *nv
+				one.nodes[k] = &changed
+				turn(&one, &changed)
+			}
+			next.services[i] = &one
+		}
+		s = &next
+		got, _, err := r.html(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, _, err := newRenderer(st, st.lang).html(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("step %d differs:\n%s\nwant\n%s", step, got, want)
+		}
+	}
 }
 
 // A first view of a big page must stay within 40 KiB and 4 requests; within 44
