@@ -238,7 +238,7 @@ func (a Alert) Urgent(rank int) bool {
 }
 
 // A Notifier delivers one alert to one recipient, once. It does not retry and
-// it honours ctx. The type of an error says what to do next: see errors.go.
+// it honours ctx. The type of an error says what to do next: see target.go.
 type Notifier interface {
 	Notify(ctx context.Context, a Alert) error
 }
