@@ -292,6 +292,7 @@ func (p *page) serveNode(now *rendering, service, node string) http.HandlerFunc 
 			row.set(lang, base, sv, nv, lastingIncidents(s)[nv.conf], s.at, nil)
 			row.setDays(lang, &past)
 			row.Opened = newOpenedView(lang, base, nv, incidents, s.at)
+			row.Opened.setLatency(v.shell, sv, nv)
 			html, err := execute(now.site, "node.html", &row)
 			if err != nil {
 				return nil, err

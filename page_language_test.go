@@ -72,9 +72,20 @@ func TestWordsAreUsed(t *testing.T) {
 			source.Write(text)
 		}
 	}
+	text, err := os.ReadFile("assets/chart.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	chart := string(text)
 	en := builtInLanguages(t)[english]
 	for _, key := range slices.Concat(slices.Collect(maps.Keys(en.words)), slices.Collect(maps.Keys(en.plurals)), slices.Collect(maps.Keys(en.names))) {
 		if key == "language" || slices.Contains(scriptWords, key) {
+			continue
+		}
+		if slices.Contains(chartWords, key) {
+			if !strings.Contains(chart, "words."+key) && !strings.Contains(chart, `"`+key+`"`) {
+				t.Errorf("the chart does not use %s", key)
+			}
 			continue
 		}
 		if !strings.Contains(source.String(), `"`+key+`"`) {

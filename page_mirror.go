@@ -242,6 +242,7 @@ func copyRoutes(st *site, s *snapshot) (all []copyRoute) {
 	for _, sv := range s.services {
 		for _, nv := range sv.nodes {
 			add("node", sv.conf.ID, nv.conf.ID)
+			add("status", "node", sv.conf.ID, nv.conf.ID)
 			badges(sv.conf.ID, nv.conf.ID)
 		}
 		add("embed", sv.conf.ID)

@@ -95,7 +95,7 @@ func mirrored() *snapshot {
 	return new(publicView).of(s)
 }
 
-var linkOf = regexp.MustCompile(`(?:href|src)="([^"]*)"`)
+var linkOf = regexp.MustCompile(`(?:href|src|data-json|data-script|data-sheet)="([^"]*)"`)
 
 // Everything that a page of the copy links to is in the copy, and what is in it
 // is what the page serves.
@@ -107,7 +107,7 @@ func TestMirrorIsWhole(t *testing.T) {
 	for _, want := range []string{"index.html", "embed/index.html", "embed/" + s.services[0].conf.ID + "/index.html", "history/index.html",
 		"badge/icon.svg", "badge/color.svg", "badge/uptime.svg", "badge/icon/" + s.services[0].conf.ID + ".svg", "feed.atom",
 		"feed/" + s.services[0].conf.ID + ".atom", "status/text.txt", "status/report.json", "robots.txt", "assets/app.js",
-		"node/" + s.services[0].conf.ID + "/a/b c?d#e%2F/index.html"} {
+		"node/" + s.services[0].conf.ID + "/a/b c?d#e%2F/index.html", "status/node/" + s.services[0].conf.ID + "/a/b c?d#e%2F.json"} {
 		if !slices.Contains(files, want) {
 			t.Errorf("no %s in %q", want, files)
 		}

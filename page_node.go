@@ -239,7 +239,30 @@ type openedView struct {
 	Days      []factView
 	Link      template.URL
 	LinkLabel string
+
+	Report        template.URL // of the latency, where there is one
+	Script, Sheet template.URL // that draw it
 }
+
+// setLatency has the script draw how long the checks of the node took.
+func (v *openedView) setLatency(s shell, sv *serviceView, nv *nodeView) {
+	if nv.hasLatency() {
+		v.Report, v.Script, v.Sheet = s.Route("status/"+nodePath(sv.conf, nv.conf)), s.Asset("chart.js"), s.Asset("chart.css")
+	}
+}
+
+// hasLatency reports whether Vigil does the checks of the node, and so knows how
+// long they take.
+func (nv *nodeView) hasLatency() bool {
+	return nv.conf.Mode == modePoll || nv.conf.Mode == modeScript
+}
+
+// chartWords are the words that the chart needs.
+var chartWords = strings.Fields(`latency_24h median worst loading latency_failed latency_none latency_table latency_chart
+	hour down no_data from_to milliseconds`)
+
+// Words returns what the chart says, as JSON.
+func (v *openedView) Words() (string, error) { return v.lang.json(chartWords) }
 
 // T returns a word of the page's language.
 func (v *openedView) T(key string) string { return v.lang.words[key] }

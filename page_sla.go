@@ -331,7 +331,7 @@ func newNodeReport(sv *serviceView, nv *nodeView, incidents []*incident, now tim
 		}
 		rep.Outages = append(rep.Outages, out)
 	}
-	if nv.conf.Mode == modePoll || nv.conf.Mode == modeScript {
+	if nv.hasLatency() {
 		rep.Latency = newLatencyChart(nv, now)
 	}
 	return rep

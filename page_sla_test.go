@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -146,6 +147,34 @@ func TestNodeReport(t *testing.T) {
 	for _, route := range []string{"/status/node", "/status/node/id-Website", "/status/node/id-Website/nope", "/status/node/nope/id-Front%20pages", "/status/node/id-Website/id-Front%20pages/x", "/status/node/id-Website/id-Front%20pages%00"} {
 		if res := get(h, "GET", route); res.StatusCode != 404 {
 			t.Errorf("%s: %s, want 404", route, res.Status)
+		}
+	}
+}
+
+// An opened node names what draws its latency, wherever the page is, and says
+// nothing of it to those without scripts. What reports itself has none.
+func TestOpenedNodeHasLatency(t *testing.T) {
+	figure := regexp.MustCompile(`<figure class="lat" data-json="([^"]+)" data-script="([^"]+)" data-sheet="([^"]+)" data-words="[^"]+" hidden></figure>`)
+	for _, prefix := range []string{"", "/my status"} {
+		s := mixedSample()
+		s.conf.Server.PathPrefix = prefix
+		h := newTestPage(t, s).handler(nil)
+		base := url.URL{Path: prefix + "/node/id-Website/id-Front pages"}
+		found := figure.FindStringSubmatch(body(t, get(h, "GET", base.String())))
+		if found == nil {
+			t.Fatalf("%q: an opened node has no latency", prefix)
+		}
+		for i, kind := range []string{"application/json", "text/javascript; charset=utf-8", "text/css; charset=utf-8"} {
+			u, err := base.Parse(found[1+i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res := get(h, "GET", u.String()); res.StatusCode != 200 || res.Header.Get("Content-Type") != kind {
+				t.Errorf("%q: %s: %s, %s", prefix, u, res.Status, res.Header.Get("Content-Type"))
+			}
+		}
+		if got := body(t, get(h, "GET", (&url.URL{Path: prefix + "/node/id-Workers/id-Fleet"}).String())); strings.Contains(got, `"lat"`) {
+			t.Errorf("%q: a push node has a latency", prefix)
 		}
 	}
 }

@@ -166,11 +166,18 @@ var scriptWords = strings.Fields(`no_downtime no_data day_down day_degraded day_
 
 // Words returns what the script says, as JSON.
 func (v shell) Words() (string, error) {
+	return v.lang.json(scriptWords, "found")
+}
+
+// json returns the words of these keys, and the forms of others with a number.
+func (l *language) json(keys []string, plurals ...string) (string, error) {
 	words := make(map[string]any)
-	for _, key := range scriptWords {
-		words[key] = v.lang.words[key]
+	for _, key := range keys {
+		words[key] = l.words[key]
 	}
-	words["found"] = v.lang.plurals["found"]
+	for _, key := range plurals {
+		words[key] = l.plurals[key]
+	}
 	text, err := json.Marshal(words)
 	return string(text), err
 }

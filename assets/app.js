@@ -38,10 +38,11 @@
     return say(m ? words.minutes : words.seconds, { n: m || Math.round(seconds) });
   }
 
-  // The days of a node are one tab stop; arrow keys, pointer and finger choose one.
+  // The days of a node are one tab stop, and so is a chart, which says in
+  // advance what it tells of each step; arrow keys, pointer and finger choose one.
 
   const rails = new WeakMap();
-  const railOf = (e) => e.target.closest?.(".days");
+  const railOf = (e) => e.target.closest?.(".days, .chart");
   const rtl = root.dir === "rtl";
 
   // dayStart returns when a day began where the server is.
@@ -85,7 +86,7 @@
   }
 
   function value(rail) {
-    const { at } = rails.get(rail), [head, lines] = day(rail, at);
+    const { at } = rails.get(rail), { t } = rail.dataset, [head, lines] = t ? JSON.parse(t)[at] : day(rail, at);
     rail.setAttribute("aria-valuenow", at + 1);
     rail.setAttribute("aria-valuetext", head + ": " + lines.join(", "));
     return [head, lines];
@@ -97,7 +98,7 @@
     unmark();
     const mark = doc.createElementNS("http://www.w3.org/2000/svg", "path");
     mark.setAttribute("class", "at");
-    mark.setAttribute("d", `M${r.at} -3h.8v2h-.8zM${r.at} 25h.8v2h-.8z`);
+    mark.setAttribute("d", rail.matches(".days") ? `M${r.at} -3h.8v2h-.8zM${r.at} 25h.8v2h-.8z` : `M${r.at + 0.4} 0h.2v100h-.2z`);
     rail.append(mark);
     const part = (r.at + 0.5) / r.n;
     show(rail, box.left + box.width * (rtl ? 1 - part : part), ...value(rail));
@@ -136,8 +137,8 @@
 
   // wire gives what is on the screen what only the screen has.
   function wire(where) {
-    for (const r of all(".days", where)) {
-      const n = 90;
+    for (const r of all(".days, .chart", where)) {
+      const n = r.viewBox.baseVal.width;
       if (!rails.has(r)) rails.set(r, { n, at: n - 1 });
       r.setAttribute("aria-valuemin", 1);
       r.setAttribute("aria-valuemax", n);
@@ -220,8 +221,22 @@
     if (!res.ok) throw new Error(res.status);
     const more = new DOMParser().parseFromString(await res.text(), "text/html").querySelector(".more");
     more.removeAttribute("id");
+    // Its addresses are relative to its page.
+    more.dataset.base = res.url;
+    for (const link of all("a", more)) link.href = new URL(link.getAttribute("href"), res.url);
     prepare(more);
     return doc.adoptNode(more);
+  }
+
+  // chart draws the latency, with a script that is loaded when it is needed.
+  async function chart(more) {
+    for (const figure of all(".lat", more)) {
+      const whole = (name) => new URL(figure.dataset[name], more.dataset.base ?? doc.baseURI);
+      const { draw } = await import(whole("script"));
+      await draw(figure, whole, { lang, forms, say });
+      for (const d of all("details", figure)) folds.set(d, d.open);
+    }
+    wire(more);
   }
 
   function setOpen(node, on) {
@@ -233,7 +248,8 @@
 
   async function toggle(node, a) {
     let more = node.querySelector(".more");
-    if (!more) {
+    const fresh = !more;
+    if (fresh) {
       try {
         more = await fetchMore(a);
       } catch {
@@ -247,6 +263,7 @@
     setOpen(node, more.hidden);
     if (more.hidden) opened.delete(node.id);
     else opened.set(node.id, more);
+    if (fresh) chart(more).catch(() => {});
   }
 
   doc.addEventListener("click", (e) => {
@@ -362,7 +379,7 @@
     const open = a.classList.contains("open");
     for (const { name, value } of b.attributes) if (!mine.has(name) && a.getAttribute(name) !== value) a.setAttribute(name, value);
     for (const { name } of [...a.attributes]) if (!mine.has(name) && !b.hasAttribute(name)) a.removeAttribute(name);
-    if (open) a.classList.add("open");
+    if (a.matches(".node")) a.classList.toggle("open", open);
     if (a.nodeName === "DETAILS") {
       if (folds.has(a) && folds.get(a) !== b.open) a.open = b.open;
       folds.set(a, b.open);
@@ -374,6 +391,7 @@
     let at = a.firstChild;
     const drop = () => { const next = at.nextSibling; at.remove(); at = next; };
     for (const want of [...b.childNodes]) {
+      if (added(want)) continue;
       past();
       while (at && (gone(at) || (at.nodeType !== 1 && want.nodeType === 1))) {
         drop();
@@ -445,8 +463,10 @@
   async function renew(node, more) {
     try {
       const now = await fetchMore(node.querySelector(".label a"));
+      await chart(now);
       if (!more.isConnected) return;
       merge(more, now);
+      wire(more);
     } catch {
       // It stays as it was until the next time.
     }
@@ -507,9 +527,13 @@
   }
   prepare(doc);
   wire(doc);
+  for (const more of all(".open > .more")) {
+    opened.set(more.parentNode.id, more);
+    chart(more).catch(() => {});
+  }
   for (const id of kept.rows ?? []) {
     const node = $(id);
-    if (node) toggle(node, node.querySelector(".label a"));
+    if (node && !opened.has(id)) toggle(node, node.querySelector(".label a"));
   }
   const target = aim(location.hash)?.closest("details");
   if (target) target.open = true;

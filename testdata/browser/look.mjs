@@ -122,6 +122,7 @@ async function everyState() {
     if (await page.locator(".label a").count()) {
       await page.locator(".label a").first().click({ position: { x: 2, y: 2 } });
       await page.locator(".more").first().waitFor();
+      if (await page.locator(".lat").count()) await page.locator(".plot:not([role])").or(page.locator("p.plot", { hasNotText: "Loading" })).first().waitFor();
       await page.evaluate(() => document.querySelectorAll(".more details").forEach((d) => { d.open = true; }));
       if (view === "light" || view === "phone") await page.screenshot({ path: `${out}/${state}-${view}-opened.png`, fullPage: !state.endsWith("crowd") });
     }
@@ -506,7 +507,7 @@ const able = browser.chromium ? Object.keys(parts) : inFirefox;
 const chosen = able.filter((name) => !process.env.PARTS || process.env.PARTS.split(",").includes(name));
 for (const name of chosen) {
   const start = Date.now();
-  await parts[name]({ base, out, open, check, views, taken, browser }).catch((e) => check(false, `${name}: ${e.stack}`));
+  await parts[name]({ base, out, open, check, views, taken, browser, accessible }).catch((e) => check(false, `${name}: ${e.stack}`));
   console.log(`${name}: ${Date.now() - start} ms`);
 }
 await browser.close();

@@ -46,7 +46,7 @@ export async function live({ base, out, open, check, views, browser }) {
   const row = page.locator(".node").first();
   await row.locator(".label a").click({ position: { x: 2, y: 2 } });
   await row.locator(".more").waitFor();
-  await row.locator(".more summary").click();
+  await row.locator(".facts summary").click();
   await page.mouse.move(2, 2);
   await row.locator(".days").focus();
   await page.keyboard.press("ArrowLeft");
@@ -64,7 +64,7 @@ export async function live({ base, out, open, check, views, browser }) {
       day: document.activeElement.getAttribute("aria-valuetext"),
       open: node.className,
       more: node.querySelector(".more")?.innerText,
-      fold: node.querySelector(".more details")?.open,
+      fold: node.querySelector(".facts details")?.open,
       expanded: node.querySelector(".label a").ariaExpanded,
       banner: document.getElementById("banner").className,
       announcements: document.querySelectorAll(".news").length,
@@ -284,4 +284,95 @@ export async function widget({ base, open, check, views }) {
   check(/^embed warn/.test(await says()), `the widget says ${await says()} when the server is back`);
   check(loads === 0 && await page.evaluate(() => document.activeElement.nodeName === "A"), "the widget loads itself anew");
   await page.context().close();
+}
+
+// An opened system draws its latency: nothing of that is loaded before, and it
+// is read by pointer and keys and as a table.
+export async function latency({ base, out, open, check, views, browser, accessible }) {
+  await publish(base, "mixed");
+  const fetched = (page) => page.requests.filter((url) => /chart|status/.test(url)).map((url) => url.replace(base, "").replace(/v=.*/, "v")).sort().join(" ");
+  const plain = (text) => text.replace(/[\u202f\s]+/g, " ").trim();
+  const tip = (page) => page.locator("#tip:popover-open").innerText({ timeout: 1000 }).catch(() => null);
+  const first = { x: 2, y: 2 };
+  for (const view of ["light", "dark", "phone", "print", "forced"]) {
+    const page = await open("/live/", { light: views.light, ...views, forced: { ...views.dark, forcedColors: "active" } }[view]);
+    check(fetched(page) === "", `before a system is opened ${fetched(page)} was loaded`);
+    await page.locator(".label a").first().click({ position: first });
+    const chart = page.locator(".chart");
+    await chart.waitFor();
+    check(fetched(page) === "/live/assets/chart.css?v /live/assets/chart.js?v /live/status/node/id-Website/id-Front%20pages", `an opened system loads ${fetched(page)}`);
+    const said = plain(await page.locator(".lat figcaption").innerText());
+    check(said === "Latency, 24 hours median 89 ms worst 1,234 ms", `the chart says ${said}`);
+    const axes = plain(await page.locator(".plot").innerText());
+    check(/^0 800 1,600 ms 3:15 PM 9:15 PM 3:15 AM 9:15 AM 3:15 PM$/.test(axes), `its axes say ${axes}`);
+    if (view === "print") await page.emulateMedia({ media: "print" });
+    await page.mouse.move(2, 2);
+    await page.locator(".node").first().screenshot({ path: `${out}/latency-${view}.png` });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    check(wide <= 0, `${view}: with a chart ${wide} px too wide`);
+    await page.locator(".lat summary").click();
+    const rows = await page.locator(".lat tbody tr").allInnerTexts();
+    check(rows.length === 24 && plain(rows[0]) === "3:15 PM 86 ms 147 ms" && plain(rows[8]) === "11:15 PM 46 ms 112 ms" && plain(rows[23]) === "2:15 PM down \u2013", `the table: ${rows.length} rows, ${[0, 8, 23].map((i) => plain(rows[i] ?? ""))}`);
+    if (browser.chromium) await accessible(page, `latency/${view}`);
+    if (view === "light") {
+      await page.locator(".lat summary").click();
+      await chart.focus();
+      await page.keyboard.press("Home");
+      for (const [key, want] of [["ArrowRight", "3:30 PM to 3:45 PM: median: 89 ms, worst: 137 ms"], ["End", "3:00 PM to 3:15 PM: down"], ["PageDown", "1:15 PM to 1:30 PM: median: 113 ms, worst: 141 ms"]]) {
+        await page.keyboard.press(key);
+        const value = plain(await chart.getAttribute("aria-valuetext"));
+        check(value === want, `${key} in the chart: ${value}, want ${want}`);
+        check(plain(await tip(page) ?? "") === want.replace(/M: /, "M ").replace(", worst", " worst"), `${key} shows ${await tip(page)}`);
+      }
+      await page.locator(".node").first().screenshot({ path: `${out}/latency-keys.png` });
+      await page.keyboard.press("Escape");
+      const box = await chart.boundingBox();
+      await page.mouse.move(box.x + box.width * 35.5 / 96, box.y + 60);
+      check(plain(await tip(page) ?? "") === "12:00 AM to 12:15 AM no data", `pointing at a gap shows ${await tip(page)}`);
+    }
+    await page.context().close();
+  }
+
+  // What a change brings is drawn into the same chart.
+  const page = await open("/live/", views.light, { quiet: true });
+  await page.locator(".label a").first().click({ position: first });
+  await page.locator(".chart").focus();
+  await page.keyboard.press("Home");
+  await page.evaluate(() => { window.marked = document.activeElement; });
+  await page.locator(".lat summary").click();
+  await page.locator(".chart").focus();
+  const asked = page.waitForResponse((r) => /status.node/.test(r.url()), { timeout: 20e3 });
+  await publish(base, "later");
+  check((await (await asked).json()).status === "healthy", "the latency is not asked for again after a change");
+  await page.waitForTimeout(500);
+  const kept = await page.evaluate(() => [document.activeElement === window.marked, window.marked.isConnected, document.querySelectorAll(".chart").length, document.querySelector(".lat details").open, window.marked.getAttribute("aria-valuenow")].join());
+  check(kept === "true,true,1,true,1", `a change loses the chart: ${kept}`);
+  await page.context().close();
+
+  // A system's own page, too, and what is measured nowhere or cannot be had.
+  await publish(base, "mixed");
+  const own = await open("/live/node/id-Website/id-Front%20pages", views.light, { quiet: true });
+  await own.locator(".chart").waitFor();
+  await publish(base, "later");
+  await own.waitForFunction(() => /degraded/.test(document.title), null, { timeout: 20e3 });
+  await own.waitForTimeout(2500);
+  check((await own.locator(".more").count()) === 1 && (await own.locator(".chart").count()) === 1, `a system's own page has ${await own.locator(".more").count()} times what is opened after a change`);
+  await own.context().close();
+  for (const [name, answer, want] of [
+    ["Inbound", null, "Latency, 24 hours Nothing was measured in the last 24 hours."],
+    ["Edge", { status: 503, body: "no" }, "Latency, 24 hours The latency cannot be loaded at the moment."],
+    ["Edge", { status: 200, body: "<h1>Sign in</h1>" }, "Latency, 24 hours The latency cannot be loaded at the moment."],
+    ["Fleet", null, ""],
+  ]) {
+    const page = await open("/mixed/", views.light, { quiet: true });
+    if (answer) await page.route(/status.node/, (route) => route.fulfill(answer));
+    const node = page.locator(".node", { hasText: name });
+    await node.locator(".label a").click({ position: first });
+    await node.locator(".more").waitFor();
+    if (want) await node.locator(".lat p").filter({ hasNotText: "Loading" }).waitFor();
+    const said = want ? plain(await node.locator(".lat").innerText()) : String(await node.locator(".lat").count());
+    check(said === (want || "0"), `${name}: ${said}`);
+    if (answer?.status !== 200) await node.screenshot({ path: `${out}/latency-${name}.png` });
+    await page.context().close();
+  }
 }
