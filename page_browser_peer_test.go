@@ -121,6 +121,7 @@ func browserStates(t *testing.T) http.Handler {
 		fmt.Fprintf(w, "<!DOCTYPE html><title>Badges</title>%s<img id=broken src=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='10' height='10'>&</svg>\">", badges.String())
 	})
 	serve("crowd", crowdSample(100))
+	serve("sixty", crowdSample(60))
 	serve("mixedcrowd", mixedCrowdSample())
 	serve("badcrowd", badCrowdSample())
 	serve("twenty", twentySample())

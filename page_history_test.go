@@ -345,6 +345,29 @@ func TestPastMaintenance(t *testing.T) {
 	}
 }
 
+// What was resolved is among the last days, be it an incident or a notice; a
+// notice that ended by itself is in the history alone.
+func TestResolvedOnThePage(t *testing.T) {
+	s := healthySample()
+	at := sampleTime.Add(-5 * time.Hour)
+	s.pastAnnouncements = []announcement{
+		{id: "r1", title: "Slow mail", text: "t", at: at, incident: true, state: stateResolved},
+		{id: "r2", title: "Office moves", text: "t", at: at, state: stateResolved},
+		{id: "r3", title: "Holiday hours", text: "t", at: at, until: sampleTime.Add(-time.Hour)},
+	}
+	h := newTestPage(t, s).handler(nil)
+	page, history := body(t, get(h, "GET", "/")), body(t, get(h, "GET", "/history"))
+	_, past, _ := strings.Cut(page, `id="past"`)
+	for title, want := range map[string]bool{"Slow mail": true, "Office moves": true, "Holiday hours": false} {
+		if strings.Contains(past, title) != want {
+			t.Errorf("%s: on the page %v", title, !want)
+		}
+		if !strings.Contains(history, title) {
+			t.Errorf("%s is not in the history", title)
+		}
+	}
+}
+
 // What was hidden stays so when the config no longer has it, also what
 // happened before it was.
 func TestPastOfHiddenNode(t *testing.T) {

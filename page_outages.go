@@ -80,7 +80,7 @@ func newRecentView(lang *language, base string, s *snapshot) *recentView {
 	}
 	for i := range s.pastAnnouncements {
 		a := &s.pastAnnouncements[i]
-		if end, _ := a.ended(s.at); a.incident && s.at.Sub(end) <= recentDays*24*time.Hour {
+		if end, _ := a.ended(s.at); (a.incident || a.state == stateResolved) && s.at.Sub(end) <= recentDays*24*time.Hour {
 			v.Lines = append(v.Lines, newPastNote(lang, base, s, a, outages[a.id]))
 		}
 	}
