@@ -14,7 +14,7 @@ import (
 var quiet = slog.New(slog.DiscardHandler)
 
 // openDisk reads a folder and returns what writes it from then on.
-func openDisk(t *testing.T, dir folder) (*disk, *restored) {
+func openDisk(t testing.TB, dir folder) (*disk, *restored) {
 	t.Helper()
 	im, err := readFolder(dir, quiet)
 	if err != nil {

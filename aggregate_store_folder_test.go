@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -231,4 +232,96 @@ func TestStorageIsTold(t *testing.T) {
 	if _, log, err := open(Storage{Path: "open"}, slog.LevelWarn); err != nil || !strings.Contains(log, "other users can write to the storage folder") || !strings.Contains(log, filepath.Join(dir, "open")) {
 		t.Errorf("open folder: %v, %s", err, log)
 	}
+}
+
+// A folder that anything happened to can be used: the first start never fails and
+// has every note whose line is still whole, and the next two have all of that and
+// what was added meanwhile. Each five bytes of the damage do one thing to a file.
+func FuzzDamagedFolder(f *testing.F) {
+	healthy := newMemFolder()
+	d, _ := openDisk(f, healthy)
+	d.do(job{whole: notes("a", "b", "c")})
+	d.do(job{records: []record{note("d"), note("e")}})
+	d, _ = openDisk(f, healthy)
+	d.do(job{records: []record{note("f"), note("g")}})
+	names, err := healthy.list()
+	if err != nil || len(names) != 3 {
+		f.Fatal(names, err)
+	}
+	slices.Sort(names)
+	all := []string{"a", "b", "c", "d", "e", "f", "g"}
+	for kind := range byte(9) {
+		for file := range byte(3) {
+			f.Add([]byte{kind, file, 200, 40, 7}, kind%2 == 0)
+		}
+	}
+	f.Fuzz(func(t *testing.T, damage []byte, compact bool) {
+		dir := healthy.killed()
+		for ; len(damage) >= 5; damage = damage[5:] {
+			name := names[int(damage[1])%len(names)]
+			file := dir.files[name]
+			if file == nil {
+				continue
+			}
+			data := bytes.Clone(file.data)
+			at := int(damage[2]) * (len(data) + 1) / 256
+			n := min(int(damage[3]), len(data)-at)
+			switch damage[0] % 9 {
+			case 0: // a byte is another one
+				if at < len(data) {
+					data[at] ^= damage[4]
+				}
+			case 1: // a block of zeros, as after a power loss
+				clear(data[at : at+n])
+			case 2: // the end is missing
+				data = data[:at]
+			case 3: // a part is missing
+				data = slices.Delete(data, at, at+n)
+			case 4: // a part is there twice
+				data = slices.Insert(data, at, data[at:at+n]...)
+			case 5: // something is in between
+				data = slices.Insert(data, at, damage[3], damage[4], '\n')
+			case 6: // a part of another file is in between
+				data = slices.Insert(data, at, dir.files[names[0]].data[:min(n, len(dir.files[names[0]].data))]...)
+			case 7: // a file that nobody wrote
+				name = []string{stateName(9), journalName(9), journalName(1), stateName(2) + unfinishedMark}[int(damage[4])%4]
+				data = damage
+			case 8: // nothing is left
+				data = nil
+			}
+			dir.put(name, bytes.Clone(data))
+		}
+		var want []string
+		for _, id := range all {
+			w := newLineWriter()
+			rec := note(id)
+			if err := w.add(&rec); err != nil {
+				t.Fatal(err)
+			}
+			for _, file := range dir.files {
+				if bytes.Contains(append([]byte("\n"), file.data...), append([]byte("\n"), w.buf.Bytes()...)) {
+					want = append(want, id)
+					break
+				}
+			}
+		}
+		for start := range 3 {
+			d, im := openDisk(t, dir)
+			got := ids(im)
+			for _, id := range want {
+				if !slices.Contains(got, id) {
+					t.Fatalf("start %d: %q is lost, got %v, want %v", start, id, got, want)
+				}
+			}
+			more := fmt.Sprint("start", start)
+			work := job{records: []record{note(more)}}
+			if compact {
+				work = job{whole: notes(append(got, more)...)}
+			}
+			if out := d.do(work); out.err != nil || out.whole != nil {
+				t.Fatalf("start %d: %+v", start, out)
+			}
+			want = append(got, more)
+		}
+	})
 }
