@@ -48,6 +48,7 @@ type apiRig struct {
 	asks   chan *reportedNode
 
 	reporter *reporterAPI
+	rooms    map[string]http.Handler
 }
 
 func newAPIRig(t testing.TB, conf *Config) *apiRig {
@@ -60,7 +61,7 @@ func newAPIRig(t testing.TB, conf *Config) *apiRig {
 	}
 	throttle := newThrottle(slog.New(slog.DiscardHandler))
 	rig.reporter = newReporterAPI(rig.board, rig.events, rig.asks, throttle)
-	rooms := map[string]http.Handler{
+	rig.rooms = map[string]http.Handler{
 		"reporter": rig.reporter,
 		"ping":     newPingAPI(rig.board, rig.events, throttle),
 		"manager":  newManagerAPI(rig.board, rig.events, nil, nil, nil, throttle),
@@ -68,7 +69,7 @@ func newAPIRig(t testing.TB, conf *Config) *apiRig {
 	}
 	rig.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		first, _, _ := strings.Cut(r.URL.EscapedPath()[1:], "/")
-		rooms[first].ServeHTTP(w, r)
+		rig.rooms[first].ServeHTTP(w, r)
 	}))
 	var wg sync.WaitGroup
 	alerts := make(chan notify.Alert)

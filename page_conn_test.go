@@ -3,8 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -114,10 +116,18 @@ func clearRequests(raw string) (n int) {
 	}
 }
 
-// Whatever a client sends, it gets at most one answer more than it has sent
-// clear requests: nothing behind an odd one is taken for a request.
+// Whatever a client sends, the page and its APIs give it at most one answer more
+// than it has sent clear requests, for nothing behind an odd one is taken for a
+// request; no request panics, and no answer has a secret.
 func FuzzRawRequests(f *testing.F) {
-	const hidden = "GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+	const hidden = "GET /status/text HTTP/1.1\r\nHost: x\r\n\r\n"
+	const report = `{"replica":"r","interval":30,"load":{"cpu":0.1,"ram":0.1}}`
+	post := func(path, token, body string) string {
+		return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Basic %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+			path, base64.StdEncoding.EncodeToString([]byte(":"+token)), len(body), body)
+	}
+	conf := pingConfig()
+	reporter, manager := string(conf.Server.ReporterToken), string(conf.Server.ManagerToken)
 	for _, raw := range []string{
 		hidden + hidden,
 		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}" + hidden,
@@ -129,13 +139,25 @@ func FuzzRawRequests(f *testing.F) {
 		"POST / HTTP/1.1\r\nHost: x\r\nX: a\nContent-Length: 5\r\n\r\nhello" + hidden,
 		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + hidden,
 		"\r\n" + hidden + hidden,
+		post("/reporter/web/jobs/", reporter, report) + hidden,
+		post("/reporter/web/jobs/", "wrong", report) + hidden,
+		strings.Replace(post("/reporter/web/far/", reporter, `{"replica":"r","interval":30,"health":"dead"}`), "Host: x", "Host: x\r\nExpect: 100-continue", 1),
+		strings.Replace(post("/reporter/web/jobs/r/", reporter, ""), "POST", "DELETE", 1),
+		post("/manager/announcement/", manager, `{"title":"t","text":"x","selectors":["web"]}`) + hidden,
+		post("/manager/silences/", manager, `{"selectors":["*"],"seconds":1}`),
+		post("/mcp/probes", "", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_report","arguments":{}}}`),
+		"POST /ping/" + pingToken + "/3 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nfull" + hidden,
+		"GET /node/web/%2e%2e%2f HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip;q=0.1\r\nIf-None-Match: W/\"x\", *\r\nAccept-Language: xx,de;q=2\r\n\r\n" + hidden,
+		"GET /badge/uptime/web/core?x=%zz HTTP/1.1\r\nHost: x\r\nRange: bytes=5-1\r\n\r\n",
 	} {
 		f.Add([]byte(raw))
 	}
-	addr := serveTest(f, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
-		io.WriteString(w, "x")
-	}))
+	rig := newAPIRig(f, conf)
+	p, err := newPage(rig.board, slog.New(slog.NewTextHandler(failOnLog{f}, nil)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	addr := serveTest(f, p.handler(rig.rooms))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -152,9 +174,19 @@ func FuzzRawRequests(f *testing.F) {
 			if err != nil {
 				break
 			}
-			io.Copy(io.Discard, resp.Body)
+			body, _ := io.ReadAll(resp.Body)
 			if resp.StatusCode >= 200 {
 				answers++
+			}
+			// The guard answers so after a panic.
+			if resp.StatusCode == http.StatusInternalServerError {
+				t.Errorf("%s to %q", body, raw)
+			}
+			// Names may be sent back, so that only what was not sent is a secret.
+			for _, secret := range []string{reporter, manager, pingToken} {
+				if bytes.Contains(body, []byte(secret)) && !bytes.Contains(raw, []byte(secret)) {
+					t.Errorf("%q is answered with a secret: %s", raw, body)
+				}
 			}
 		}
 		if most := clearRequests(string(raw)) + 1; answers > most {
