@@ -120,15 +120,18 @@ func (b *bench) runAll(only *regexp.Regexp, named bool) (err error) {
 	}
 	start := time.Now()
 	var together sync.WaitGroup
+	var last []measure // those that run together
 	for _, m := range measures {
-		if !only.MatchString(m.name) || m.asked && !named && !b.short {
-			continue
-		}
-		if m.together || m.hurried && b.short {
-			together.Go(func() { b.take(m) })
-		} else {
+		switch {
+		case !only.MatchString(m.name) || m.asked && !named && !b.short:
+		case m.together || m.hurried && b.short:
+			last = append(last, m)
+		default:
 			b.take(m)
 		}
+	}
+	for _, m := range last {
+		together.Go(func() { b.take(m) })
 	}
 	together.Wait()
 	fmt.Fprintf(os.Stderr, "%v\n", time.Since(start).Round(time.Second))
