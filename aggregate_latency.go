@@ -295,16 +295,20 @@ func (p *latencyPast) record(from quarter) *latencyRecord {
 	}
 	rec := &latencyRecord{Quarter: p.quarter, Day: p.day}
 	for q := max(from, p.quarter-keptQuarters+1, 0); q <= p.quarter; q++ {
-		rec.Quarters = p.at(q).append(rec.Quarters)
+		rec.Quarters = p.at(q).appendTo(rec.Quarters)
 	}
 	// A day more does no harm, whatever the zone.
 	for d := max(dateOf(from.start().UTC())-1, p.day-keptDays+1, 0); d <= p.day; d++ {
-		rec.Days = p.on(d).append(rec.Days)
+		rec.Days = p.on(d).appendTo(rec.Days)
 	}
 	return rec
 }
 
-func (s latencySpread) append(b []byte) []byte {
+// appendTo appends the packed spread; zeros come only after something else.
+func (s latencySpread) appendTo(b []byte) []byte {
+	if len(b) == 0 && s == (latencySpread{}) {
+		return nil
+	}
 	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, uint16(s.median)), uint16(s.worst))
 }
 

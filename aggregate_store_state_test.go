@@ -286,6 +286,11 @@ func fullState(t *testing.T) *life {
 	l.at(time.Minute, "a=dead")
 	l.until(9 * time.Minute)
 	l.st.mute(l.now.Add(time.Hour), done)
+	b := l.st.services[0].nodes[1]
+	for i, latency := range []time.Duration{1500 * time.Microsecond, 40 * time.Millisecond, 30 * time.Millisecond} {
+		l.st.measure(b, result{latency: latency}, l.now.Add(time.Duration(i/2-1)*2*quarterLength))
+	}
+	l.st.bookLatency(b, l.now)
 	return l
 }
 
