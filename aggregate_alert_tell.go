@@ -242,9 +242,9 @@ type nodeLevel struct {
 // changed.
 func (st *state) relevel(ns *nodeState, now time.Time) {
 	s, known := ns.status(ns.track.fresh)
-	if !known && (ns.byID != nil || ns.conf.Heartbeat != nil) && !st.alerter.restored {
+	if !known && ns.byID != nil && !st.alerter.restored {
 		// No check will find out about replicas that reported to an earlier
-		// program, and the next report or ping may be long in coming.
+		// program, and the next report may be long in coming.
 		s, known = ns.status(ns.checked())
 	}
 	l := &ns.alert
