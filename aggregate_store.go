@@ -135,7 +135,7 @@ func (s *store) open(dir folder) (*restored, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.disk = &disk{dir: dir, generation: im.generation, used: im.used, aside: im.aside}
+	s.disk = &disk{dir: dir, generation: im.generation, used: im.used, aside: im.aside, urgent: make(chan []record)}
 	if err := s.disk.start(); unwritable(err) {
 		return nil, err
 	} // any other failure, like a full disk, may pass
@@ -307,6 +307,12 @@ func (s *store) add(b batch, now time.Time) {
 		s.whole, s.asked = b.whole, false
 	}
 	s.bound()
+	if s.writing && len(s.unsaved) <= maxUrgent && slices.ContainsFunc(b.records, record.urgent) {
+		select {
+		case s.disk.urgent <- slices.Clone(s.unsaved):
+		default: // the disk is at something else than a sync
+		}
+	}
 }
 
 // noteDelivery records what the dispatcher reports of a delivery.
@@ -335,8 +341,7 @@ func (s *store) bound() {
 	s.acks = nil
 }
 
-// unsaved is the answer to a call that was carried out but may not have been
-// saved.
+// unsaved is the answer to a call whose change may not have been saved.
 func unsaved(err error) error {
 	if err == nil {
 		return nil

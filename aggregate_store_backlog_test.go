@@ -99,3 +99,58 @@ func backlogLines(all map[string][]notify.Alert) string {
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }
+
+// Records that are urgent are written while a sync takes long. If that fails,
+// the journal stays whole, and they come with the next job.
+func TestUrgentRecords(t *testing.T) {
+	for _, fault := range []string{"", "write", "truncate"} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := newMemFolder()
+			d, _ := openDisk(t, dir)
+			d.urgent = make(chan []record)
+			save := func(names ...string) error {
+				var j job
+				for _, name := range names {
+					j.records = append(j.records, note(name))
+				}
+				return d.do(j).err
+			}
+			has := func(what string, dir *memFolder, want ...string) {
+				t.Helper()
+				if d, im := openDisk(t, dir); !slices.Equal(ids(im), want) || len(d.aside) > 0 && fault != "truncate" {
+					t.Errorf("%q fails, %s: %v, aside %v; want %v", fault, what, ids(im), d.aside, want)
+				}
+			}
+			if err := save("first"); err != nil {
+				t.Fatal(err)
+			}
+			resume := dir.hang("sync")
+			saved := make(chan error, 1)
+			go func() { saved <- save("second") }()
+			synctest.Wait()
+			dir.fail(func(_ int, op string) error {
+				if fault != "" && (op == "write" || op == fault) {
+					return errFake
+				}
+				return nil
+			})
+			d.urgent <- []record{note("third")}
+			synctest.Wait()
+			written := []string{"first", "second"}
+			if fault == "" {
+				written = append(written, "third")
+			}
+			has("killed", dir.killed(), written...)
+			dir.fail(nil)
+			resume()
+			if err := <-saved; err != nil != (fault == "truncate") {
+				t.Errorf("%q fails: %v", fault, err)
+			}
+			if err := save("second", "third", "fourth"); err != nil {
+				t.Fatal(err)
+			}
+			has("killed at last", dir.killed(), "first", "second", "third", "fourth")
+			has("cut at last", dir.cut(0), "first", "second", "third", "fourth")
+		})
+	}
+}

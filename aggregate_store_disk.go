@@ -24,6 +24,9 @@ const (
 	compactSize = 1 << 20
 	compactAge  = 24 * time.Hour
 
+	// maxUrgent is how many records are written ahead of their turn at a time.
+	maxUrgent = 1000
+
 	// keepDamaged is how many damaged files are kept for people to look at.
 	keepDamaged = 4
 )
@@ -36,9 +39,12 @@ type disk struct {
 	generation int               // of the journal that is written, or was last
 	aside      map[string]string // files to set aside once their content is safe, each with its mark
 
+	urgent chan []record // records to write while a sync takes long; nil: there are none
+
 	journal folderFile // nil: a new one is to be started
 	used    bool       // whether the one of this generation holds more than its head
 	good    int64      // its size up to the last line that is sure to last
+	ahead   int64      // what was written behind that for the next sync
 	grown   int64      // bytes of journals since the last state file
 	state   int64      // the size of that; 0: there is none of this run
 	began   time.Time  // when it was written
@@ -93,9 +99,10 @@ func (d *disk) append(lines []byte) error {
 			return err
 		}
 	}
+	size := d.ahead + int64(len(lines))
 	_, err := d.journal.Write(lines)
 	if err == nil {
-		err = d.journal.Sync()
+		err = d.sync(d.good + size)
 	}
 	if err != nil {
 		if d.journal.Truncate(d.good) == nil {
@@ -104,10 +111,35 @@ func (d *disk) append(lines []byte) error {
 		d.stop()
 		return err
 	}
-	d.used = d.used || len(lines) > 0
-	d.good += int64(len(lines))
-	d.grown += int64(len(lines))
+	d.used = d.used || size > 0
+	d.good += size
+	d.grown += size
 	return nil
+}
+
+// sync syncs the journal, which has that size. Urgent records that come
+// meanwhile are written at once: then a kill does not lose them, however slow
+// the disk is. A power cut does, so they come again with the next job.
+func (d *disk) sync(size int64) error {
+	d.ahead = 0
+	journal, done := d.journal, make(chan error, 1)
+	go func() { done <- journal.Sync() }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case records := <-d.urgent:
+			lines := newLineWriter()
+			for i := range records {
+				_ = lines.add(&records[i]) // one that cannot be written is reported with its job
+			}
+			if _, err := journal.Write(lines.buf.Bytes()); err == nil {
+				d.ahead, d.used = d.ahead+int64(lines.buf.Len()), true
+			} else if journal.Truncate(size+d.ahead) != nil {
+				return cmp.Or(<-done, err) // the journal ends with half a line
+			}
+		}
+	}
 }
 
 // stop ends the journal.
@@ -151,7 +183,7 @@ func (d *disk) start() error {
 		return err
 	}
 	d.journal, d.generation, d.used = f, generation, false
-	d.good = int64(head.buf.Len())
+	d.good, d.ahead = int64(head.buf.Len()), 0
 	return nil
 }
 

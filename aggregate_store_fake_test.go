@@ -23,6 +23,7 @@ type memFolder struct {
 	calls int
 	fault func(call int, op string) error // what goes wrong; may be nil
 	block chan struct{}                   // when not nil, calls wait until it is closed
+	hangs string                          // which calls wait then; "" is all
 	log   []string
 }
 
@@ -40,9 +41,9 @@ func newMemFolder() *memFolder {
 // call notes a call and returns what is to go wrong with it.
 func (d *memFolder) call(op, name string) error {
 	d.mu.Lock()
-	block := d.block
+	block, waits := d.block, d.hangs == "" || d.hangs == op
 	d.mu.Unlock()
-	if block != nil {
+	if block != nil && waits {
 		<-block
 	}
 	d.mu.Lock()
@@ -63,11 +64,12 @@ func (d *memFolder) fail(fault func(call int, op string) error) {
 	d.fault = fault
 }
 
-// hang makes calls wait until the function that it returns is called.
-func (d *memFolder) hang() (resume func()) {
+// hang makes calls of that name, or all of them, wait until the function that
+// it returns is called.
+func (d *memFolder) hang(op string) (resume func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.block = make(chan struct{})
+	d.block, d.hangs = make(chan struct{}), op
 	return func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -144,6 +146,8 @@ func (f *memFile) Write(p []byte) (int, error) {
 	if err != nil {
 		p = p[:len(p)/2]
 	}
+	f.dir.mu.Lock()
+	defer f.dir.mu.Unlock()
 	f.data = append(f.data, p...)
 	return len(p), err
 }
@@ -152,6 +156,8 @@ func (f *memFile) Sync() error {
 	if err := f.dir.call("sync", f.name); err != nil {
 		return err
 	}
+	f.dir.mu.Lock()
+	defer f.dir.mu.Unlock()
 	f.synced = bytes.Clone(f.data)
 	return nil
 }

@@ -32,6 +32,10 @@ type record struct {
 	End  *endRecord  `json:"end,omitempty"`   // the last line of a state file
 }
 
+// urgent reports whether the record must not wait long for a slow disk: an alert
+// is sent soon, saved or not.
+func (rec record) urgent() bool { return rec.Alert != nil }
+
 // storeFormat is the version of the files' format. It grows when an older
 // program could not make sense of them.
 const storeFormat = 1
