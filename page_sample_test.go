@@ -297,6 +297,7 @@ func hostileSample() *snapshot {
 			updates: []announcementUpdate{{at: sampleTime, state: hostileLabel, text: hostileLabel}}},
 	}
 	s.quietTimes = []*quietTime{{id: hostileLabel, title: hostileLabel, text: hostileLabel, selectors: selectors{"*"}, start: sampleTime.Add(time.Hour), end: sampleTime.Add(2 * time.Hour)}}
+	s.maintained = []*quietTime{{id: "over", title: hostileLabel, text: hostileLabel, selectors: selectors{"*"}, start: sampleTime.Add(-3 * time.Hour), end: sampleTime.Add(-2 * time.Hour)}}
 	s.incidents = []incident{{id: "i", service: s.services[0].conf, node: s.services[0].nodes[0].conf, start: sampleTime.Add(-time.Hour)}}
 	return s
 }
