@@ -60,13 +60,13 @@ func full(format string, args ...any) error {
 }
 
 // An aggregator owns the state. Changes reach it as events; readers load the
-// newest snapshot from the board. It does no I/O and formats nothing, so
+// newest snapshot. It does no I/O and formats nothing, so
 // nothing ever waits long for it.
 type aggregator struct {
 	state   *state
 	events  <-chan event
 	alerts  chan<- notify.Alert // closed when run returns
-	board   *board
+	snaps   *snapshots
 	log     *slog.Logger
 	store   *store          // takes what must survive; may be nil
 	confirm chan<- question // asks whether the monitor's own connection works; nil: it does
@@ -153,7 +153,7 @@ func (a *aggregator) run(ctx context.Context) error {
 		if a.state.dirty {
 			if gap := published.Add(publishGap); !now.Before(gap) {
 				begin := time.Now()
-				a.board.publish(a.state.snapshot(now))
+				a.snaps.publish(a.state.snapshot(now))
 				a.took.observe(time.Since(begin))
 				published = now
 			} else if gap.Before(wake) {

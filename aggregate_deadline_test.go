@@ -40,7 +40,7 @@ func TestSilenceThroughHours(t *testing.T) {
 		events := make(chan event, eventBuffer)
 		alerts := make(chan notify.Alert)
 		st := newState(conf, script.begin)
-		b := newBoard(st.snapshot(script.begin))
+		b := newSnapshots(st.snapshot(script.begin))
 		ctx, cancel := context.WithTimeout(t.Context(), 2*h)
 		defer cancel()
 		l := newConnectivity(events, log)
@@ -51,7 +51,7 @@ func TestSilenceThroughHours(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { l.run(ctx) })
 		wg.Go(func() {
-			(&aggregator{state: st, events: events, alerts: alerts, board: b, log: log, confirm: l.asked()}).run(ctx)
+			(&aggregator{state: st, events: events, alerts: alerts, snaps: b, log: log, confirm: l.asked()}).run(ctx)
 		})
 		wg.Go(func() {
 			for minute := range 120 {
@@ -192,7 +192,7 @@ func TestSilenceWhileStalled(t *testing.T) {
 			events := make(chan event, eventBuffer)
 			alerts := make(chan notify.Alert, 100)
 			st := newState(conf, begin)
-			b := newBoard(st.snapshot(begin))
+			b := newSnapshots(st.snapshot(begin))
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 			defer cancel()
 			l := newConnectivity(events, log)
@@ -202,7 +202,7 @@ func TestSilenceWhileStalled(t *testing.T) {
 			wg.Go(func() { l.run(ctx) })
 			wg.Go(func() { m.run(ctx) })
 			wg.Go(func() {
-				(&aggregator{state: st, events: events, alerts: alerts, board: b, log: log, confirm: l.asked(), machine: m}).run(ctx)
+				(&aggregator{state: st, events: events, alerts: alerts, snaps: b, log: log, confirm: l.asked(), machine: m}).run(ctx)
 			})
 			report := func() {
 				events <- &healthReport{node: conf.Services[0].Nodes[0], report: report{replica: "a", interval: 30 * s, health: healthy}}

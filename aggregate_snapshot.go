@@ -121,36 +121,37 @@ type replicaLoad struct {
 	ready, unacked int64
 }
 
-// A board holds the newest snapshot for any number of readers.
-type board struct {
+// snapshots hands the newest snapshot to any number of readers.
+type snapshots struct {
 	current atomic.Pointer[snapshot]
 	shown   atomic.Pointer[snapshot] // what visitors may see of the current one
 	hide    publicView               // of publish
 	changed chan struct{}            // capacity 1: a token when there is a newer one
 }
 
-// newBoard returns a board that holds s, so that it is never empty.
-func newBoard(s *snapshot) *board {
-	b := &board{changed: make(chan struct{}, 1)}
-	b.publish(s)
-	return b
+// newSnapshots returns snapshots of which s is the first, so that there always
+// is one.
+func newSnapshots(s *snapshot) *snapshots {
+	ss := &snapshots{changed: make(chan struct{}, 1)}
+	ss.publish(s)
+	return ss
 }
 
 // publish makes s the newest snapshot. Only the aggregator calls it.
-func (b *board) publish(s *snapshot) {
-	b.shown.Store(b.hide.of(s))
-	b.current.Store(s)
+func (ss *snapshots) publish(s *snapshot) {
+	ss.shown.Store(ss.hide.of(s))
+	ss.current.Store(s)
 	select {
-	case b.changed <- struct{}{}:
+	case ss.changed <- struct{}{}:
 	default:
 	}
 }
 
 // load returns the newest snapshot, never nil.
-func (b *board) load() *snapshot { return b.current.Load() }
+func (ss *snapshots) load() *snapshot { return ss.current.Load() }
 
 // public returns the newest snapshot without what is hidden from visitors.
-func (b *board) public() *snapshot { return b.shown.Load() }
+func (ss *snapshots) public() *snapshot { return ss.shown.Load() }
 
 // snapshot returns a snapshot of the state. It shares with the last one
 // whatever did not change.

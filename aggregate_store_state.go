@@ -59,7 +59,7 @@ func (st *state) records(now time.Time) iter.Seq[record] {
 		first = append(first, muted(st.alerter.muted))
 	}
 	snap := st.snapshot(now)
-	st.dirty = true // the board has not got it
+	st.dirty = true // not published yet
 	past := st.history.records(st, now)
 	return chain(slices.Values(first), snap.records(), past)
 }

@@ -277,7 +277,7 @@ func TestAlertsAreSavedFirst(t *testing.T) {
 				var wg sync.WaitGroup
 				wg.Go(func() { s.run(sctx, events) })
 				wg.Go(func() {
-					(&aggregator{state: st, events: events, alerts: alerts, board: newBoard(st.snapshot(begin)), log: s.log, store: s}).run(ctx)
+					(&aggregator{state: st, events: events, alerts: alerts, snaps: newSnapshots(st.snapshot(begin)), log: s.log, store: s}).run(ctx)
 				})
 				time.Sleep(time.Minute)
 				resume := func() {}

@@ -207,7 +207,7 @@ func TestPipelineThroughHours(t *testing.T) {
 		events := make(chan event, eventBuffer)
 		alerts := make(chan notify.Alert)
 		st := newState(conf, begin)
-		b := newBoard(st.snapshot(begin))
+		b := newSnapshots(st.snapshot(begin))
 		ctx, cancel := context.WithTimeout(t.Context(), 48*time.Hour)
 		defer cancel()
 		var wg sync.WaitGroup
@@ -217,7 +217,7 @@ func TestPipelineThroughHours(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			if err := (&aggregator{state: st, events: events, alerts: alerts, board: b, log: log}).run(ctx); err != nil {
+			if err := (&aggregator{state: st, events: events, alerts: alerts, snaps: b, log: log}).run(ctx); err != nil {
 				t.Error(err)
 			}
 		})
@@ -333,7 +333,7 @@ func TestAggregatorContainsPanic(t *testing.T) {
 		events := make(chan event, 4)
 		st := newState(conf, time.Now())
 		a := &aggregator{state: st, events: events, alerts: make(chan notify.Alert, 1),
-			board: newBoard(st.snapshot(time.Now())), log: slog.New(slog.NewTextHandler(&text, nil))}
+			snaps: newSnapshots(st.snapshot(time.Now())), log: slog.New(slog.NewTextHandler(&text, nil))}
 		all := replicas(conf.Services)
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
@@ -347,7 +347,7 @@ func TestAggregatorContainsPanic(t *testing.T) {
 		time.Sleep(time.Second)
 		cancel()
 		wg.Wait()
-		if got, want := statuses(a.board.load()), "sick sick[sick(sick) sick(sick) sick(sick)]"; got != want {
+		if got, want := statuses(a.snaps.load()), "sick sick[sick(sick) sick(sick) sick(sick)]"; got != want {
 			t.Errorf("statuses %s, want %s", got, want)
 		}
 		if n := a.panics.Load(); n != 2 {

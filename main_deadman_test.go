@@ -47,7 +47,7 @@ func newDeadmanRig(t *testing.T) *deadmanRig {
 	st := newState(conf, now)
 	rig := &deadmanRig{deliveries: make(map[string]deliveryCounts), trip: fakeTrip{code: 200}}
 	events := make(chan event)
-	rig.deadman = newDeadman(newBoard(st.snapshot(now)), events, &meters{}, &store{}, slog.New(slog.NewTextHandler(&rig.log, nil)))
+	rig.deadman = newDeadman(newSnapshots(st.snapshot(now)), events, &meters{}, &store{}, slog.New(slog.NewTextHandler(&rig.log, nil)))
 	rig.deadman.deliveries = func() map[string]deliveryCounts { return rig.deliveries }
 	rig.deadman.failing = func() bool { return rig.broken }
 	rig.client.Transport = &rig.trip
@@ -73,7 +73,7 @@ func newDeadmanRig(t *testing.T) *deadmanRig {
 func (rig *deadmanRig) call(t *testing.T, held string) {
 	t.Helper()
 	before := len(rig.trip.calls)
-	rig.turn(t.Context(), rig.board.load().conf.Deadman)
+	rig.turn(t.Context(), rig.snaps.load().conf.Deadman)
 	if called := len(rig.trip.calls) > before; rig.held != held || called != (held == "") || rig.holding.Load() == called {
 		t.Errorf("held back %q, called %v; want %q", rig.held, called, held)
 	}
@@ -125,7 +125,7 @@ func TestDeadman(t *testing.T) {
 func TestDeadmanLateChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rig := newDeadmanRig(t)
-		conf := rig.board.load().conf
+		conf := rig.snaps.load().conf
 		limit := conf.Metrics.lapse(modePoll)
 		time.Sleep(limit)
 		rig.call(t, "")

@@ -138,7 +138,7 @@ func sendTest(ctx context.Context, targets []notify.Target, a notify.Alert, stdo
 // failing for an hour. When the calls stop, the service behind the URL raises
 // the alarm.
 type deadman struct {
-	board      *board
+	snaps      *snapshots
 	events     chan<- event
 	deliveries func() map[string]deliveryCounts
 	failing    func() bool // the journal is
@@ -170,9 +170,9 @@ const maxBroken = time.Hour
 // idleDeadman is how often a config without a deadman is looked at again.
 const idleDeadman = 5 * time.Second
 
-func newDeadman(b *board, events chan<- event, m *meters, s *store, log *slog.Logger) *deadman {
+func newDeadman(b *snapshots, events chan<- event, m *meters, s *store, log *slog.Logger) *deadman {
 	return &deadman{
-		board: b, events: events, deliveries: m.deliveries.read, failing: s.meter.failing.Load, log: log,
+		snaps: b, events: events, deliveries: m.deliveries.read, failing: s.meter.failing.Load, log: log,
 		client: &http.Client{Timeout: deadmanTimeout, CheckRedirect: followNone},
 	}
 }
@@ -182,7 +182,7 @@ func (d *deadman) run(ctx context.Context) error {
 	d.began = time.Now()
 	for {
 		wait := idleDeadman
-		if conf := d.board.load().conf.Deadman; conf != nil {
+		if conf := d.snaps.load().conf.Deadman; conf != nil {
 			wait = conf.Interval
 			d.turn(ctx, conf)
 		}
@@ -267,7 +267,7 @@ func (d *deadman) trouble(ctx context.Context, now time.Time) string {
 
 // late returns which check has not come to an end in time, or "".
 func (d *deadman) late(now time.Time) string {
-	snap := d.board.load()
+	snap := d.snaps.load()
 	for s, n := range snap.nodes() {
 		limit := cmp.Or(n.conf.Metrics, &snap.conf.Metrics).lapse(n.conf.Mode)
 		if limit == 0 {

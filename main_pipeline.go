@@ -143,7 +143,7 @@ func (d *daemon) adopt(next *pipeline, a *aggregator) {
 	}
 	a.state.reload(next.conf, now)
 	a.state.keepFor(next.targets)
-	a.board.publish(a.state.snapshot(now))
+	a.snaps.publish(a.state.snapshot(now))
 }
 
 // reload reads the config again and builds its pipeline. If anything is wrong

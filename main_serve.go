@@ -127,12 +127,12 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	st.eventLog = d.eventLog
 	st.keepFor(p.targets)
 	st.restore(restored, now)
-	b := newBoard(st.snapshot(now))
+	b := newSnapshots(st.snapshot(now))
 	d.page, err = interruptible(ctx, func() (*page, error) { return newPage(b, d.log) })
 	if err != nil {
 		return hangingAssets(conf, err)
 	}
-	a := &aggregator{state: st, events: d.events, board: b, log: d.log, store: d.store, machine: d.probes.machine}
+	a := &aggregator{state: st, events: d.events, snaps: b, log: d.log, store: d.store, machine: d.probes.machine}
 	d.meters.begin(now)
 	server, parts := d.newServer(b, a)
 	debug, err := listenDebug(ctx, d.debug, d.log)
@@ -183,11 +183,11 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 
 // newServer returns the HTTP server with all its routes, and the parts of the
 // program that its metrics are about.
-func (d *daemon) newServer(b *board, a *aggregator) (*http.Server, *scrape) {
+func (d *daemon) newServer(b *snapshots, a *aggregator) (*http.Server, *scrape) {
 	asks := make(chan *reportedNode, queueBuffer)
 	throttle := newThrottle(d.log)
 	parts := &scrape{
-		board:      b,
+		snaps:      b,
 		throttle:   throttle,
 		meters:     &d.meters,
 		page:       d.page,

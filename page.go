@@ -29,7 +29,7 @@ const (
 // A page shows the newest snapshot to the public. Its one renderer turns
 // snapshots into bytes; requests only read finished replies.
 type page struct {
-	board *board
+	snaps *snapshots
 	log   *slog.Logger
 	now   atomic.Pointer[rendering]
 
@@ -61,8 +61,8 @@ type rendering struct {
 // newPage returns a page that is ready to serve: it has rendered the newest
 // snapshot. An error is one of the templates or assets that the configuration
 // puts in place of the embedded ones.
-func newPage(b *board, log *slog.Logger) (*page, error) {
-	p := &page{board: b, log: log, rendered: make(chan struct{}, 1)}
+func newPage(b *snapshots, log *slog.Logger) (*page, error) {
+	p := &page{snaps: b, log: log, rendered: make(chan struct{}, 1)}
 	if err := p.refresh(b.public()); err != nil {
 		return nil, err
 	}
@@ -83,10 +83,10 @@ func (p *page) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-p.board.changed:
+		case <-p.snaps.changed:
 		}
 		start := time.Now()
-		if s := p.board.public(); s != p.now.Load().snap {
+		if s := p.snaps.public(); s != p.now.Load().snap {
 			if err := p.refreshSafely(s); err != nil {
 				p.log.Error("page not rendered", "err", err)
 			}

@@ -43,7 +43,7 @@ func apiConfig() *Config {
 // An apiRig is the APIs on a server of their own, with an aggregator.
 type apiRig struct {
 	*httptest.Server
-	board  *board
+	snaps  *snapshots
 	events chan event
 	asks   chan *reportedNode
 
@@ -55,17 +55,17 @@ func newAPIRig(t testing.TB, conf *Config) *apiRig {
 	now := time.Now()
 	st := newState(conf, now)
 	rig := &apiRig{
-		board:  newBoard(st.snapshot(now)),
+		snaps:  newSnapshots(st.snapshot(now)),
 		events: make(chan event, eventBuffer),
 		asks:   make(chan *reportedNode, queueBuffer),
 	}
 	throttle := newThrottle(slog.New(slog.DiscardHandler))
-	rig.reporter = newReporterAPI(rig.board, rig.events, rig.asks, throttle)
+	rig.reporter = newReporterAPI(rig.snaps, rig.events, rig.asks, throttle)
 	rig.rooms = map[string]http.Handler{
 		"reporter": rig.reporter,
-		"ping":     newPingAPI(rig.board, rig.events, throttle),
-		"manager":  newManagerAPI(rig.board, rig.events, nil, nil, nil, throttle),
-		"mcp":      newMCP(rig.board, "1.2.3"),
+		"ping":     newPingAPI(rig.snaps, rig.events, throttle),
+		"manager":  newManagerAPI(rig.snaps, rig.events, nil, nil, nil, throttle),
+		"mcp":      newMCP(rig.snaps, "1.2.3"),
 	}
 	rig.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		first, _, _ := strings.Cut(r.URL.EscapedPath()[1:], "/")
@@ -74,7 +74,7 @@ func newAPIRig(t testing.TB, conf *Config) *apiRig {
 	var wg sync.WaitGroup
 	alerts := make(chan notify.Alert)
 	wg.Go(func() {
-		if err := (&aggregator{state: st, events: rig.events, alerts: alerts, board: rig.board, log: slog.New(slog.DiscardHandler)}).run(t.Context()); err != nil {
+		if err := (&aggregator{state: st, events: rig.events, alerts: alerts, snaps: rig.snaps, log: slog.New(slog.DiscardHandler)}).run(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -119,7 +119,7 @@ func (rig *apiRig) do(t testing.TB, method, path, token, body string, fields ...
 func (rig *apiRig) until(t testing.TB, what string, ok func(*snapshot) bool) *snapshot {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		s := rig.board.load()
+		s := rig.snaps.load()
 		if ok(s) {
 			return s
 		}

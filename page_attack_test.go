@@ -53,15 +53,15 @@ func converse(t *testing.T, addr, raw string, quiet time.Duration) (answers []ra
 func attackServer(t *testing.T) string {
 	rig := newAPIRig(t, apiConfig())
 	log := slog.New(slog.DiscardHandler)
-	p, err := newPage(rig.board, log)
+	p, err := newPage(rig.snaps, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	throttle := newThrottle(log)
 	return serveTest(t, p.handler(map[string]http.Handler{
 		"reporter": rig.reporter,
-		"manager":  newManagerAPI(rig.board, rig.events, nil, nil, nil, throttle),
-		"mcp":      newMCP(rig.board, "1.2.3"),
+		"manager":  newManagerAPI(rig.snaps, rig.events, nil, nil, nil, throttle),
+		"mcp":      newMCP(rig.snaps, "1.2.3"),
 	}))
 }
 

@@ -146,9 +146,9 @@ func browserStates(t *testing.T) http.Handler {
 	later := laterSample(live)
 	mux.HandleFunc("POST /publish", func(_ http.ResponseWriter, r *http.Request) {
 		if r.FormValue("state") == "later" {
-			p.board.publish(later)
+			p.snaps.publish(later)
 		} else {
-			p.board.publish(live)
+			p.snaps.publish(live)
 		}
 	})
 	return mux

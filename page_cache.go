@@ -70,7 +70,7 @@ func (c *replyCache) get(key string, snap *snapshot, render func() (*reply, erro
 // serveCached answers a public route with what render makes of the newest
 // snapshot, or of one hardly older.
 func (p *page) serveCached(w http.ResponseWriter, r *http.Request, key string, render func(*snapshot) (*reply, error)) {
-	snap := p.board.public()
+	snap := p.snaps.public()
 	p.serveOf(w, r, snap, key, func() (*reply, error) { return render(snap) })
 }
 

@@ -150,16 +150,16 @@ func TestUnreadAnswers(t *testing.T) {
 func TestHostileReaders(t *testing.T) {
 	rig := newAPIRig(t, apiConfig())
 	for i := range 3000 {
-		ev := &loadReport{rig.board.load().services[0].nodes[1].conf, report{
+		ev := &loadReport{rig.snaps.load().services[0].nodes[1].conf, report{
 			replica: fmt.Sprint("host-", i), interval: time.Hour, load: new(replicaLoad)}, nil}
 		rig.events <- ev
 	}
 	rig.until(t, "all replicas", func(s *snapshot) bool { return s.services[0].nodes[1].replicas.len() == 3000 })
-	p, err := newPage(rig.board, rig.reporter.throttle.log)
+	p, err := newPage(rig.snaps, rig.reporter.throttle.log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := serveTest(t, p.handler(map[string]http.Handler{"mcp": newMCP(rig.board, "1.2.3")}))
+	addr := serveTest(t, p.handler(map[string]http.Handler{"mcp": newMCP(rig.snaps, "1.2.3")}))
 	const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_report"}}`
 	requests := []string{
 		"GET /status/report HTTP/1.1\r\nHost: x\r\n\r\n",

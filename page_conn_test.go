@@ -153,7 +153,7 @@ func FuzzRawRequests(f *testing.F) {
 		f.Add([]byte(raw))
 	}
 	rig := newAPIRig(f, conf)
-	p, err := newPage(rig.board, slog.New(slog.NewTextHandler(failOnLog{f}, nil)))
+	p, err := newPage(rig.snaps, slog.New(slog.NewTextHandler(failOnLog{f}, nil)))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -336,7 +336,7 @@ func (p *page) badge(kind string, ids []string) http.HandlerFunc {
 	if kind != "color" && kind != "icon" && kind != "uptime" {
 		return nil
 	}
-	now, snap := p.now.Load(), p.board.public()
+	now, snap := p.now.Load(), p.snaps.public()
 	if snap.conf != now.site.conf {
 		snap = now.snap
 	}

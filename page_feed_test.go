@@ -108,13 +108,13 @@ func TestBadgeKept(t *testing.T) {
 	}
 }
 
-// A badge is of the board's state, not of the last rendering's.
+// A badge is of the newest state, not of the last rendering's.
 func TestCurrentStatus(t *testing.T) {
 	s, down := healthySample(), deadSample()
 	p := newTestPage(t, s)
 	down.conf = s.conf
-	p.board = newBoard(s)
-	p.board.publish(down)
+	p.snaps = newSnapshots(s)
+	p.snaps.publish(down)
 	h := p.handler(nil)
 	if got := body(t, get(h, "GET", "/status/text")); got != "dead" {
 		t.Errorf("/status/text: %s", got)

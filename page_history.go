@@ -276,7 +276,7 @@ func (p *page) serveHistory(w http.ResponseWriter, r *http.Request) {
 // makeHistory returns a fresh *historyAnswer.
 func (p *page) makeHistory() (any, error) {
 	now := time.Now()
-	r, err := p.history.newReply(p.board.public(), now)
+	r, err := p.history.newReply(p.snaps.public(), now)
 	if err != nil {
 		return nil, err
 	}

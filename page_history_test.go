@@ -145,7 +145,7 @@ func TestHistoryRoute(t *testing.T) {
 	p := newPlay(conf)
 	p.st.applyResult(result{replica: p.replicas[0], status: dead, reason: "secret: 10.0.0.1 refused"}, p.now)
 	p.until(p.now.Add(2 * time.Second))
-	b := newBoard(p.st.snapshot(p.now))
+	b := newSnapshots(p.st.snapshot(p.now))
 	pg, err := newPage(b, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

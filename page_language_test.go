@@ -150,7 +150,7 @@ months = ["jan"]
 down_for = "Nere i {time}"
 uptime = 3
 `)
-	_, err := newPage(newBoard(s), slog.New(slog.DiscardHandler))
+	_, err := newPage(newSnapshots(s), slog.New(slog.DiscardHandler))
 	if err == nil {
 		t.Fatal("a broken language is taken")
 	}
@@ -168,7 +168,7 @@ uptime = 3
 		}
 	}
 	s.conf.Assets, s.conf.Branding.Language = "", "xx"
-	_, err = newPage(newBoard(s), slog.New(slog.DiscardHandler))
+	_, err = newPage(newSnapshots(s), slog.New(slog.DiscardHandler))
 	if want := `branding.language: "xx" is unknown; allowed: auto, de, en, es, fr, hu, it, nl, pl, pt`; err == nil || err.Error() != want {
 		t.Errorf("an unknown language: %v\nwant %s", err, want)
 	}

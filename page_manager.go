@@ -17,7 +17,7 @@ const maxMute = 365 * 24 * 3600
 // wrong, publish announcements and decide who is told. PROTOCOL.md describes
 // it.
 type managerAPI struct {
-	board    *board
+	snaps    *snapshots
 	events   chan<- event
 	reloads  chan<- reloadRequest
 	probes   *probes
@@ -26,7 +26,7 @@ type managerAPI struct {
 }
 
 // newManagerAPI returns the handler of the Manager API.
-func newManagerAPI(b *board, events chan<- event, reloads chan<- reloadRequest, p *probes, l *eventLog, t *throttle) *managerAPI {
+func newManagerAPI(b *snapshots, events chan<- event, reloads chan<- reloadRequest, p *probes, l *eventLog, t *throttle) *managerAPI {
 	return &managerAPI{b, events, reloads, p, l, t}
 }
 
@@ -119,7 +119,7 @@ func (m *managerAPI) serve(w http.ResponseWriter, r *http.Request) (any, error) 
 		}
 	}
 	var route *managerRoute
-	call := &managerCall{w: w, r: r, conf: m.board.load().conf}
+	call := &managerCall{w: w, r: r, conf: m.snaps.load().conf}
 	var methods []string
 	for i := range managerRoutes {
 		candidate := &managerRoutes[i]
@@ -225,7 +225,7 @@ type alertEntry struct {
 // alerts lists the dead and the sick replicas in the order of the config.
 func (m *managerAPI) alerts(*managerCall) (any, error) {
 	list := alertList{[]alertEntry{}, []alertEntry{}}
-	for service, node := range m.board.load().nodes() {
+	for service, node := range m.snaps.load().nodes() {
 		if node.status == healthy {
 			continue
 		}

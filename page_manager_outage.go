@@ -76,7 +76,7 @@ func (m *managerAPI) outages(c *managerCall) (any, error) {
 	list := []managerOutage{}
 	for i := range all {
 		if in := &all[i]; selected.matches(in.service.ID, in.node.ID) {
-			list = append(list, newManagerOutage(in, m.board.load(), notes, time.Now()))
+			list = append(list, newManagerOutage(in, m.snaps.load(), notes, time.Now()))
 		}
 	}
 	return list, nil
@@ -92,7 +92,7 @@ func (m *managerAPI) outage(c *managerCall) (any, error) {
 	if i < 0 {
 		return nil, notFound("no outage %q", c.id)
 	}
-	return newManagerOutage(&all[i], m.board.load(), notes, time.Now()), nil
+	return newManagerOutage(&all[i], m.snaps.load(), notes, time.Now()), nil
 }
 
 func newManagerOutage(in *incident, snap *snapshot, notes []announcement, now time.Time) managerOutage {

@@ -58,7 +58,7 @@ func (m *managerAPI) status(c *managerCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	snap := m.board.load()
+	snap := m.snaps.load()
 	return answerFunc(func(w http.ResponseWriter) {
 		// With 150,000 replicas this is long, so it is written node by node.
 		out := bufio.NewWriterSize(w, 16<<10)

@@ -472,7 +472,7 @@ func FuzzManagerRoutes(f *testing.F) {
 		default:
 			t.Errorf("%s %s with %q: %d %s", route.method, route.path, body, code, answer)
 		}
-		s := rig.board.load()
+		s := rig.snaps.load()
 		if len(s.announcements) > maxAnnouncements || len(s.announcements)+len(s.pastAnnouncements) > maxKeptAnnouncements || len(s.quietTimes) > maxQuietTimes {
 			t.Errorf("%d and %d announcements, %d maintenances and silences", len(s.announcements), len(s.pastAnnouncements), len(s.quietTimes))
 		}

@@ -28,13 +28,13 @@ const maxMCPRequest = 16 << 10
 // streams: requests are independent and answered with JSON.
 // https://modelcontextprotocol.io/specification/2025-11-25/basic/transports
 type mcp struct {
-	board   *board
+	snaps   *snapshots
 	version string // of this program
 	cache   replyCache
 }
 
 // newMCP returns the handler of /mcp.
-func newMCP(b *board, version string) *mcp { return &mcp{board: b, version: version} }
+func newMCP(b *snapshots, version string) *mcp { return &mcp{snaps: b, version: version} }
 
 func (m *mcp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	message, err := m.receive(w, r)
@@ -56,7 +56,7 @@ func (m *mcp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // receive checks what the transport requires and returns the message of the
 // request. It is not parsed yet.
 func (m *mcp) receive(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	conf := m.board.load().conf
+	conf := m.snaps.load().conf
 	path, err := segments(r.URL)
 	if err != nil {
 		return nil, err

@@ -275,7 +275,7 @@ func FuzzMCP(f *testing.F) {
 	f.Add([]byte(`{"jsonrpc":"2.0","id":null}`))
 	f.Add([]byte(`[{"jsonrpc":"2.0","id":"x","method":"ping","params":null}]`))
 	p := newPlay(apiConfig())
-	m := newMCP(newBoard(p.st.snapshot(p.now)), "1.2.3")
+	m := newMCP(newSnapshots(p.st.snapshot(p.now)), "1.2.3")
 	f.Fuzz(func(t *testing.T, message []byte) {
 		answer := m.answer(message, http.Header{})
 		if answer == nil {

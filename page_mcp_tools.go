@@ -39,7 +39,7 @@ func (m *mcp) callTool(name, service string) ([]byte, *rpcError) {
 	if i < 0 {
 		return nil, &rpcError{Code: rpcInvalidParams, Message: "unknown tool: " + name}
 	}
-	snap := m.board.public()
+	snap := m.snaps.public()
 	services := snap.services
 	if service != "" {
 		k := slices.IndexFunc(services, func(sv *serviceView) bool { return sv.conf.Label == service || sv.conf.ID == service })

@@ -20,7 +20,7 @@ import (
 // nodes by their ids, never replicas, so that their number is bounded. It only
 // reads counters; nothing waits for it.
 type scrape struct {
-	board      *board
+	snaps      *snapshots
 	throttle   *throttle
 	guard      *guard // of all requests
 	meters     *meters
@@ -73,14 +73,14 @@ func (s *scrape) admit(r *http.Request) error {
 	if err := allow(r, readMethod[0]); err != nil {
 		return err
 	}
-	g := newTokenCheck("Manager", "server.manager_token", s.board.load().conf.Server.ManagerToken)
+	g := newTokenCheck("Manager", "server.manager_token", s.snaps.load().conf.Server.ManagerToken)
 	return g.authorize(r)
 }
 
 // text returns all metrics.
 func (s *scrape) text(now time.Time) []byte {
 	x := new(metricText)
-	snap := s.board.load()
+	snap := s.snaps.load()
 	x.monitored(snap)
 	s.checks(x)
 	s.requests(x)

@@ -33,13 +33,13 @@ func newTestScrape(t testing.TB) *scrape {
 		}
 	}
 	st.addReplica(st.services[0].nodes[1], "secret-host.internal")
-	b := newBoard(st.snapshot(now))
+	b := newSnapshots(st.snapshot(now))
 	p, err := newPage(b, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &scrape{
-		board:      b,
+		snaps:      b,
 		throttle:   newThrottle(slog.New(slog.DiscardHandler)),
 		guard:      &guard{unread: newUnreadAnswers(maxUnread)},
 		meters:     new(meters),
@@ -189,7 +189,7 @@ func TestMetricsBounded(t *testing.T) {
 		for i := range replicas {
 			st.set(st.addReplica(st.services[0].nodes[1], fmt.Sprintf("secret-%d.internal", i)), status(i%3), "secret reason", now)
 		}
-		s.board.publish(st.snapshot(now))
+		s.snaps.publish(st.snapshot(now))
 		text := string(s.text(now))
 		if strings.Contains(text, "secret") {
 			t.Error("a replica's id or reason is among the metrics")
@@ -354,7 +354,7 @@ func FuzzMetricLabel(f *testing.F) {
 func BenchmarkScrape(b *testing.B) {
 	s := newTestScrape(b)
 	now := time.Now()
-	s.board.publish(newState(crowd(100_000, modePoll), now).snapshot(now))
+	s.snaps.publish(newState(crowd(100_000, modePoll), now).snapshot(now))
 	for b.Loop() {
 		b.SetBytes(int64(len(s.text(now))))
 	}

@@ -191,10 +191,10 @@ func (m *mirror) write(now *rendering, made time.Time) (err error) {
 		m.source, m.site, m.renderer = now.site, &st, newRenderer(&st, st.lang)
 	}
 	m.site.made = made
-	b := new(board)
+	b := new(snapshots)
 	b.shown.Store(now.snap)
 	b.current.Store(now.snap)
-	p := &page{board: b, log: m.log, renderer: m.renderer}
+	p := &page{snaps: b, log: m.log, renderer: m.renderer}
 	if err := p.refresh(now.snap); err != nil {
 		return err
 	}

@@ -62,16 +62,16 @@ func TestPingRoutes(t *testing.T) {
 		if test.code != 200 {
 			continue
 		}
-		awaitBoard(t, test.path, func() bool {
-			r := rig.board.load().services[3].nodes[0].replicas.at(0)
+		awaitSnapshot(t, test.path, func() bool {
+			r := rig.snaps.load().services[3].nodes[0].replicas.at(0)
 			return r.status == test.status && r.job != nil && (test.reason == "" || r.reason == test.reason)
 		})
 	}
-	r := rig.board.load().services[3].nodes[0].replicas.at(0)
+	r := rig.snaps.load().services[3].nodes[0].replicas.at(0)
 	if !r.checked || r.job.last.IsZero() {
 		t.Errorf("%+v", r.job)
 	}
-	if r := rig.board.load().services[3].nodes[1].replicas.at(0); r.checked || r.job != nil {
+	if r := rig.snaps.load().services[3].nodes[1].replicas.at(0); r.checked || r.job != nil {
 		t.Error("the other node was pinged")
 	}
 }
@@ -100,8 +100,8 @@ func TestPingThrottle(t *testing.T) {
 	}
 }
 
-// awaitBoard waits until what the board shows is as wanted.
-func awaitBoard(t *testing.T, what string, ok func() bool) {
+// awaitSnapshot waits until the newest snapshot is as wanted.
+func awaitSnapshot(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

@@ -57,9 +57,9 @@ func TestHiddenNodes(t *testing.T) {
 	s := hiddenSample()
 	s.pastIncidents, s.conf.Server.MCP = s.incidents, true
 	s.conf.Branding.Language = "auto"
-	b := newBoard(s)
+	b := newSnapshots(s)
 	p := newTestPage(t, s)
-	p.board = b
+	p.snaps = b
 	h := p.handler(map[string]http.Handler{"mcp": newMCP(b, "1")})
 	hasHidden := func(what, text string) {
 		t.Helper()
@@ -136,7 +136,7 @@ func TestHiddenRoutesAreAll(t *testing.T) {
 // What did not change keeps its pointers, by which the page knows it again.
 func TestHiddenNodesAreShared(t *testing.T) {
 	s := hiddenSample()
-	b := newBoard(s)
+	b := newSnapshots(s)
 	before := b.public()
 	next := *s
 	b.publish(&next)

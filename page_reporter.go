@@ -13,7 +13,7 @@ import (
 // send reports, each for a replica of a push or local node. PROTOCOL.md
 // describes it.
 type reporterAPI struct {
-	board    *board
+	snaps    *snapshots
 	events   chan<- event
 	asks     chan<- *reportedNode
 	throttle *throttle
@@ -23,8 +23,8 @@ type reporterAPI struct {
 
 // newReporterAPI returns the handler of the Reporter API. Nodes whose queue
 // should be checked go to asks, which may be nil.
-func newReporterAPI(b *board, events chan<- event, asks chan<- *reportedNode, t *throttle) *reporterAPI {
-	return &reporterAPI{board: b, events: events, asks: asks, throttle: t}
+func newReporterAPI(b *snapshots, events chan<- event, asks chan<- *reportedNode, t *throttle) *reporterAPI {
+	return &reporterAPI{snaps: b, events: events, asks: asks, throttle: t}
 }
 
 // A nodeIndex finds the nodes of one config.
@@ -68,7 +68,7 @@ func (ix *nodeIndex) find(service, node segment) (*reportedNode, error) {
 
 // current returns the index of the config that is in force.
 func (rp *reporterAPI) current() *nodeIndex {
-	conf := rp.board.load().conf
+	conf := rp.snaps.load().conf
 	ix := rp.index.Load()
 	if ix == nil || ix.conf != conf {
 		ix = newNodeIndex(conf)
@@ -129,7 +129,7 @@ func (rp *reporterAPI) serve(w http.ResponseWriter, r *http.Request) error {
 // replicas are accepted.
 func (rp *reporterAPI) report(r *http.Request, at *reportedNode, rep report) error {
 	var done chan error
-	if rp.board.load().crowded {
+	if rp.snaps.load().crowded {
 		done = make(chan error, 1)
 	}
 	var ev event
@@ -179,14 +179,14 @@ func (rp *reporterAPI) flush(r *http.Request, at *reportedNode, replica segment)
 // A pingAPI serves /ping, where the jobs of heartbeat nodes report. PROTOCOL.md
 // describes it.
 type pingAPI struct {
-	board    *board
+	snaps    *snapshots
 	events   chan<- event
 	throttle *throttle
 	index    atomic.Pointer[pingIndex]
 }
 
-func newPingAPI(b *board, events chan<- event, t *throttle) *pingAPI {
-	return &pingAPI{board: b, events: events, throttle: t}
+func newPingAPI(b *snapshots, events chan<- event, t *throttle) *pingAPI {
+	return &pingAPI{snaps: b, events: events, throttle: t}
 }
 
 // A pingIndex finds the heartbeat nodes of one config by the hashes of their
@@ -198,7 +198,7 @@ type pingIndex struct {
 
 // current returns the index of the current config.
 func (p *pingAPI) current() *pingIndex {
-	conf := p.board.load().conf
+	conf := p.snaps.load().conf
 	ix := p.index.Load()
 	if ix == nil || ix.conf != conf {
 		ix = &pingIndex{conf, make(map[[sha256.Size]byte]*Node)}

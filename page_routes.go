@@ -199,7 +199,7 @@ func (p *page) serveStatus(w http.ResponseWriter, r *http.Request) {
 	h["Cache-Control"] = noCache
 	h["X-Content-Type-Options"] = nosniff
 	h["Access-Control-Allow-Origin"] = anyOrigin
-	w.Write(statusBodies[p.board.public().status])
+	w.Write(statusBodies[p.snaps.public().status])
 }
 
 // serveMissing answers 404: a small page for browsers, a line for the rest.

@@ -299,7 +299,7 @@ func TestOverlay(t *testing.T) {
 	s := healthySample()
 	s.conf.Assets = dir
 	var log strings.Builder
-	p, err := newPage(newBoard(s), slog.New(slog.NewTextHandler(&log, nil)))
+	p, err := newPage(newSnapshots(s), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,13 +334,13 @@ func TestOverlay(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("{{.Nothing}}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newPage(newBoard(s), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "node.html") {
+	if _, err := newPage(newSnapshots(s), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "node.html") {
 		t.Errorf("a template that fails: %v", err)
 	}
 	if err := os.WriteFile(bad, []byte("{{if}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newPage(newBoard(s), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "node.html") {
+	if _, err := newPage(newSnapshots(s), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "node.html") {
 		t.Errorf("a template that does not parse: %v", err)
 	}
 }

@@ -460,7 +460,7 @@ func newTestPage(t testing.TB, s *snapshot) *page {
 	if s.pastIncidents == nil {
 		s.pastIncidents = s.incidents
 	}
-	p, err := newPage(newBoard(s), slog.New(slog.NewTextHandler(failOnLog{t}, nil)))
+	p, err := newPage(newSnapshots(s), slog.New(slog.NewTextHandler(failOnLog{t}, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

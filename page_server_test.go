@@ -181,7 +181,7 @@ func TestServerLog(t *testing.T) {
 func TestRenderPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text lockedBuffer
-		b := newBoard(healthySample())
+		b := newSnapshots(healthySample())
 		p, err := newPage(b, slog.New(slog.NewTextHandler(&text, nil)))
 		if err != nil {
 			t.Fatal(err)

@@ -188,7 +188,7 @@ func (m *managerAPI) sla(c *managerCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rep := newSLAReport(m.board.load(), month, now)
+	rep := newSLAReport(m.snaps.load(), month, now)
 	services := []slaService{}
 	for _, s := range rep.Services {
 		nodes := []slaNode{}
@@ -368,7 +368,7 @@ func (l packedLatency) milliseconds() *float64 {
 // serveNodeReport returns the handler for one node in numbers; nil when there is
 // no such node.
 func (p *page) serveNodeReport(service, node string) http.HandlerFunc {
-	s := p.board.public()
+	s := p.snaps.public()
 	sv, nv := s.node(service, node)
 	if nv == nil {
 		return nil

@@ -89,7 +89,7 @@ func TestSLA(t *testing.T) {
 
 func TestSLARoutes(t *testing.T) {
 	rig := newAPIRig(t, apiConfig())
-	p, err := newPage(rig.board, rig.reporter.throttle.log)
+	p, err := newPage(rig.snaps, rig.reporter.throttle.log)
 	if err != nil {
 		t.Fatal(err)
 	}

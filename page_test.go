@@ -173,7 +173,7 @@ func TestHostileLabels(t *testing.T) {
 			Content []struct{ Text string }
 		}
 	}
-	result, fault := newMCP(newBoard(s), "1").callTool("get_report", "")
+	result, fault := newMCP(newSnapshots(s), "1").callTool("get_report", "")
 	if fault != nil {
 		t.Fatal(fault.Message)
 	}
@@ -202,11 +202,11 @@ func escapeAll(s string) string {
 	return b.String()
 }
 
-// The renderer follows the board, once a second at most, and follows a new
+// The renderer follows the snapshots, once a second at most, and follows a new
 // configuration.
 func TestPageRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBoard(healthySample())
+		b := newSnapshots(healthySample())
 		p, err := newPage(b, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)

@@ -225,7 +225,7 @@ func TestConnectivityThroughHours(t *testing.T) {
 		events := make(chan event, eventBuffer)
 		alerts := make(chan notify.Alert)
 		st := newState(conf, script.begin)
-		b := newBoard(st.snapshot(script.begin))
+		b := newSnapshots(st.snapshot(script.begin))
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 		defer cancel()
 		p := newTestPool(conf.Metrics, replicas(conf.Services), probe, events)
@@ -234,7 +234,7 @@ func TestConnectivityThroughHours(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { p.run(ctx, nil) })
 		wg.Go(func() { p.connectivity.run(ctx) })
-		wg.Go(func() { (&aggregator{state: st, events: events, alerts: alerts, board: b, log: log}).run(ctx) })
+		wg.Go(func() { (&aggregator{state: st, events: events, alerts: alerts, snaps: b, log: log}).run(ctx) })
 		var got []string
 		for a := range alerts {
 			s := a.Time.Sub(script.begin).Truncate(time.Second).String() + " " + string(a.Kind) + " " + string(a.Status)

@@ -108,7 +108,7 @@ func TestReportedMemory(t *testing.T) {
 		}
 		(&loadReport{conf.Services[0].Nodes[1], rep, nil}).apply(st, now)
 	}
-	brd := newBoard(st.snapshot(now))
+	brd := newSnapshots(st.snapshot(now))
 	used := (live() - before) >> 20
 	t.Logf("%d MiB", used)
 	if n := brd.load().services[0].nodes[1].replicas.len(); n != count || used > 65 {

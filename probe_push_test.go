@@ -305,7 +305,7 @@ func TestReportedReplicas(t *testing.T) {
 // More replicas than the limit are refused, those that are known are not.
 func TestTooManyReplicas(t *testing.T) {
 	rig := newAPIRig(t, apiConfig())
-	push := rig.board.load().conf.Services[0].Nodes[1]
+	push := rig.snaps.load().conf.Services[0].Nodes[1]
 	for i := range maxReported {
 		rig.events <- &loadReport{push, report{replica: fmt.Sprint(i), interval: time.Minute, load: &replicaLoad{}}, nil}
 	}
@@ -365,7 +365,7 @@ func TestReporterBehindPrefix(t *testing.T) {
 	conf := apiConfig()
 	conf.Server.PathPrefix = "/our status/x"
 	rig := newAPIRig(t, conf)
-	page, err := newPage(rig.board, slog.New(slog.DiscardHandler))
+	page, err := newPage(rig.snaps, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
