@@ -34,7 +34,7 @@ type mcp struct {
 }
 
 // newMCP returns the handler of /mcp.
-func newMCP(b *snapshots, version string) *mcp { return &mcp{snaps: b, version: version} }
+func newMCP(snaps *snapshots, version string) *mcp { return &mcp{snaps: snaps, version: version} }
 
 func (m *mcp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	message, err := m.receive(w, r)
