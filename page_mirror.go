@@ -26,6 +26,10 @@ const (
 	// that writing takes, a minute does not pass.
 	mirrorEvery = 50 * time.Second
 
+	// mirrorShare keeps copying to a fifth of one core while changes never end.
+	// 300 nodes have 1,700 files, which take half a second.
+	mirrorShare = 5
+
 	// mirrorRetry is the wait after a copy that could not be written.
 	mirrorRetry = 10 * time.Second
 
@@ -150,7 +154,7 @@ func (m *mirror) wait(now *rendering) time.Duration {
 	return time.Until(m.next)
 }
 
-// copy makes the copy anew. Like the page, it takes only a share of one core.
+// copy makes the copy anew.
 func (m *mirror) copy(ctx context.Context, now *rendering) {
 	began := time.Now()
 	slow := time.AfterFunc(mirrorSlow, func() {
@@ -162,7 +166,7 @@ func (m *mirror) copy(ctx context.Context, now *rendering) {
 		return // the write may go on
 	}
 	ended := time.Now()
-	pause := max(renderEvery, renderShare*ended.Sub(began))
+	pause := max(renderEvery, mirrorShare*ended.Sub(began))
 	if m.copying.note(m.log, err, ended); err != nil {
 		m.next = ended.Add(max(pause, mirrorRetry))
 		m.renew = m.next
