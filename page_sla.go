@@ -376,7 +376,7 @@ func (p *page) serveNodeReport(service, node string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		p.serveOf(w, r, s, "report "+service+"\x00"+node, func() (*reply, error) {
 			body, err := json.Marshal(newNodeReport(sv, nv, s.byNode()[nv.conf], s.at))
-			return newReply(body, statusFields), err
+			return p.now.Load().site.reply(body, statusFields), err
 		})
 	}
 }
