@@ -111,7 +111,7 @@ func TestPeerMirror(t *testing.T) {
 		}
 	}
 
-	browser := nodeScript(t, npmFolder(t, "playwright-core@1.65.1"), "testdata/browser/mirror.mjs", site)
+	browser := nodeScript(t, npmFolder(t, "testdata/browser"), "testdata/browser/mirror.mjs", site)
 	script, err := os.ReadFile("testdata/browser/mirror.mjs")
 	if err != nil {
 		t.Fatal(err)
