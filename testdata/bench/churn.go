@@ -225,6 +225,7 @@ func (b *bench) deadStarts() error {
 				rec := name(n)
 				paths = append(paths, fmt.Sprintf("%s:%s:%s", rec["service"], rec["node"], rec["id"]))
 				rec["status"], rec["reason"], rec["since"], rec["grace"] = "dead", "no report in 50 s", now, 50
+				rec["load"] = map[string]float64{"cpu": 0.2, "ram": 0.4}
 				keep("replica", rec)
 			}
 			keep("told", map[string]any{"page": true, "dead": paths})

@@ -26,6 +26,7 @@ type bound struct {
 	least bool // it must be as much at least; else at most
 	slack float64
 	none  bool // it is for information
+	exact bool // half of it is not enough, in a short run either
 }
 
 func atLeast(v float64) bound { return bound{value: v, least: true} }
@@ -35,6 +36,9 @@ func atMost(v float64) bound  { return bound{value: v} }
 // says nothing: a figure of 0, or a time that others on the machine stretch
 // more than they do the rest.
 func (b bound) but(slack float64) bound { b.slack = slack; return b }
+
+// exactly is a bound that a short run must reach, too.
+func (b bound) exactly() bound { b.exact = true; return b }
 
 // informal is no bound at all.
 var informal = bound{none: true}
@@ -48,7 +52,7 @@ const (
 // is enough.
 func (r row) verdict() string {
 	w := r.wanted
-	if r.short {
+	if r.short && !w.exact {
 		if w.least {
 			w.value /= 2
 		} else {

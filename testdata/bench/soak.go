@@ -214,9 +214,13 @@ func (b *bench) soak() error {
 	if panics, good, refused, told := total(all, "vigil_panics_total"), total(all, name, "good"), total(all, name, "refused"), o.told.Load(); panics > 0 || good < float64(cycles) || refused > 0 || told < int64(cycles) {
 		return fmt.Errorf("%v panics, %v reloads, %v refused, %d messages", panics, good, refused, told)
 	}
+	most := atMost(1.1)
+	if b.short {
+		most = atMost(1.25).exactly() // what is cached is not all there so early
+	}
 	b.add(row{measure: "soak", what: fmt.Sprintf("%v of 2,000 replicas, reloads, outages, visitors: heap", length), figure: fmt.Sprintf("%.1f MiB", last.heap),
-		limit: fmt.Sprintf("%.1f MiB after %v", first.heap, time.Duration(early)*cycle), got: last.heap / first.heap, ratio: true, wanted: atMost(1.1)})
-	b.add(row{measure: "soak", what: "... goroutines", figure: fmt.Sprintf("%.0f", last.goroutines), limit: fmt.Sprintf("%.0f", first.goroutines), got: last.goroutines / first.goroutines, ratio: true, wanted: atMost(1.1)})
+		limit: fmt.Sprintf("%.1f MiB after %v", first.heap, time.Duration(early)*cycle), got: last.heap / first.heap, ratio: true, wanted: most})
+	b.add(row{measure: "soak", what: "... goroutines", figure: fmt.Sprintf("%.0f", last.goroutines), limit: fmt.Sprintf("%.0f", first.goroutines), got: last.goroutines / first.goroutines, ratio: true, wanted: most})
 	b.add(row{measure: "soak", what: "... resident memory, messages", figure: fmt.Sprintf("%.0f MiB, %d", last.resident, o.told.Load()), limit: fmt.Sprintf("%.0f MiB", first.resident), wanted: informal})
 	return nil
 }
