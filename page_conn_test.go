@@ -153,11 +153,13 @@ func FuzzRawRequests(f *testing.F) {
 		f.Add([]byte(raw))
 	}
 	rig := newAPIRig(f, conf)
-	p, err := newPage(rig.snaps, slog.New(slog.NewTextHandler(failOnLog{f}, nil)))
+	logged := new(lockedBuffer)
+	log := slog.New(slog.NewTextHandler(logged, nil))
+	p, err := newPage(rig.snaps, log)
 	if err != nil {
 		f.Fatal(err)
 	}
-	addr := serveTest(f, p.handler(rig.rooms))
+	addr := serveLogged(f, p.handler(rig.rooms), log)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -178,7 +180,6 @@ func FuzzRawRequests(f *testing.F) {
 			if resp.StatusCode >= 200 {
 				answers++
 			}
-			// The guard answers so after a panic.
 			if resp.StatusCode == http.StatusInternalServerError {
 				t.Errorf("%s to %q", body, raw)
 			}
@@ -188,6 +189,9 @@ func FuzzRawRequests(f *testing.F) {
 					t.Errorf("%q is answered with a secret: %s", raw, body)
 				}
 			}
+		}
+		if said := logged.String(); strings.Contains(said, "panic") {
+			t.Errorf("after %q the log has %s", raw, said)
 		}
 		if most := clearRequests(string(raw)) + 1; answers > most {
 			t.Errorf("%d answers to %q, at most %d expected", answers, raw, most)

@@ -55,11 +55,17 @@ func TestListenFallback(t *testing.T) {
 // serveTest runs the real server on loopback until the test ends.
 func serveTest(t testing.TB, h http.Handler) string {
 	t.Helper()
+	return serveLogged(t, h, slog.New(slog.DiscardHandler))
+}
+
+// serveLogged is serveTest with a log.
+func serveLogged(t testing.TB, h http.Handler, log *slog.Logger) string {
+	t.Helper()
 	ln, err := listenHTTP(context.Background(), Server{Inet: "127.0.0.1:0", InetSet: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := newServer(h, slog.New(slog.DiscardHandler))
+	srv := newServer(h, log)
 	go srv.Serve(limitListener{ln, newConnLimits(1000)})
 	t.Cleanup(func() { srv.Close() })
 	return ln.Addr().String()
