@@ -168,7 +168,7 @@ func (b *bench) stormOf(w *weather, port string, targets, interval, turns int) e
 		worst.alert, worst.page = max(worst.alert, g.alert), max(worst.page, g.page)
 		cpu = append(cpu, g.cpu)
 	}
-	alert, page := atMost(1.5).but(6), atMost(2).but(8)
+	alert, page := atMost(1.5).but(6), atMost(2).but(15)
 	if targets > 500 {
 		alert, page = informal, informal
 	}
