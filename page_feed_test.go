@@ -108,6 +108,19 @@ func TestBadgeKept(t *testing.T) {
 	}
 }
 
+// The page for what does not exist is made once, whatever is asked for.
+func TestMissingKept(t *testing.T) {
+	p := newTestPage(t, deadSample())
+	for _, route := range []string{"/nope", "/none", "/nothing", "/badge/none"} {
+		if res := get(p.handler(nil), "GET", route, "Accept: text/html"); res.StatusCode != http.StatusNotFound || !strings.Contains(body(t, res), "<html") {
+			t.Errorf("%s: %s", route, res.Status)
+		}
+	}
+	if n := len(p.cache.entries); n != 2 { // at two depths
+		t.Errorf("%d answers are kept", n)
+	}
+}
+
 // A badge is of the newest state, not of the last rendering's.
 func TestCurrentStatus(t *testing.T) {
 	s, down := healthySample(), deadSample()

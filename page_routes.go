@@ -36,7 +36,7 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if prefix := now.site.prefix; prefix != "" {
 		rest, ok := strings.CutPrefix(path, prefix)
 		if !ok || rest != "" && rest[0] != '/' {
-			now.site.serveMissing(w, r)
+			rt.page.serveMissing(w, r, now)
 			return
 		}
 		path = rest
@@ -87,13 +87,13 @@ func (rt *router) serveRest(w http.ResponseWriter, r *http.Request, now *renderi
 	for i, s := range segments {
 		var err error
 		if segments[i], err = url.PathUnescape(s); err != nil {
-			now.site.serveMissing(w, r)
+			rt.page.serveMissing(w, r, now)
 			return
 		}
 	}
 	serve := rt.page.route(now, segments)
 	if serve == nil {
-		now.site.serveMissing(w, r)
+		rt.page.serveMissing(w, r, now)
 		return
 	}
 	if reads(w, r) {
@@ -203,12 +203,16 @@ func (p *page) serveStatus(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveMissing answers 404: a small page for browsers, a line for the rest.
-func (st *site) serveMissing(w http.ResponseWriter, r *http.Request) {
+func (p *page) serveMissing(w http.ResponseWriter, r *http.Request, now *rendering) {
 	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		http.Error(w, "not found", http.StatusNotFound)
 		return
 	}
-	body, err := execute(st, "missing.html", newShell(st, st.language(r), st.depthBase(r)))
+	st, lang, base := now.site, now.site.language(r), now.site.depthBase(r)
+	made, err := p.cache.get(lang.tag+" missing "+base, now.snap, func() (*reply, error) {
+		html, err := execute(st, "missing.html", newShell(st, lang, base))
+		return &reply{plain: variant{body: []byte(html)}}, err
+	})
 	if err != nil {
 		http.Error(w, "not found", http.StatusNotFound)
 		return
@@ -219,7 +223,7 @@ func (st *site) serveMissing(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(http.StatusNotFound)
 	if r.Method != http.MethodHead {
-		w.Write([]byte(body))
+		w.Write(made.plain.body)
 	}
 }
 
