@@ -59,7 +59,7 @@ async function open(path, options, { quiet = false, late = 0, stopped = false } 
   const page = await context.newPage();
   const now = Date.parse(taken) + 2e3 + late * 3600e3;
   if (stopped) {
-    await page.clock.install({ time: now - 1e3 });
+    await page.clock.install({ time: now - 600e3 }); // it runs until it is stopped
     await page.clock.pauseAt(now);
   } else await page.addInitScript((now) => {
     const Real = Date, skew = now - Real.now();
