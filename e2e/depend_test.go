@@ -151,8 +151,8 @@ depends_on = ["net:router"]
 	// The proof of delivery: in the metrics, and for each outage.
 	lines("vigil_alert_delivery_seconds_count", " 3", 1)
 	var outages []struct {
-		Node string
-		Told []struct {
+		Node   string
+		Alerts []struct {
 			Channel      string
 			At, Accepted *time.Time
 		}
@@ -163,8 +163,8 @@ depends_on = ["net:router"]
 	}
 	proved := make(map[string]bool)
 	for _, o := range outages {
-		for _, told := range o.Told {
-			if told.Channel == "slack" && told.At != nil && told.Accepted != nil && !told.Accepted.Before(*told.At) {
+		for _, a := range o.Alerts {
+			if a.Channel == "slack" && a.At != nil && a.Accepted != nil && !a.Accepted.Before(*a.At) {
 				proved[o.Node] = true
 			}
 		}
