@@ -104,6 +104,9 @@ func (m *mirror) run(ctx context.Context) error {
 
 // turn does what is due and returns how long to wait for more.
 func (m *mirror) turn(ctx context.Context) time.Duration {
+	if ctx.Err() != nil {
+		return 0 // a write that was left alone may go on
+	}
 	now := m.page.now.Load()
 	conf := now.snap.conf.Mirror
 	if conf == nil {
@@ -120,9 +123,9 @@ func (m *mirror) turn(ctx context.Context) time.Duration {
 	wait := m.wait(now)
 	if wait <= 0 {
 		m.copy(ctx, now)
-		wait = m.wait(now)
+		return m.turn(ctx)
 	}
-	if !m.unsent || m.running || len(conf.Command) == 0 || ctx.Err() != nil {
+	if !m.unsent || m.running || len(conf.Command) == 0 {
 		return wait
 	}
 	if first := time.Until(m.send); first > 0 {
@@ -163,7 +166,7 @@ func (m *mirror) copy(ctx context.Context, now *rendering) {
 	_, err := interruptible(ctx, func() (any, error) { return nil, m.write(now, began) })
 	slow.Stop()
 	if ctx.Err() != nil {
-		return // the write may go on
+		return
 	}
 	ended := time.Now()
 	pause := max(renderEvery, mirrorShare*ended.Sub(began))
