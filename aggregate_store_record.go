@@ -351,6 +351,11 @@ func (a *alerter) restore(st *state, im *restored, now time.Time) {
 	a.muted = im.muted
 	for _, c := range a.channels {
 		c.restore(st, im, now)
+		for key, known := range c.told {
+			if ns := st.byKey[key]; ns != nil && known.status == dead {
+				ns.wasDown = true // its replicas need not say so: one may have died of silence
+			}
+		}
 	}
 	if !im.told.Line.IsZero() {
 		a.connection = connectionState{down: im.told.Line, told: true}

@@ -131,9 +131,9 @@ depends_on = ["net:router"]
 	if got := chat.all(); got != down {
 		t.Fatalf("told:\n%s\nwant:\n%s", got, down)
 	}
-	if page := r.get("/"); !strings.Contains(page, "because of Net") && !strings.Contains(page, "because of Router") {
-		t.Error("the page does not say because of what the nodes are down")
-	}
+	r.waitFor("/", "what the nodes are down because of", func(page string) bool {
+		return strings.Contains(page, "because of Net") || strings.Contains(page, "because of Router")
+	})
 
 	reopen(t, farm.Addr().String())
 	dead(2)
