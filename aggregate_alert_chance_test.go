@@ -18,6 +18,7 @@ type level struct {
 	status  status
 	since   [3]time.Time // since when it is at least sick, and dead; zero: it is not
 	below   [3]time.Time // since when it is not
+	earlier [3]time.Time // since when it was so before, when it was not for less than a second
 	changed time.Time
 	back    time.Time // when it was last dead, in this run
 	quiet   time.Time // when it was last under a maintenance or silence
@@ -43,8 +44,12 @@ func (c *chance) found(key nodeKey, s status) {
 	for _, least := range []status{sick, dead} {
 		switch {
 		case s < least && l.below[least].IsZero():
+			l.earlier[least] = l.since[least]
 			l.since[least], l.below[least] = time.Time{}, c.now
 		case s >= least && l.since[least].IsZero():
+			if c.now.Sub(l.below[least]) >= time.Second {
+				l.earlier[least] = time.Time{}
+			}
 			l.since[least], l.below[least] = c.now, time.Time{}
 		}
 	}
@@ -214,7 +219,10 @@ func (c *chance) decided(a notify.Alert, before map[nodeKey]*told) {
 func (c *chance) begins(id string, key nodeKey) {
 	l, allowed := c.level(key), false
 	for _, r := range routesOf(c.conf, id) {
-		since := l.since[r.MinStatus]
+		since, earlier := l.since[r.MinStatus], l.earlier[r.MinStatus]
+		if lost := c.started.Sub(since); lost >= 0 && lost < time.Second && !earlier.IsZero() {
+			since = earlier // a kill lost the moment in between
+		}
 		allowed = allowed || r.Match.matches(key.service, key.node) && !since.IsZero() && c.now.Sub(since) >= r.After
 	}
 	if !allowed {

@@ -33,6 +33,7 @@ type chance struct {
 	labels  map[nodeKey]string // of nodes, by the last config that has them
 	levels  map[nodeKey]*level // what was found
 	answers []pendingCheck     // of checks that were asked for, by time
+	started time.Time          // the last restart
 	settled time.Time          // the last reload, or the end of the first round
 	quiet   []*quietTime       // made by operators, whatever the state knows of them
 	acked   map[nodeKey]time.Time
@@ -255,7 +256,7 @@ func (c *chance) start() {
 	c.st.restore(im.restored, c.now)
 	c.unsaved = nil
 	c.backlog, c.waiting = im.backlog, im.backlog.again()
-	c.answers, c.settled = nil, c.now
+	c.answers, c.settled, c.started = nil, c.now, c.now
 	for _, l := range c.levels {
 		l.back = time.Time{}
 	}
