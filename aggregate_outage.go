@@ -320,7 +320,7 @@ func (st *state) waitsForParent(ns *nodeState, now time.Time) (waits bool, until
 			later(st.turn(ns, back))
 		}
 		limit := st.checkLimit(parent)
-		if limit == 0 || !parent.track.checkedAt.Before(died) {
+		if limit == 0 || parent.alert.known && !parent.track.checkedAt.Before(died) {
 			continue
 		}
 		if parent.asked.Before(died) {

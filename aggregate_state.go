@@ -227,11 +227,12 @@ func (st *state) build(conf *Config, now time.Time) {
 func (st *state) buildNode(ns, old *nodeState, now time.Time) {
 	known := make(map[string]*replicaState)
 	if old != nil {
-		ns.maintenance, ns.silence, ns.wasDown, ns.asked = old.maintenance, old.silence, old.wasDown, old.asked
+		ns.maintenance, ns.silence, ns.wasDown = old.maintenance, old.silence, old.wasDown
 		ns.alert, ns.logged = old.alert, old.logged
 		ns.alert.timer = time.Time{}
 	}
 	if old != nil && old.conf.Mode == ns.conf.Mode {
+		ns.asked = old.asked
 		if old.conf.RabbitMQQueue == ns.conf.RabbitMQQueue {
 			ns.queue = old.queue
 		}
