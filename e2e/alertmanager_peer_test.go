@@ -82,13 +82,16 @@ func (s *alertSink) told(node string) string {
 	return strings.Join(list, ", ")
 }
 
-// startAlertmanagers starts a cluster of two and returns their addresses.
+// startAlertmanagers starts a cluster of two and returns their addresses. The
+// second waits for the first for a peer-timeout before it notifies; were that
+// not shorter than the group_interval, the first could go on to the end of an
+// alert meanwhile, and the second would notify of its beginning once more.
 func startAlertmanagers(t *testing.T, sink string) []string {
 	t.Helper()
 	program, dir := buildAlertmanager(t), t.TempDir()
 	config := filepath.Join(dir, "am.yml")
 	text := fmt.Sprintf(`global: {resolve_timeout: 20s}
-route: {receiver: sink, group_by: ['...'], group_wait: 1s, group_interval: 2s, repeat_interval: 1h}
+route: {receiver: sink, group_by: ['...'], group_wait: 1s, group_interval: 4s, repeat_interval: 1h}
 receivers: [{name: sink, webhook_configs: [{url: '%s', send_resolved: true}]}]
 `, sink)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
@@ -100,7 +103,7 @@ receivers: [{name: sink, webhook_configs: [{url: '%s', send_resolved: true}]}]
 		log := new(lockedBuffer)
 		cmd := exec.Command(program, "--config.file="+config, "--storage.path="+filepath.Join(dir, fmt.Sprint(i)),
 			"--web.listen-address="+web[i], "--cluster.listen-address="+gossip[i], "--cluster.advertise-address="+gossip[i],
-			"--cluster.peer="+gossip[1-i], "--cluster.settle-timeout=3s", "--cluster.peer-timeout=3s")
+			"--cluster.peer="+gossip[1-i], "--cluster.settle-timeout=3s", "--cluster.peer-timeout=2s")
 		cmd.Stdout, cmd.Stderr = log, log
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
