@@ -184,7 +184,7 @@ label = "Here"
 id = "script"
 label = "Script"
 mode = "script"
-scripts = ["setsid sleep 2 >/dev/null 2>&1 & wget -q -O /dev/null http://127.0.0.1:8080/status/text"]
+scripts = ["setsid sleep 60 >/dev/null 2>&1 & sleep 0.5; wget -q -O /dev/null http://127.0.0.1:8080/status/text"]
 [[probe.service.node]]
 id = "ping"
 label = "Ping"
@@ -194,9 +194,12 @@ END
 served 'docker run -p 8080:8080 -v "$PWD/rust.cfg:/etc/vigil.cfg" vigil vigil -c /etc/vigil.cfg'
 until_true 60 says healthy
 ! grep -F 'assets.path' "$work/run.log" || fail 'it warns of the assets folder of the Rust image'
-# A script a second leaves a child behind that ends two seconds later.
-until_true 30 sh -c "docker exec $container ps -o pid,stat,args | grep -q '[s]leep'"
+# A script a second leaves a child in a session of its own, which is killed and
+# reaped with it.
+until_true 30 sh -c "docker exec $container ps -o pid,stat,args | grep -q '[s]leep 60'"
 sleep 5 # five more of them have ended by then
+left=$(docker exec "$container" ps -o args | grep -c '^sleep 60' || true)
+[ "$left" -le 1 ] || fail "$left children of scripts are left"
 left=$(docker exec "$container" ps -o stat | grep -c '^Z' || true)
 [ "$left" -le 2 ] || fail "$left zombies: process 1 does not reap"
 ended
