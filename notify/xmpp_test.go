@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -107,6 +108,14 @@ func TestXMPPBody(t *testing.T) {
 	}
 	if got, _ := features.child(nsClient, "body"); got.text != body {
 		t.Errorf("read back %q", got.text)
+	}
+}
+
+// Each kind of alert as the body of a message.
+func TestXMPPWording(t *testing.T) {
+	for name, a := range goldenAlerts() {
+		body := plainStyle(maxXMPPBody, byteCount).message(newText(a, a.Time.Add(time.Second)))
+		golden(t, filepath.Join("testdata", "xmpp."+name+".txt"), []byte(body+"\n"))
 	}
 }
 
