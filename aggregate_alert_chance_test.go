@@ -28,6 +28,17 @@ type level struct {
 	moved   bool      // it has had another one since, so a restart forgets what was found
 }
 
+// tell writes a line of the life's story.
+func (c *chance) tell(format string, args ...any) {
+	c.story = append(c.story, fmt.Sprintf("%12s ", c.now.Format("15:04:05.000"))+fmt.Sprintf(format, args...))
+}
+
+// fault notes that the life breaks a rule.
+func (c *chance) fault(format string, args ...any) {
+	c.tell("FAULT "+format, args...)
+	c.faults = append(c.faults, fmt.Sprintf(format, args...))
+}
+
 // level is what is known of a node.
 func (c *chance) level(key nodeKey) *level {
 	l := c.levels[key]
@@ -316,10 +327,11 @@ func (c *chance) tellNodes() {
 	}
 }
 
-// Lives in which there was a fault once: a parent that was told dead, and whose
-// replicas' last words are not that they are dead.
+// Lives in which there was a fault once: a parent that had died of silence before
+// a kill, one whose mode a reload changed, and a heartbeat that was dead at a
+// restart and back before the first round was done.
 func TestAlertsOverKnownLives(t *testing.T) {
-	for _, seed := range []uint64{3734058892233805194} {
+	for _, seed := range []uint64{3734058892233805194, 418580657539181270, 3000657333740662466} {
 		if c := live(seed); len(c.faults) > 0 {
 			t.Errorf("seed %d: %s\n%s", seed, c.faults[0], strings.Join(c.story, "\n"))
 		}

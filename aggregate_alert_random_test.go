@@ -68,15 +68,6 @@ const (
 	chanceSlack  = 1500 * time.Millisecond
 )
 
-func (c *chance) tell(format string, args ...any) {
-	c.story = append(c.story, fmt.Sprintf("%12s ", c.now.Format("15:04:05.000"))+fmt.Sprintf(format, args...))
-}
-
-func (c *chance) fault(format string, args ...any) {
-	c.tell("FAULT "+format, args...)
-	c.faults = append(c.faults, fmt.Sprintf(format, args...))
-}
-
 // selectors picks some.
 func (c *chance) selectors() selectors {
 	return selectors{[]selector{"*", "x", "y:1", "x:2", "y"}[c.rnd.IntN(5)]}

@@ -124,6 +124,8 @@ func TestHeartbeatRun(t *testing.T) {
 // Pings could not come while this program did not run.
 func TestHeartbeatRestart(t *testing.T) {
 	conf := heartbeatConfig(Heartbeat{Interval: 10 * minute, Grace: 2 * minute, MaxRun: 4 * minute})
+	// A node that no round ever finishes for: jobs do not wait for it.
+	conf.Services[0].Nodes = append(conf.Services[0].Nodes, &Node{ID: "disk", Mode: modePoll, Targets: []Target{{Raw: "tcp://disk:80"}}})
 	p := newJobPlay(t, conf)
 	p.restart(minute)
 	p.want(healthy, false, "")

@@ -363,6 +363,11 @@ func (a *alerter) restore(st *state, im *restored, now time.Time) {
 	}
 	a.restored = true
 	a.configure(st, now)
+	for ns := range st.allNodes() {
+		if ns.conf.Mode == modeHeartbeat {
+			st.relevel(ns, now) // no check will find it out
+		}
+	}
 	if st.waiting == 0 {
 		a.roundDone(st, now)
 	}
