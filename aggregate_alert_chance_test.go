@@ -18,7 +18,7 @@ type level struct {
 	status  status
 	since   [3]time.Time // since when it is at least sick, and dead; zero: it is not
 	below   [3]time.Time // since when it is not
-	earlier [3]time.Time // since when it was so before, when it was not for less than a second
+	earlier [3]time.Time // since when it was so before, when it was not for less than historyInterval
 	changed time.Time
 	back    time.Time // when it was last dead, in this run
 	quiet   time.Time // when it was last under a maintenance or silence
@@ -58,7 +58,7 @@ func (c *chance) found(key nodeKey, s status) {
 			l.earlier[least] = l.since[least]
 			l.since[least], l.below[least] = time.Time{}, c.now
 		case s >= least && l.since[least].IsZero():
-			if c.now.Sub(l.below[least]) >= time.Second {
+			if c.now.Sub(l.below[least]) >= historyInterval {
 				l.earlier[least] = time.Time{}
 			}
 			l.since[least], l.below[least] = c.now, time.Time{}
@@ -231,7 +231,7 @@ func (c *chance) begins(id string, key nodeKey) {
 	l, allowed := c.level(key), false
 	for _, r := range routesOf(c.conf, id) {
 		since, earlier := l.since[r.MinStatus], l.earlier[r.MinStatus]
-		if lost := c.started.Sub(since); lost >= 0 && lost < time.Second && !earlier.IsZero() {
+		if lost := c.started.Sub(since); lost >= 0 && lost < historyInterval && !earlier.IsZero() {
 			since = earlier // a kill lost the moment in between
 		}
 		allowed = allowed || r.Match.matches(key.service, key.node) && !since.IsZero() && c.now.Sub(since) >= r.After
