@@ -169,7 +169,7 @@ func TestHistoryRoute(t *testing.T) {
 	if err := json.Unmarshal(body, &rep); err != nil || len(rep.Probes) != 1 || len(rep.Incidents) != 1 {
 		t.Errorf("%s: %v", body, err)
 	}
-	for _, secret := range []string{"secret", "10.0.0.1", "tcp:", ":80"} {
+	for _, secret := range []string{"secret", "10.0.0.1", "tcp:", ":80\""} {
 		if strings.Contains(string(body), secret) {
 			t.Errorf("it says %q: %s", secret, body)
 		}
