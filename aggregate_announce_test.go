@@ -327,6 +327,7 @@ func TestTurnOfDependents(t *testing.T) {
 	l.until(20 * m)
 	l.expect(t, "with its parent", "1m0.2s changed dead +a(was dead)")
 	l.restart(m)
+	l.at(21*m+3*s, "a=dead")
 	l.at(25*m, "a=healthy")
 	l.until(60 * m)
 	l.expect(t, "after a turn of its own", "25m0.2s changed dead -a", "30m10.2s changed dead +b(no report in 5m10s)", "34m0.2s changed dead b(no report in 5m10s) +c(no ping within 180 s of when it was due)")

@@ -316,11 +316,8 @@ func (st *state) waitsForParent(ns *nodeState, now time.Time) (waits bool, until
 		died = ns.alert.since[sick]
 	}
 	for _, parent := range ns.parents {
-		switch back := parent.alert.below[dead]; {
-		case parent.wasDown && !back.IsZero():
+		if back := parent.alert.below[dead]; parent.wasDown && !back.IsZero() {
 			later(st.turn(ns, back))
-		case parent.wasDown && !parent.alert.known: // dead before a restart, and not checked since
-			return true, time.Time{}
 		}
 		limit := st.checkLimit(parent)
 		if limit == 0 || parent.alert.known && !parent.track.checkedAt.Before(died) {
