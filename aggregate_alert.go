@@ -42,6 +42,7 @@ type alerter struct {
 // twice.
 type channel struct {
 	id     string
+	conf   notify.Channel
 	routes []Route   // those that lead to it
 	all    bool      // it is told of every node, as there are no routes
 	since  time.Time // when it or its routes came into force during a run; zero: at the start
@@ -90,7 +91,8 @@ func (a *alerter) configure(st *state, now time.Time) {
 		old[c.id] = c
 	}
 	a.channels = make([]*channel, 0, len(conf.Notify.Channels))
-	for _, id := range conf.Notify.IDs() {
+	for _, set := range conf.Notify.Channels {
+		id := set.ID
 		c := old[id]
 		if c == nil {
 			c = &channel{id: id, told: make(map[nodeKey]*told), ready: make(map[nodeKey]bool)}
@@ -99,7 +101,7 @@ func (a *alerter) configure(st *state, now time.Time) {
 		if !first && !reflect.DeepEqual(routes, c.routes) {
 			c.since = now
 		}
-		c.routes, c.all = routes, len(conf.Routes) == 0
+		c.conf, c.routes, c.all = set, routes, len(conf.Routes) == 0
 		a.channels = append(a.channels, c)
 	}
 	a.looks, a.timers = nil, nil
@@ -273,8 +275,11 @@ func (a *alerter) due(st *state, now time.Time) (notify.Alert, bool) {
 		return alert, true
 	}
 	for _, c := range a.channels {
-		if alert, ok := c.next(a, st, now); ok {
-			return alert, true
+		for alert, ok := c.next(a, st, now); ok; alert, ok = c.next(a, st, now) {
+			if c.conf.Wants(alert) {
+				return alert, true
+			}
+			st.keepAlert(alert) // and with it when the reminder is due
 		}
 	}
 	return notify.Alert{}, false

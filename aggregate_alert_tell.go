@@ -46,6 +46,9 @@ func (c *channel) tell(a *alerter, st *state, kind notify.Kind, now time.Time) n
 			alert.Outages = append(alert.Outages, c.told[key].outage(st, ns))
 		}
 	}
+	if !c.conf.RemindersOnly || kind == notify.Reminder {
+		st.noteTold(c, alert, now)
+	}
 	clear(c.ready)
 	c.first, c.last = time.Time{}, time.Time{}
 	alert.Status = c.status(st, kind)
@@ -57,6 +60,16 @@ func (c *channel) tell(a *alerter, st *state, kind notify.Kind, now time.Time) n
 		c.reminder = now.Add(c.reminderWait())
 	}
 	return alert.Trim()
+}
+
+// noteTold notes for each outage that goes on that the channel is told of it.
+func (st *state) noteTold(c *channel, alert notify.Alert, now time.Time) {
+	for _, o := range alert.Outages {
+		ns := st.byKey[nodeKey{o.Service, o.Node}]
+		if ns != nil && ns.track.outage != nil && !o.Over && o.Status == notify.Dead {
+			st.history.toldOf(ns.track.outage, c.id, now)
+		}
+	}
 }
 
 // status is the worst of what the channel was told of and, where it is told
@@ -111,9 +124,6 @@ func (c *channel) began(st *state, ns *nodeState, alert string, isNew bool, now 
 		if known.since = l.since[l.status]; ns.track.outage != nil && l.status == dead {
 			known.since = ns.track.outage.start
 		}
-	}
-	if out := ns.track.outage; out != nil && l.status == dead {
-		st.history.toldOf(out, c.id, now)
 	}
 	known.status = l.status
 	known.min, _ = c.least(key)
@@ -207,8 +217,11 @@ func (a *alerter) acknowledged(ns *nodeState, out *outage, st *state, now time.T
 		if out.ack.text != "" {
 			note += ": " + out.ack.text
 		}
-		a.acks = append(a.acks, notify.Alert{ID: rand.Text(), Channel: c.id, Kind: notify.Acknowledged, Status: notify.Dead,
-			Time: now, Note: note, Page: a.page, Outages: []notify.Outage{known.outage(st, ns)}})
+		alert := notify.Alert{ID: rand.Text(), Channel: c.id, Kind: notify.Acknowledged, Status: notify.Dead,
+			Time: now, Note: note, Page: a.page, Outages: []notify.Outage{known.outage(st, ns)}}
+		if c.conf.Wants(alert) {
+			a.acks = append(a.acks, alert)
+		}
 	}
 }
 

@@ -235,3 +235,32 @@ func TestAlerts(t *testing.T) {
 		})
 	}
 }
+
+// A channel counts as told only of what it gets: reminders, where it gets
+// nothing else, and acknowledgements, where it keeps incidents of its own.
+func TestAlertsThatChannelsGet(t *testing.T) {
+	const m = time.Minute
+	conf := alertConfig(Alerting{BackoffLimit: 3, ReminderInterval: 10 * m})
+	conf.Notify = channels("team", "boss", "pager")
+	conf.Notify.Channels[1].RemindersOnly = true
+	conf.Notify.Channels[2].Kind = "pagerduty"
+	p := newPlay(conf)
+	p.at(0, "a=healthy", "b=healthy", "c=healthy")
+	p.at(m, "a=dead")
+	p.until(p.begin.Add(12 * m))
+	p.expect(t, "reminders only", "1m0.2s changed dead +a", "1m0.2s changed dead +a",
+		"11m0.2s reminder dead #1 a", "11m0.2s reminder dead #1 a", "11m0.2s reminder dead #1 a")
+	in := p.st.snapshot(p.now).incidents[0]
+	for channel, at := range map[string]time.Duration{"team": m, "pager": m, "boss": 11 * m} {
+		if !slices.Contains(in.tellings, telling{channel: channel, at: p.begin.Add(at + gatherQuiet)}) {
+			t.Errorf("%s is not told after %v: %+v", channel, at, in.tellings)
+		}
+	}
+
+	p.st.acknowledge(in.id, &acknowledgement{by: "Ann", at: p.now, until: p.now.Add(24 * time.Hour)}, p.now, make(chan error, 1))
+	p.until(p.begin.Add(13 * m))
+	p.expect(t, "acknowledged", "12m0s acknowledged dead a | Acknowledged by Ann")
+	p.at(20*m, "a=healthy")
+	p.until(p.begin.Add(21 * m))
+	p.expect(t, "over", "20m0.2s changed healthy -a", "20m0.2s changed healthy -a")
+}

@@ -15,13 +15,24 @@ const deliveryLimit = 5 * time.Minute
 
 // Wants reports whether the target is to get the alert.
 func (t Target) Wants(a Alert) bool {
+	return (a.Channel == "" || a.Channel == t.Channel) && wants(a, t.RemindersOnly, t.incidents)
+}
+
+// Wants reports whether the channel's recipients get an alert for it.
+func (c Channel) Wants(a Alert) bool {
+	return wants(a, c.RemindersOnly, kindOf(c.Kind).incidents)
+}
+
+// wants reports whether an alert is for a channel that gets reminders only, or
+// keeps incidents of its own.
+func wants(a Alert, remindersOnly, incidents bool) bool {
 	switch {
-	case a.Channel != "" && a.Channel != t.Channel, a.Kind == Acknowledged && !t.incidents:
+	case a.Kind == Acknowledged && !incidents:
 		return false
-	case !t.RemindersOnly, a.Kind == Reminder, a.Test:
+	case !remindersOnly, a.Kind == Reminder, a.Test:
 		return true
 	}
-	return t.incidents && slices.ContainsFunc(a.Outages, func(o Outage) bool { return o.Over })
+	return incidents && slices.ContainsFunc(a.Outages, func(o Outage) bool { return o.Over })
 }
 
 // Deliver makes one try. It ends with ctx or after 5 min, not counting the time
