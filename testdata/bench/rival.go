@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -258,11 +260,15 @@ func (b *bench) figuresOf(r rival) (figures []row, err error) {
 	if err != nil {
 		return nil, err
 	}
+	size, err := sizeOf("http://" + p.address + r.page)
+	if err != nil {
+		return nil, err
+	}
 	p.stop()
 	add("peers: 1,000 HTTP targets every 5 s: checks done of those wanted", "%d of %.0f", checks.Checks, 200*took)
 	add("... processor time of a check", "%.0f us", cpu/float64(max(checks.Checks, 1))*1e6)
 	add("... memory", "%.0f MiB", resident)
-	add("... its page, 64 connections", "%.0f/s", float64(pages)/turn.Seconds())
+	add("... its page, 64 connections", "%.0f/s of %d KiB", float64(pages)/turn.Seconds(), size>>10)
 
 	// Half of the targets hang.
 	s = scene{interval: 10}
@@ -304,6 +310,21 @@ func (b *bench) figuresOf(r rival) (figures []row, err error) {
 	p.stop()
 	add("... from a check's answer to the webhook, at worst", "%.2f s", quantile(alerts, 1))
 	return figures, nil
+}
+
+// sizeOf returns how many bytes an answer has that is not compressed.
+func sizeOf(url string) (int64, error) {
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	request.Header.Set("Accept-Encoding", "identity")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer answer.Body.Close()
+	return io.Copy(io.Discard, answer.Body)
 }
 
 // watch returns the checks that came to the farm, and the processor time of the
