@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -394,5 +396,47 @@ func TestPastOfHiddenNode(t *testing.T) {
 	l.until(10 * time.Minute)
 	if n := public(); n != 0 || len(l.st.snapshot(l.now).pastIncidents) != 1 {
 		t.Errorf("%d outages to be seen of a hidden node that is gone", n)
+	}
+}
+
+// A day on which nothing began says what went on, and not that there was
+// nothing; days with the same of it are one run.
+func TestHistoryOfLongOutages(t *testing.T) {
+	s := healthySample()
+	day := func(n int) time.Time { return sampleTime.AddDate(0, 0, -n) }
+	sv := s.services[0]
+	add := func(id string, start, end time.Time) {
+		s.pastIncidents = append(s.pastIncidents, incident{id: id, service: sv.conf, node: sv.nodes[0].conf, start: start, end: end})
+	}
+	add("open", day(2), time.Time{})
+	add("short", day(10), day(7))
+	for i := range maxOngoing + 5 {
+		add(fmt.Sprint("many", i), day(16).Add(time.Duration(i)*time.Second), day(14))
+	}
+	add("brief", day(30), day(30).Add(briefly/2))
+	var got []string
+	lang := builtInLanguages(t)[english]
+	for _, m := range newHistoryView(lang, "", s)[:1] {
+		for _, d := range m.Days {
+			line := d.Name + ":"
+			for _, e := range d.Entries {
+				line += " +" + e.ID
+			}
+			for _, e := range d.Ongoing[:min(len(d.Ongoing), 2)] {
+				line += " " + e.ID
+			}
+			got = append(got, strings.TrimSuffix(line+" "+d.More+d.Calm, " "))
+		}
+	}
+	want := []string{
+		"19 to 20 November: open", "18 November: +open", "14 to 17 November: Nothing to report.", "11 to 13 November: short",
+		"10 November: +short", "7 to 9 November: Nothing to report.", "5 to 6 November: many24 many23 and 5 more",
+	}
+	if !slices.Equal(got[:len(want)], want) {
+		t.Errorf("days\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+	const lists = `<a href="#open"><bdi>Front pages</bdi></a> <bdi>Website</bdi>: continued from the day before</p>`
+	if text := body(t, get(newTestPage(t, s).handler(nil), "GET", "/history")); !strings.Contains(text, lists) {
+		t.Errorf("no %s in\n%s", lists, text)
 	}
 }

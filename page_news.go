@@ -237,6 +237,7 @@ func newMaintainedView(lang *language, base string, s *snapshot, q *quietTime) e
 		Span: lang.span(q.start, q.end, s.at, timeForm),
 		Said: linked(q.text),
 		at:   q.start,
+		end:  q.end,
 	}
 	_, hits := s.about(q.match())
 	v.Service = names(hits)
@@ -282,7 +283,7 @@ func newPastNote(lang *language, base string, s *snapshot, a *announcement, outa
 		return v
 	}
 	v.Text, v.Length = lang.words["incident"], lang.length(max(0, end.Sub(a.at)))
-	v.Span = lang.span(a.at, end, now, timeForm)
+	v.Span, v.end = lang.span(a.at, end, now, timeForm), end
 	var first, last time.Time
 	for _, in := range outages {
 		v.Anchors = append(v.Anchors, in.id)
@@ -299,7 +300,7 @@ func newPastNote(lang *language, base string, s *snapshot, a *announcement, outa
 		v.Text = lang.say("was_down", "length", v.Length)
 		v.Span = lang.span(first, last, now, timeForm)
 		v.Day = lang.element(first.In(zone), dateForm)
-		v.at, v.length = first, last.Sub(first)
+		v.at, v.end, v.length = first, last, last.Sub(first)
 	}
 	return v
 }

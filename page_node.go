@@ -217,7 +217,7 @@ func (l *language) tally(replicas viewList) string {
 	var parts []string
 	for _, state := range [...]string{stateOK, stateWarn, stateDown, stateWait} {
 		if n[state] > 0 {
-			parts = append(parts, l.number(n[state])+" "+l.words[stateWords[state]])
+			parts = append(parts, l.number(n[state])+"\u00a0"+l.words[stateWords[state]])
 		}
 	}
 	return strings.Join(parts, ", ")

@@ -10,6 +10,7 @@ import (
 const (
 	recentDays = 14
 	maxRecent  = 20 // outages on the page itself
+	maxOngoing = 20 // outages of earlier days in a run of days
 	briefly    = time.Minute
 )
 
@@ -34,9 +35,9 @@ type entryView struct {
 	Updates           []updateView // in place of that
 	Anchors           []string     // ids of the outages that it is about
 
-	at     time.Time
-	length time.Duration // of an outage; 0 for what is none
-	brief  bool
+	at, end time.Time
+	length  time.Duration // of an outage; 0 for what is none
+	brief   bool
 }
 
 func newEntryView(lang *language, base string, in *incident, now time.Time) entryView {
@@ -50,6 +51,7 @@ func newEntryView(lang *language, base string, in *incident, now time.Time) entr
 		Day:     lang.element(in.start.In(zone), dateForm),
 		Length:  lang.length(in.length(now)),
 		at:      in.start,
+		end:     in.start.Add(in.length(now)),
 		length:  in.length(now),
 		brief:   !in.end.IsZero() && in.length(now) < briefly,
 	}
@@ -111,13 +113,16 @@ type monthView struct {
 	Days                 []dateView // newest first
 }
 
-// A dateView is a day with outages, or a run of days without any.
+// A dateView is a day on which something began, or a run of days on which
+// nothing did.
 type dateView struct {
 	Name, Weekday string
 	Entries       []entryView
 	Brief         []entryView // those under a minute, folded
 	BriefText     string
-	Calm          string // instead of entries
+	Ongoing       []entryView // what began on an earlier day
+	More          string      // how many further ones
+	Calm          string      // instead of all that
 }
 
 // newHistoryView returns the past by month, newest first, as far back as
@@ -125,10 +130,17 @@ type dateView struct {
 func newHistoryView(lang *language, base string, s *snapshot) (months []monthView) {
 	now, zone := s.at, s.at.Location()
 	today := dateOf(now)
-	byDay := make(map[date][]entryView)
+	byDay, ongoing := make(map[date][]entryView), make(map[date][]entryView)
 	add := func(e entryView) {
 		d := dateOf(e.at.In(zone))
 		byDay[d] = append(byDay[d], e)
+		if e.brief {
+			return
+		}
+		for last := dateOf(e.end.In(zone)); d < last; {
+			d++
+			ongoing[d] = append(ongoing[d], e)
+		}
 	}
 	outages, taken := s.grouped()
 	for i := range s.pastIncidents {
@@ -142,8 +154,10 @@ func newHistoryView(lang *language, base string, s *snapshot) (months []monthVie
 	for _, q := range s.pastMaintenances() {
 		add(newMaintainedView(lang, base, s, q))
 	}
-	for _, entries := range byDay {
-		slices.SortStableFunc(entries, func(a, b entryView) int { return b.at.Compare(a.at) })
+	for _, days := range [...]map[date][]entryView{byDay, ongoing} {
+		for _, entries := range days {
+			slices.SortStableFunc(entries, func(a, b entryView) int { return b.at.Compare(a.at) })
+		}
 	}
 	first := firstKnown(s, today)
 	listed := today - keptDays // from here on, outages are kept
@@ -162,7 +176,7 @@ func newHistoryView(lang *language, base string, s *snapshot) (months []monthVie
 			months = append(months, m)
 			continue
 		}
-		m.addDays(lang, byDay, max(month, first), last)
+		m.addDays(lang, byDay, ongoing, max(month, first), last)
 		months = append(months, m)
 	}
 	return months
@@ -211,20 +225,25 @@ func downtimeIn(s *snapshot, month date) (down time.Duration) {
 }
 
 // addDays adds the days from last back to first.
-func (m *monthView) addDays(lang *language, byDay map[date][]entryView, first, last date) {
+func (m *monthView) addDays(lang *language, byDay, ongoing map[date][]entryView, first, last date) {
 	outages, down := 0, time.Duration(0)
 	for d := last; d >= first; d-- {
 		entries := byDay[d]
 		if len(entries) == 0 {
 			calm := d // the first day of a run
-			for calm > first && len(byDay[calm-1]) == 0 {
+			for calm > first && len(byDay[calm-1]) == 0 && slices.EqualFunc(ongoing[calm-1], ongoing[d], sameEntry) {
 				calm--
 			}
-			m.Days = append(m.Days, dateView{Name: lang.days(calm, d), Calm: lang.words["nothing"]})
+			v := dateView{Name: lang.days(calm, d)}
+			if v.addOngoing(lang, ongoing[d]); v.Ongoing == nil {
+				v.Calm = lang.words["nothing"]
+			}
+			m.Days = append(m.Days, v)
 			d = calm
 			continue
 		}
 		v := dateView{Name: lang.days(d, d), Weekday: lang.name("weekdays", int(d.noon().Weekday()))}
+		v.addOngoing(lang, ongoing[d])
 		for _, e := range entries {
 			if e.brief {
 				v.Brief = append(v.Brief, e)
@@ -244,6 +263,16 @@ func (m *monthView) addDays(lang *language, byDay map[date][]entryView, first, l
 	m.Count, m.Sum = lang.words["none"], lang.words["no_downtime"]
 	if outages > 0 {
 		m.Count, m.Sum = lang.number(outages), lang.count("outages_count", outages, "length", lang.length(down))
+	}
+}
+
+func sameEntry(a, b entryView) bool { return a.ID == b.ID }
+
+// addOngoing adds what began on an earlier day.
+func (v *dateView) addOngoing(lang *language, entries []entryView) {
+	v.Ongoing = entries[:min(len(entries), maxOngoing)]
+	if more := len(entries) - len(v.Ongoing); more > 0 {
+		v.More = lang.count("more", more)
 	}
 }
 

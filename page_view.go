@@ -241,6 +241,9 @@ func newPageView(st *site, lang *language, base string, s *snapshot) *pageView {
 	}
 	v.Day, v.From, v.Shift = calendarStart(s.at)
 	v.State, v.Sentence = s.banner(lang)
+	if v.State == stateWait { // nothing is checked
+		v.Checked = lang.html("as_of", "time", lang.element(s.at, form))
+	}
 	for _, sv := range s.services {
 		v.Feeds = append(v.Feeds, labelLink{steady(sv.conf.Label), v.Route("feed/" + url.PathEscape(sv.conf.ID) + ".atom")})
 	}
