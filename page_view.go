@@ -186,6 +186,7 @@ func (l *language) json(keys []string, plurals ...string) (string, error) {
 type pageView struct {
 	shell
 	State, Sentence  string
+	Said             template.HTML // the same, with times in the visitor's zone
 	Checked          template.HTML // when
 	Day, From, Shift string        // see calendarStart
 	Zone             string        // the server's
@@ -240,7 +241,7 @@ func newPageView(st *site, lang *language, base string, s *snapshot) *pageView {
 		Empty:   len(s.services) == 0,
 	}
 	v.Day, v.From, v.Shift = calendarStart(s.at)
-	v.State, v.Sentence = s.banner(lang)
+	v.State, v.Sentence, v.Said = s.banner(lang)
 	if v.State == stateWait { // nothing is checked
 		v.Checked = lang.html("as_of", "time", lang.element(s.at, form))
 	}
@@ -328,9 +329,20 @@ func lastingIncidents(s *snapshot) map[*Node]*incident {
 	return found
 }
 
-// banner returns the general state in one sentence. It counts nodes, which
-// visitors call systems.
-func (s *snapshot) banner(lang *language) (state, sentence string) {
+// banner returns the general state in one sentence, as text and as HTML. It
+// counts nodes, which visitors call systems.
+func (s *snapshot) banner(lang *language) (state, sentence string, said template.HTML) {
+	if state, sentence = s.sentence(lang); sentence != "" {
+		return state, sentence, template.HTML(template.HTMLEscapeString(sentence))
+	}
+	since := s.connectionDown.In(s.at.Location())
+	return state, lang.say("offline", "time", lang.time(since, timeForm)+since.Format(" MST")),
+		"<span>" + lang.html("offline", "time", lang.element(since, timeForm)) + "</span>"
+}
+
+// sentence returns the general state and what is said of it; nothing while the
+// monitor is offline, which is said with the time.
+func (s *snapshot) sentence(lang *language) (state, sentence string) {
 	all, down, weak := 0, 0, 0
 	for _, sv := range s.services {
 		for _, nv := range sv.nodes {
@@ -355,7 +367,7 @@ func (s *snapshot) banner(lang *language) (state, sentence string) {
 	case weak > 0:
 		return state, lang.count("some_degraded", weak, "all", all)
 	case !s.connectionDown.IsZero():
-		return stateWait, lang.say("offline", "time", lang.time(s.connectionDown.In(s.at.Location()), timeForm))
+		return stateWait, ""
 	case state == stateWait:
 		return state, lang.words["checking"]
 	case state == stateMaint:
