@@ -343,7 +343,7 @@ func unknownZone(getenv func(string) (string, bool)) string {
 	if _, err := time.LoadLocation(name); err == nil {
 		return ""
 	}
-	return fmt.Sprintf("the environment variable TZ is %q, which is no zone that this machine knows, so times are in UTC; allowed: a name like Europe/Paris", shorten(tz))
+	return fmt.Sprintf("the environment variable TZ is %q, which is not a time zone that this machine knows, so times are in UTC; allowed: a name like Europe/Paris", shorten(tz))
 }
 
 // unreadable returns the message for an error of reading a config file.

@@ -113,7 +113,7 @@ func parseCron(text string, zone *time.Location) (*cron, error) {
 	if long, ok := cronWords[text]; ok {
 		text = long
 	} else if strings.HasPrefix(text, "@") {
-		return nil, errors.New("is no known word")
+		return nil, errors.New("is not a known word")
 	}
 	fields := strings.Fields(text)
 	if len(fields) != len(cronFields) {

@@ -93,7 +93,7 @@ func TestCronRefuses(t *testing.T) {
 		"9-5 * * * *":     "has a wrong minute field: it has a range that ends before it begins",
 		"1,,2 * * * *":    "has a wrong minute field: it is not from 0 to 59",
 		"-1 * * * *":      "has a wrong minute field: it is not from 0 to 59",
-		"@reboot":         "is no known word",
+		"@reboot":         "is not a known word",
 		"0 0 0 * * * * *": "has 8 fields",
 	} {
 		if _, err := parseCron(text, time.UTC); err == nil || err.Error() != want {

@@ -78,6 +78,17 @@ func (s *scanner) parse() (map[string]any, error) {
 // a secret without its quotes.
 var repeatsValue = regexp.MustCompile(`"[^'"]|(float|numbers?): '|out of range`)
 
+const anyValue = "text in quotes, a number, true, false, a list or a table"
+
+// lineShapes are what a line may look like, by the parser's messages about one
+// that looks otherwise. The last key that it has read is not to blame then.
+var lineShapes = []struct{ said, allowed string }{
+	{"table name", "[table] or [[table]]"},
+	{"table array name", "[table] or [[table]]"},
+	{"expected '.' or '='", "key = value"},
+	{"expected a top-level item", "one key = value, or one table, a line"},
+}
+
 // syntaxFault turns the parser's error into a problem. It is more precise than
 // the parser about values that are never closed, are there twice or hold a
 // variable.
@@ -112,11 +123,28 @@ func (s *scanner) syntaxFault(err error) problem {
 	case strings.Contains(fault.text, "already"):
 	case strings.Contains(fault.text, `got '\n'`) && strings.Contains(fault.text, "table"):
 		fault.line-- // the parser has counted the line's own end
+		fault.shape()
+	case strings.HasPrefix(fault.text, "expected value but found '\\n'"):
+		fault.text = "has no value; allowed: " + anyValue
 	case repeatsValue.MatchString(fault.text):
-		fault.text = "is not a valid TOML value (missing quotes?); allowed: text in quotes, a number, true, false, a list or a table"
+		fault.text = "is not a valid TOML value (missing quotes?); allowed: " + anyValue
+	default:
+		fault.shape()
 	}
 	fault.key, fault.text = escapeControl(s.vars.written(fault.key)), escapeControl(s.vars.written(fault.text))
 	return fault
+}
+
+// shape adds to the parser's message about a line what it may look like.
+func (p *problem) shape() {
+	p.text = strings.Replace(p.text, `got '\n' instead`, "the line ends", 1)
+	for _, shape := range lineShapes {
+		if strings.Contains(p.text, shape.said) {
+			p.key = "syntax"
+			p.text += "; allowed: " + shape.allowed
+			return
+		}
+	}
 }
 
 // sortedWarnings returns the warnings from the top of the file down.

@@ -380,7 +380,7 @@ func (t *table) needed(key string) (n Needed) {
 	case !isText:
 		n.Count = int(t.number(key, 1, 1, 1_000_000, ""))
 	case err != nil || parsed < 1 || isShare && parsed > 100 || !isShare && t.written(key) == "":
-		t.fault(key, "%s is no number of replicas; allowed: %s", t.show(key, s), allowed)
+		t.fault(key, "%s is not a number of replicas; allowed: %s", t.show(key, s), allowed)
 	case isShare:
 		n.Percent = parsed
 	default:

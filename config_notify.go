@@ -244,7 +244,7 @@ func (c *Config) readRoutes(t *table) {
 				sub.warn(item, "%s is off, so this route does not lead there", sub.show(item, s))
 				return
 			case !slices.Contains(ids, s):
-				sub.fault(item, "%s is no channel; allowed: %s%s", sub.show(item, s), channelsAllowed(ids), hint(s, ids))
+				sub.fault(item, "%s is not a channel; allowed: %s%s", sub.show(item, s), channelsAllowed(ids), hint(s, ids))
 			}
 			r.To = append(r.To, s)
 			used[s] = true

@@ -78,7 +78,7 @@ func TestUnknownZone(t *testing.T) {
 	}
 	t.Chdir(t.TempDir())
 	_, warnings, err := loadConfig(t.Context(), "", environ(map[string]string{"TZ": "CET-1CEST"}))
-	want := `config.cfg:1: TZ: the environment variable TZ is "CET-1CEST", which is no zone that this machine knows, so times are in UTC; allowed: a name like Europe/Paris`
+	want := `config.cfg:1: TZ: the environment variable TZ is "CET-1CEST", which is not a time zone that this machine knows, so times are in UTC; allowed: a name like Europe/Paris`
 	if err != nil || len(warnings) == 0 || warnings[0].Error() != want {
 		t.Errorf("got %v, %v, want %s", warnings, err, want)
 	}

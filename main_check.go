@@ -78,17 +78,14 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		}
 	}
 	printPlan(stdout, c)
+	var faults []error
 	if *probe {
 		ctx, stop := notifyStop(ctx)
 		defer stop()
 		fmt.Fprintln(stdout)
-		alive := checkAll(ctx, c, stdout, stderr)
-		faults := queueFaults(ctx, c)
-		for _, fault := range faults {
-			fmt.Fprintln(stdout, fault)
-		}
-		if !alive || len(faults) > 0 {
-			return exitError
+		faults = append(faults, checkAll(ctx, c, stdout, stderr))
+		for _, fault := range queueFaults(ctx, c) {
+			faults = append(faults, errors.New(fault))
 		}
 	}
 	verdict := "valid"
@@ -96,6 +93,9 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		verdict += ", with " + plural(n, "warning")
 	}
 	fmt.Fprintf(stdout, "\n%s: %s\n", configName(c), verdict)
+	if err := errors.Join(faults...); err != nil {
+		return printError(fs, stderr, err)
+	}
 	return exitOK
 }
 

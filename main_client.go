@@ -173,7 +173,16 @@ func clientError(base string, err error) error {
 	case errors.Is(err, context.Canceled):
 		return errors.New("stopped before the answer")
 	}
-	return fmt.Errorf("%s: %w; is Vigil running there?", base, withoutURL(err))
+	return fmt.Errorf("%s: %w; is Vigil running there?", base, atAddress(base, withoutURL(err)))
+}
+
+// atAddress drops the address from an error about a connection when the URL in
+// front of it names it.
+func atAddress(page string, err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil && strings.Contains(page, "//"+op.Addr.String()) {
+		return op.Err
+	}
+	return err
 }
 
 // An apiFault is an error that a Vigil answered with.

@@ -72,7 +72,7 @@ func TestHealth(t *testing.T) {
 			"vigil health: http://" + address + "/long/: the answer is \"" + strings.Repeat("healthy", 10)[:64] + "\", which is not a status; is this a Vigil?\n"},
 		{"-timeout 100ms -url http://" + address + "/hung/", 1, "",
 			"vigil health: http://" + address + "/hung/: no answer in time; is Vigil overloaded, or is another program on its port?\n"},
-		{"-c none.cfg", 1, "", "vigil health: http://" + free + "/: dial tcp " + free + ": connect: connection refused; is Vigil running?\n"},
+		{"-c none.cfg", 1, "", "vigil health: http://" + free + "/: connect: connection refused; is Vigil running?\n"},
 		{"-c any.cfg", 1, "", "vigil health: server.inet lets the system choose the port: give -url with the address from the log\n"},
 		{"-c bad.cfg", 1, "", "vigil health: bad.cfg:2: server.inet: \"nowhere\" is not an address with a port; allowed: an address and a port, like [::1]:8080 or 0.0.0.0:8080\n"},
 		{"-c missing.cfg", 1, "", "vigil health: missing.cfg: cannot be read: no such file or directory; name an existing file with -c\n"},

@@ -77,6 +77,9 @@ func runProbe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		fine, err = probeNodes(ctx, flags, rest[0], newPrinter(stdout))
 	}
 	if err != nil {
+		if !strings.Contains(rest[0], "://") && strings.ContainsAny(rest[0], "./") {
+			err = fmt.Errorf("%w; a URL has a scheme, like https:// or tcp://", err)
+		}
 		return printError(fs, stderr, err)
 	}
 	if !fine {
@@ -253,7 +256,7 @@ func ruleOf(v verdict, r *replica) string {
 		return "dns_match"
 	case has(" ends in "):
 		return "tls_expiry_sick_below, tls_expiry_dead_below"
-	case has("certificate", "TLS"):
+	case strings.HasPrefix(v.reason, "certificate"):
 		return "tls_verify"
 	}
 	return "a target that gives no good answer is dead"
@@ -284,6 +287,13 @@ func (r *probeReport) print(p *printer) {
 			text += ": not waited for"
 		}
 		add(label, text, ms(c.Millis))
+	}
+	for i, e := range r.Echoes {
+		label := "echo"
+		if i > 0 {
+			label = ""
+		}
+		add(label, e.Address+": "+cmp.Or(e.Error, "answered"), ms(e.Millis))
 	}
 	if h := r.TLS; h != nil {
 		text := cmp.Or(h.Error, h.Version)
@@ -346,16 +356,15 @@ func wideRows(rows [][]cell) [][]cell {
 	return rows
 }
 
-// checkAll checks every poll and script replica of a config once, prints a row
-// for each, and reports whether none was dead. Progress goes to stderr when
-// that is a terminal.
-func checkAll(ctx context.Context, conf *Config, stdout, stderr io.Writer) bool {
+// checkAll checks every poll and script replica of a config once and prints a
+// row for each. The error counts those that are dead. Progress goes to stderr
+// when that is a terminal.
+func checkAll(ctx context.Context, conf *Config, stdout, stderr io.Writer) error {
 	const width = 16
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	ch, err := newChecker(conf, log)
 	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return false
+		return err
 	}
 	defer ch.close()
 	all := replicas(conf.Services)
@@ -386,11 +395,10 @@ func checkAll(ctx context.Context, conf *Config, stdout, stderr io.Writer) bool 
 	}
 	checks.Wait()
 	if ctx.Err() != nil {
-		fmt.Fprintln(stderr, "vigil check: stopped before all was checked")
-		return false
+		return errors.New("stopped before all was checked")
 	}
 
-	good := true
+	bad := 0
 	var rows [][]cell
 	for i, r := range all {
 		v := verdicts[i]
@@ -398,10 +406,23 @@ func checkAll(ctx context.Context, conf *Config, stdout, stderr io.Writer) bool 
 		if v.inconclusive {
 			status = "unknown"
 		}
-		good = good && v.status != dead && !v.inconclusive
+		if v.status == dead || v.inconclusive {
+			bad++
+		}
 		rows = append(rows, []cell{statusCell(status), {text: r.service.ID + ":" + r.node.ID}, {text: r.id},
 			{text: seconds(v.latency)}, {text: v.reason}})
 	}
 	newPrinter(stdout).columns(rows)
-	return good
+	if bad > 0 {
+		return fmt.Errorf("of %s, %s dead or cannot be checked", plural(len(all), "replica"), areCount(bad))
+	}
+	return nil
+}
+
+// areCount writes "1 is" or "2 are".
+func areCount(n int) string {
+	if n == 1 {
+		return "1 is"
+	}
+	return thousands(n) + " are"
 }

@@ -104,6 +104,9 @@ scripts = ["echo a bit slow; exit 1"]
 		{"TLS", []string{secure.URL + "/good"}, 1, []string{
 			"TLS      certificate signed by unknown authority", "certificate of example.com by O=Acme Co: ", " days left, until 2084-01-29",
 			"verdict  dead: certificate signed by unknown authority", "rule     tls_verify\n"}},
+		{"not TLS", []string{strings.Replace(server.URL, "http", "tls", 1)}, 1, []string{
+			"verdict  dead: plain HTTP where TLS was expected", "rule     a target that gives no good answer is dead\n"}},
+		{"no scheme", []string{"-c", config, "db.example.com:5432"}, 1, []string{"; a URL has a scheme, like https:// or tcp://\n"}},
 		{"TCP", []string{"tcp://" + ln.Addr().String()}, 0, []string{"connect  " + ln.Addr().String() + ": connected"}},
 		{"DNS", []string{"-c", config, "dns://" + names + "/a.test?type=TXT"}, 0, []string{
 			"connect  " + names + ": connected", "\n         " + names + ": connected", "answer   NOERROR, truncated, over UDP by " + names + "\n",
@@ -153,7 +156,11 @@ scripts = ["echo a bit slow; exit 1"]
 		}
 	}
 	server.Close()
-	if code := run(t.Context(), []string{"check", "-probe", "-c", config}, io.Discard, io.Discard); code != 1 {
+	all.Reset()
+	if code := run(t.Context(), []string{"check", "-probe", "-c", config}, &all, &all); code != 1 {
 		t.Errorf("exit code %d with a dead replica", code)
+	}
+	if want := ": valid\nvigil check: of 3 replicas, 1 is dead or cannot be checked\n"; !strings.HasSuffix(all.String(), want) {
+		t.Errorf("%q is not at the end of\n%s", want, &all)
 	}
 }

@@ -267,7 +267,7 @@ func askStatus(ctx context.Context, page string) (string, error) {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "", errors.New("no answer in time; is Vigil overloaded, or is another program on its port?")
 	case err != nil:
-		return "", fmt.Errorf("%w; is Vigil running?", err)
+		return "", fmt.Errorf("%w; is Vigil running?", atAddress(page, err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

@@ -282,8 +282,10 @@ func (b *quietBody) maintenance(conf *Config, now time.Time) (*quietTime, error)
 	switch {
 	case b.End == nil:
 		return nil, invalid("end is missing: a time like 2026-11-26T22:00:00Z")
+	case !b.End.After(now):
+		return nil, invalid("end %s has passed", b.End.Format(time.RFC3339))
 	case !b.End.After(q.start):
-		return nil, invalid("end is not after the start, or has passed")
+		return nil, invalid("end %s is not after start %s", b.End.Format(time.RFC3339), b.Start.Format(time.RFC3339))
 	case b.End.After(now.Add(maxAhead)):
 		return nil, invalid("end is more than 366 days ahead")
 	}

@@ -201,7 +201,8 @@ func (d *dialer) lookup(ctx context.Context, host, family string) ([]netip.Addr,
 		}
 		return []netip.Addr{addr}, nil
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	began, seen := time.Now(), traceOf(ctx)
+	ctx, cancel := context.WithCancel(silent{ctx})
 	defer cancel()
 	type answer struct {
 		addrs []netip.Addr
@@ -241,9 +242,12 @@ func (d *dialer) lookup(ctx context.Context, host, family string) ([]netip.Addr,
 		}
 	}
 	if len(addrs) == 0 {
+		seen.lookedUp(host, began, nil, failure)
 		return nil, failure
 	}
-	return inTurns(addrs), nil
+	addrs = inTurns(addrs)
+	seen.lookedUp(host, began, addrs, nil)
+	return addrs, nil
 }
 
 // isNotFound reports whether err says that a name has no address of a family.

@@ -152,6 +152,7 @@ func (p *poller) checkICMP(ctx context.Context, q *inquiry) error {
 // ping pings addrs and returns the time of the slowest answer, or the first
 // failure with its address.
 func (p *pinger) ping(ctx context.Context, addrs []netip.Addr, limit time.Duration) (time.Duration, netip.Addr, error) {
+	seen := traceOf(ctx)
 	pongs := make(chan pong, len(addrs)) // each ping has one at most
 	waiting := make(map[netip.Addr]bool, len(addrs))
 	for _, addr := range addrs {
@@ -182,12 +183,16 @@ func (p *pinger) ping(ctx context.Context, addrs []netip.Addr, limit time.Durati
 				timeout.Reset(0)
 			default:
 				i := slices.IndexFunc(addrs, func(a netip.Addr) bool { return waiting[a] })
+				for addr := range waiting {
+					seen.echo(addr, limit, context.DeadlineExceeded)
+				}
 				return 0, addrs[i], context.DeadlineExceeded
 			}
 		}
 		if p.err == nil && p.rtt > limit {
 			p.err = context.DeadlineExceeded
 		}
+		seen.echo(p.addr, p.rtt, p.err)
 		if p.err != nil {
 			return 0, p.addr, p.err
 		}

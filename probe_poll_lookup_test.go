@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -143,6 +144,37 @@ func TestLookupReasons(t *testing.T) {
 	}
 	wantVerdict(t, p.check(t.Context(), pollReplica(t, "tcp://edge-9.test:1", Node{})), dead,
 		"lookup edge-9.test: name server: connection refused")
+}
+
+// What a check finds out of a name is its addresses, once each, and not what
+// the resolver connects to.
+func TestLookupTraced(t *testing.T) {
+	p := testPoller(t, pollMetrics())
+	local := netip.MustParseAddr("127.0.0.1")
+	(&nameServer{zone: map[string][]netip.Addr{"host.test": {local, local}}}).serve(t, p)
+	gone := closedPort(t)
+	_, port, _ := net.SplitHostPort(gone)
+	for url, want := range map[string]string{
+		"tcp://edge-9.test:" + port: "edge-9.test [] no such host",
+		"tcp://host.test:" + port:   "host.test [127.0.0.1] , " + gone + " connection refused",
+		"icmp://host.test":          "host.test [127.0.0.1] , echo of 127.0.0.1 ",
+	} {
+		seen := new(trace)
+		v := p.check(withTrace(t.Context(), seen), pollReplica(t, url, Node{}))
+		if strings.HasPrefix(v.reason, "ICMP not permitted") {
+			continue
+		}
+		got := fmt.Sprintf("%s %v %s", seen.Lookup.Name, seen.Lookup.Addresses, seen.Lookup.Error)
+		for _, c := range seen.Connects {
+			got += ", " + c.Address + " " + c.Error
+		}
+		for _, e := range seen.Echoes {
+			got += ", echo of " + e.Address + " " + e.Error
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", url, got, want)
+		}
+	}
 }
 
 // Checks of one name at the same time share one lookup; the next check makes

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -20,6 +22,7 @@ type trace struct {
 	began    time.Time
 	Lookup   *traceLookup   `json:"lookup,omitempty"`
 	Connects []traceConnect `json:"connects,omitempty"`
+	Echoes   []traceEcho    `json:"echoes,omitempty"`
 	TLS      *traceTLS      `json:"tls,omitempty"`
 	Answers  []traceAnswer  `json:"answers,omitempty"` // several when redirects are followed
 	DNS      []traceDNS     `json:"dns,omitempty"`     // two when the first was truncated
@@ -45,6 +48,13 @@ type traceConnect struct {
 
 	network string
 	began   time.Time
+}
+
+// A traceEcho is one ping of an address.
+type traceEcho struct {
+	Address string  `json:"address"`
+	Error   string  `json:"error,omitempty"`
+	Millis  float64 `json:"ms"`
 }
 
 // A traceTLS is the TLS handshake with what the server presented.
@@ -103,8 +113,6 @@ func withTrace(ctx context.Context, t *trace) context.Context {
 	t.began = time.Now()
 	ctx = context.WithValue(ctx, traceKey{}, t)
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		DNSStart:             t.lookupStart,
-		DNSDone:              t.lookupDone,
 		ConnectStart:         t.connectStart,
 		ConnectDone:          t.connectDone,
 		TLSHandshakeStart:    t.handshakeStart,
@@ -124,30 +132,44 @@ func millis(begin time.Time) float64 {
 	return float64(time.Since(begin).Round(100*time.Microsecond)) / float64(time.Millisecond)
 }
 
-func (t *trace) lookupStart(info httptrace.DNSStartInfo) {
+// lookedUp notes what was found for a name: the target's, not that of a host
+// that it redirects to.
+func (t *trace) lookedUp(host string, began time.Time, addrs []netip.Addr, err error) {
+	if t == nil {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.Lookup == nil { // there is one lookup for each address family
-		t.Lookup = &traceLookup{Name: info.Host, Addresses: []string{}}
+	if t.Lookup != nil {
+		return
+	}
+	t.Lookup = &traceLookup{Name: host, Addresses: []string{}, Millis: millis(began)}
+	for _, a := range addrs {
+		t.Lookup.Addresses = append(t.Lookup.Addresses, a.String())
+	}
+	if err != nil {
+		t.Lookup.Error = strings.TrimPrefix(reasonFor(err, time.Since(began), time.Now()), "lookup "+host+": ")
 	}
 }
 
-func (t *trace) lookupDone(info httptrace.DNSDoneInfo) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.Lookup == nil {
+// A silent context has no values, so that what the system's resolver does with
+// it is not recorded as a part of the check.
+type silent struct{ context.Context }
+
+func (silent) Value(any) any { return nil }
+
+// echo notes how a ping ended.
+func (t *trace) echo(addr netip.Addr, took time.Duration, err error) {
+	if t == nil {
 		return
 	}
-	t.Lookup.Millis = millis(t.began)
-	for _, a := range info.Addrs {
-		t.Lookup.Addresses = append(t.Lookup.Addresses, a.String())
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := traceEcho{Address: addr.String(), Millis: float64(took.Round(100*time.Microsecond)) / float64(time.Millisecond)}
+	if err != nil {
+		e.Error = reasonFor(err, took, time.Now())
 	}
-	switch {
-	case len(t.Lookup.Addresses) > 0:
-		t.Lookup.Error = "" // of the other family
-	case info.Err != nil:
-		t.Lookup.Error = reasonFor(info.Err, 0, time.Now())
-	}
+	t.Echoes = append(t.Echoes, e)
 }
 
 func (t *trace) connectStart(network, address string) {

@@ -189,11 +189,16 @@ func ehloName(hostname string, local net.Addr) string {
 	return "[IPv6:" + tcp.IP.String() + "]"
 }
 
-// dialIn connects within the time for that.
+// dialIn connects within the time for that. Its caller names the address, so the
+// error does not.
 func dialIn(ctx context.Context, dial dialFunc, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialogueTimeout)
 	defer cancel()
-	return dial(ctx, "tcp", addr)
+	conn, err := dial(ctx, "tcp", addr)
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil && op.Addr.String() == addr {
+		return nil, op.Err
+	}
+	return conn, err
 }
 
 // login authenticates by the first of PLAIN, LOGIN and CRAM-MD5 that the server

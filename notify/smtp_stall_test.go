@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -65,6 +67,15 @@ func TestSMTPServerOutOfReach(t *testing.T) {
 	n.dial = p.dial
 	_, err := converse(t, p, func(ctx context.Context) error { return n.Notify(ctx, mailAlert()) })
 	checkError(t, err, "", "mail.example.com:587: connection refused", false)
+
+	n.dial = func(_ context.Context, network, _ string) (net.Conn, error) {
+		at := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 587}
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: at, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	}
+	checkError(t, n.Notify(t.Context(), mailAlert()), "", "mail.example.com:587: dial tcp 192.0.2.1:587: connect: connection refused", false)
+	n.addr = "192.0.2.1:587" // which is not said twice
+	checkError(t, n.Notify(t.Context(), mailAlert()), "", "192.0.2.1:587: connect: connection refused", false)
+	n.addr = "mail.example.com:587"
 
 	p = &peer{t: t, scripts: []string{"BLACKHOLE"}}
 	n.dial = p.dial
