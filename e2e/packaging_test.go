@@ -143,7 +143,7 @@ func TestKubernetesConfigIsReloaded(t *testing.T) {
 }
 
 // Whatever .ci/run downloads is held to a checksum: of go.sum, a lock file, a list
-// of hashes, or Debian's signatures. Bases of the image have exact versions.
+// of hashes, or Debian's signatures. So are the bases of the image.
 func TestDownloadsArePinned(t *testing.T) {
 	var sources []string
 	for _, pattern := range []string{".ci/run", "dist.sh", "packaging/*", "testdata/peers/*.sh", "*_peer_test.go", "*/*_peer_test.go"} {
@@ -163,14 +163,13 @@ func TestDownloadsArePinned(t *testing.T) {
 		for i, line := range strings.Split(string(text), "\n") {
 			line := spaced.Replace(line)
 			for download, wants := range map[string]string{
-				`\bgo (run|install|get) .*@`:           "nothing of that kind: testdata/tools has the modules",
-				`\bgo tool (-modfile\S+ )?[a-z]`:       "-modfile=testdata/tools/go.mod",
-				`\bnpm (install|i|add|ci)\b|\bnpx `:    "npm ci",
-				`\bpip\b\W*\binstall\b`:                "--require-hashes",
-				`\bcargo,?\s+(install|build|run)\b`:    "--locked",
-				`\b(curl|wget) [^|]*https://`:          "nothing of that kind",
-				`^FROM (golang|alpine)`:                `:\d+\.\d+\.\d+`,
-				`^FROM [^ ]*(debian|ubuntu|busybox)\b`: `@sha256:`,
+				`\bgo (run|install|get) .*@`:        "nothing of that kind: testdata/tools has the modules",
+				`\bgo tool (-modfile\S+ )?[a-z]`:    "-modfile=testdata/tools/go.mod",
+				`\bnpm (install|i|add|ci)\b|\bnpx `: "npm ci",
+				`\bpip\b\W*\binstall\b`:             "--require-hashes",
+				`\bcargo,?\s+(install|build|run)\b`: "--locked",
+				`\b(curl|wget) [^|]*https://`:       "nothing of that kind",
+				`^FROM .*[:/]`:                      `^FROM \S+:\d+\.\d+\.\d+\S*@sha256:[0-9a-f]{64}( AS \w+)?$`,
 			} {
 				if !regexp.MustCompile(download).MatchString(line) {
 					continue

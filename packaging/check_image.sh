@@ -3,7 +3,8 @@
 # the README's commands and from the source archive in the folder RELEASE, and
 # runs it. Docker has no network: the official Go image that the Dockerfile builds
 # with is stood in for by DEBIAN, a tar archive that check.sh makes, with this
-# machine's Go. It takes root, and about two minutes.
+# machine's Go. So what it builds with has no digests, which nothing can stand in
+# for. It takes root, and about two minutes.
 set -euo pipefail
 release=$(realpath "$1")
 debian=$(realpath "$2")
@@ -71,7 +72,7 @@ mkdir "$work/base" "$work/src"
 tar -C "$work/base" -xf "$debian"
 rm -rf "$work"/base/{boot,usr/lib/modules}
 cp -r "$(go env GOROOT)" "$work/base/usr/local/go"
-golang=$(sed -n 's/^FROM \(golang:[^ ]*\) AS build$/\1/p' packaging/Dockerfile)
+golang=$(sed -n 's/^FROM \(golang:[^ @]*\)@[^ ]* AS build$/\1/p' packaging/Dockerfile)
 tar -C "$work/base" -c . | docker import -c 'ENV PATH=/usr/local/go/bin:/usr/sbin:/usr/bin' - "$golang" >/dev/null
 rm -rf "$work/base"
 
@@ -84,7 +85,7 @@ for applet in $("$work/small/bin/busybox" --list); do
 done
 echo 'root:x:0:0:root:/root:/bin/sh' >"$work/small/etc/passwd"
 echo 'root:x:0:' >"$work/small/etc/group"
-alpine=$(sed -n 's/^FROM \(alpine:[^ ]*\)$/\1/p' packaging/Dockerfile)
+alpine=$(sed -n 's/^FROM \(alpine:[^ @]*\)@[^ ]*$/\1/p' packaging/Dockerfile)
 tar -C "$work/small" -c . | docker import -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$alpine" >/dev/null
 
 # The documented two commands; the second keeps running, so that it goes to the
@@ -96,6 +97,7 @@ build=$(grep '^docker build ' <<<"$commands")
 run=$(grep '^docker run ' <<<"$commands")
 tar -C "$work/src" --strip-components=1 -xzf "$release"/vigil-*-src.tar.gz
 cd "$work/src"
+sed -i '/^FROM /s/@sha256:[0-9a-f]*//' packaging/Dockerfile
 
 # built NAME COMMAND builds an image, tells its size and looks whether the program
 # knows its commit.
