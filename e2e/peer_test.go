@@ -252,3 +252,41 @@ func TestPeerHungDisk(t *testing.T) {
 	}
 	r.stop(syscall.SIGTERM)
 }
+
+// A new storage folder and the new folders above it are on disk before the program
+// serves, and so is the journal in it: no power cut takes them away.
+func TestPeerNewFoldersAreSynced(t *testing.T) {
+	t.Parallel()
+	installPeer(t, "strace")
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, dir, "config.cfg", strings.Replace(managerConfig, `"./data/"`, `"a/b/c"`, 1))
+	trace := filepath.Join(dir, "trace")
+	cmd := exec.Command("strace", "-D", "-f", "-y", "-s", "500", "-e", "trace=fsync,write", "-o", trace, vigil)
+	cmd.Dir = dir
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	var before string
+	await(t, func() bool {
+		calls, _ := os.ReadFile(trace)
+		var serves bool
+		before, _, serves = strings.Cut(string(calls), "serving the status page")
+		return serves
+	}, "it serves")
+	for _, name := range []string{"", "a", "a/b", "a/b/c", "a/b/c/journal-000001.jsonl"} {
+		path := filepath.Join(dir, name)
+		if !regexp.MustCompile(`fsync\(\d+<` + regexp.QuoteMeta(path) + `>`).MatchString(before) {
+			t.Errorf("%s is not synced before the program serves", path)
+		}
+	}
+	if t.Failed() {
+		t.Log(before)
+	}
+}
