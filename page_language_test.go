@@ -34,6 +34,14 @@ func TestLanguagesAreWhole(t *testing.T) {
 	if got, want := slices.Sorted(maps.Keys(all)), []string{"de", "en", "es", "fr", "hu", "it", "nl", "pl", "pt"}; !slices.Equal(got, want) {
 		t.Errorf("languages %v, want %v", got, want)
 	}
+	for file, quote := range map[string]string{"config.cfg": "", "docs/page.md": "`"} {
+		text := strings.Join(strings.Fields(read(t, file)), " ")
+		for tag := range all {
+			if !strings.Contains(text, " "+quote+tag+quote+", ") && !strings.Contains(text, " "+quote+tag+quote+" and ") && !strings.Contains(text, " and "+quote+tag+quote+", ") {
+				t.Errorf("%s does not list the language %s", file, tag)
+			}
+		}
+	}
 	en := all[english]
 	for tag := range all {
 		text, err := embedded.ReadFile("templates/words/" + tag + ".toml")

@@ -121,3 +121,14 @@ func FuzzAnnouncement(f *testing.F) {
 		}
 	})
 }
+
+// Each route of the Manager API is described in PROTOCOL.md.
+func TestManagerRoutesAreDocumented(t *testing.T) {
+	protocol := read(t, "PROTOCOL.md")
+	for _, route := range managerRoutes {
+		call := route.method + " /manager/" + strings.ReplaceAll(strings.Join(route.path, "/"), "*", "<id>") + "/"
+		if !strings.Contains(protocol, "`"+call) {
+			t.Errorf("PROTOCOL.md does not describe %s", call)
+		}
+	}
+}

@@ -359,3 +359,16 @@ func BenchmarkScrape(b *testing.B) {
 		b.SetBytes(int64(len(s.text(now))))
 	}
 }
+
+// Each metric has its row in PROTOCOL.md.
+func TestMetricsAreDocumented(t *testing.T) {
+	protocol, found := read(t, "PROTOCOL.md"), 0
+	for _, m := range regexp.MustCompile(`\.family\("(\w+)"`).FindAllStringSubmatch(read(t, "page_metrics.go"), -1) {
+		if found++; !strings.Contains(protocol, "`"+m[1]+"`") {
+			t.Errorf("PROTOCOL.md does not describe %s", m[1])
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d metrics are found", found)
+	}
+}
