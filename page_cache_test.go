@@ -161,11 +161,15 @@ func TestHostileReaders(t *testing.T) {
 	}
 	addr := serveTest(t, p.handler(map[string]http.Handler{"mcp": newMCP(rig.snaps, "1.2.3")}))
 	const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_report"}}`
+	post := func(body string) string {
+		return fmt.Sprintf("POST /mcp/probes HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	}
 	requests := []string{
 		"GET /status/report HTTP/1.1\r\nHost: x\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
 		"GET /status/history HTTP/1.1\r\nHost: x\r\n\r\n",
-		fmt.Sprintf("POST /mcp/probes HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(call), call),
+		post(call),
+		post("[" + strings.Repeat(call+",", 31) + call + "]"),
 	}
 	heap := func() uint64 {
 		runtime.GC()

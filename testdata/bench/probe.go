@@ -2,7 +2,14 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func (b *bench) tcp() error  { return b.probe("tcp") }
@@ -273,30 +280,45 @@ func (b *bench) scaleOwn() error {
 }
 
 // fair measures whether targets that hang delay the others, also at the default
-// parallelism of 4.
+// parallelism of 4, and whether names that a name server never answers do.
 func (b *bench) fair() error {
-	if err := b.fairAt(100, 16); err != nil {
-		return err
-	}
-	return b.fairAt(300, 4)
+	var all errgroup.Group
+	all.Go(func() error { return b.fairAt(100, 16, "hang") })
+	all.Go(func() error { return b.fairAt(300, 4, "hang") })
+	all.Go(func() error { return b.fairAt(500, 4, "have a silent name server") })
+	return all.Wait()
 }
 
-func (b *bench) fairAt(each, width int) error {
+func (b *bench) fairAt(each, width int, how string) error {
+	what := fmt.Sprintf("%d of %d targets %s, width %d: worst gap of the others", each, 2*each, how, width)
 	farm, err := start("farm", nil)
 	if err != nil {
 		return err
 	}
 	defer farm.stop()
 	const interval = 10.0
-	p, err := b.run(fmt.Sprintf("poll_interval = 10\npoll_delay_dead = 5\npoll_delay_sick = 2\npoll_parallelism = %d\n", width) +
+	p, err := b.lay(fmt.Sprintf("poll_interval = 10\npoll_delay_dead = 5\npoll_delay_sick = 2\npoll_parallelism = %d\n", width) +
 		nodes(each/5, 10, 1, "poll", func(n int) string {
-			port := farm.ready.HTTP
-			if n%2 == 1 {
-				port = farm.ready.Hang
+			switch {
+			case n%2 == 0:
+				return fmt.Sprintf("http://%s:%s/%d", host(n), farm.ready.HTTP, n)
+			case how == "hang":
+				return fmt.Sprintf("http://%s:%s/%d", host(n), farm.ready.Hang, n)
 			}
-			return fmt.Sprintf("http://%s:%s/%d", host(n), port, n)
+			return fmt.Sprintf("http://name-%d.test/", n)
 		}))
 	if err != nil {
+		return err
+	}
+	if how != "hang" {
+		silent, err := p.askSilent()
+		if err != nil {
+			b.add(row{measure: "fair", what: what, figure: "takes root here: " + err.Error(), wanted: informal})
+			return nil
+		}
+		defer silent.Close()
+	}
+	if err := p.start(); err != nil {
 		return err
 	}
 	defer p.stop()
@@ -313,8 +335,23 @@ func (b *bench) fairAt(each, width int) error {
 	if g.Targets != each || g.Least < 3 || healthy != float64(each) || dead != float64(each) {
 		return fmt.Errorf("%d targets checked, %d times at least; %v healthy, %v dead", g.Targets, g.Least, healthy, dead)
 	}
-	b.add(row{measure: "fair", what: fmt.Sprintf("%d of %d targets hang, width %d: worst gap of the others", each, 2*each, width), figure: fmt.Sprintf("%.2f s", g.Max), limit: "10 s", got: g.Max / interval, ratio: true, wanted: atMost(1.1)})
+	b.add(row{measure: "fair", what: what, figure: fmt.Sprintf("%.2f s", g.Max), limit: "10 s", got: g.Max / interval, ratio: true, wanted: atMost(1.1)})
 	return nil
+}
+
+// askSilent makes the program, once it is started, ask a name server that never
+// answers, which is returned. It is named in a file that only the program sees.
+func (p *program) askSilent() (io.Closer, error) {
+	const address = "127.53.53.53"
+	if err := os.WriteFile(filepath.Join(p.dir, "resolv.conf"), []byte("nameserver "+address+"\n"), 0o644); err != nil {
+		return nil, err
+	}
+	if err := exec.Command("unshare", "--mount", "true").Run(); err != nil {
+		return nil, fmt.Errorf("unshare: %w", err)
+	}
+	p.args = append([]string{"--mount", "sh", "-c", `mount --bind resolv.conf /etc/resolv.conf && exec "$0" "$@"`, p.vigil}, p.args...)
+	p.vigil = "unshare"
+	return net.ListenPacket("udp", address+":53")
 }
 
 // icmp measures whether a reply is lost when thousands are pinged.
