@@ -378,8 +378,8 @@ func openFolder(path string) (*diskFolder, error) {
 }
 
 // makeFolder makes the folder, and those above it, so that they survive a
-// power cut. What is in it names hosts and may hold passwords of URLs: nobody
-// else is to read it.
+// power cut. What is in it names hosts and may hold tokens of their URLs:
+// nobody else is to read it.
 func makeFolder(path string) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
