@@ -1,15 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 func (b *bench) tcp() error  { return b.probe("tcp") }
@@ -282,11 +282,13 @@ func (b *bench) scaleOwn() error {
 // fair measures whether targets that hang delay the others, also at the default
 // parallelism of 4, and whether names that a name server never answers do.
 func (b *bench) fair() error {
-	var all errgroup.Group
-	all.Go(func() error { return b.fairAt(100, 16, "hang") })
-	all.Go(func() error { return b.fairAt(300, 4, "hang") })
-	all.Go(func() error { return b.fairAt(500, 4, "have a silent name server") })
-	return all.Wait()
+	var all sync.WaitGroup
+	var errs [3]error
+	all.Go(func() { errs[0] = b.fairAt(100, 16, "hang") })
+	all.Go(func() { errs[1] = b.fairAt(300, 4, "hang") })
+	all.Go(func() { errs[2] = b.fairAt(500, 4, "have a silent name server") })
+	all.Wait()
+	return errors.Join(errs[:]...)
 }
 
 func (b *bench) fairAt(each, width int, how string) error {
@@ -333,7 +335,7 @@ func (b *bench) fairAt(each, width int, how string) error {
 	}
 	healthy, dead := total(all, "vigil_replicas", "healthy"), total(all, "vigil_replicas", "dead")
 	if g.Targets != each || g.Least < 3 || healthy != float64(each) || dead != float64(each) {
-		return fmt.Errorf("%d targets checked, %d times at least; %v healthy, %v dead", g.Targets, g.Least, healthy, dead)
+		return fmt.Errorf("%s: %.1f s; %d targets checked, %d times at least; %v healthy, %v dead", what, g.Max, g.Targets, g.Least, healthy, dead)
 	}
 	b.add(row{measure: "fair", what: what, figure: fmt.Sprintf("%.2f s", g.Max), limit: "10 s", got: g.Max / interval, ratio: true, wanted: atMost(1.1)})
 	return nil
