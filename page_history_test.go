@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -366,6 +367,27 @@ func TestResolvedOnThePage(t *testing.T) {
 		}
 		if !strings.Contains(history, title) {
 			t.Errorf("%s is not in the history", title)
+		}
+	}
+}
+
+// An announcement whose text is its title says it once, now and in the history.
+func TestShortAnnouncements(t *testing.T) {
+	s := healthySample()
+	at := sampleTime.Add(-5 * time.Hour)
+	s.announcements = []announcement{{id: "a1", title: "Slow mail", text: "Slow mail", at: at}, {id: "a2", title: "See https://a.example/", text: "See https://a.example/", at: at}}
+	s.pastAnnouncements = []announcement{{id: "a3", title: "Slow shop", text: "Slow shop", at: at, incident: true, state: stateResolved}}
+	h := newTestPage(t, s).handler(nil)
+	main := regexp.MustCompile(`(?s)<main.*</main>`)
+	for path, want := range map[string]map[string]int{
+		"/":        {"Slow mail": 1, `<a href="https://a.example/"`: 1, "Slow shop": 1},
+		"/history": {"Slow shop": 1},
+	} {
+		text := main.FindString(body(t, get(h, "GET", path)))
+		for said, n := range want {
+			if got := strings.Count(text, said); got != n {
+				t.Errorf("%s says %q %d times, want %d\n%s", path, said, got, n, text)
+			}
 		}
 	}
 }

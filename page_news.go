@@ -80,7 +80,16 @@ func (l *language) updates(a *announcement, now time.Time) (all []updateView) {
 	if first == "" && a.incident {
 		first = "investigating"
 	}
-	return append(all, updateView{l.stateWord(first, l.words["announcement"]), l.moment(a.at, now), linked(a.text)})
+	return append(all, updateView{l.stateWord(first, l.words["announcement"]), l.moment(a.at, now), a.body()})
+}
+
+// body returns what an announcement says besides its title. A short one has the
+// title as its text, too; it is shown where it has a link, as titles have none.
+func (a *announcement) body() []textPart {
+	if a.text == a.title && !strings.Contains(a.text, "://") {
+		return nil
+	}
+	return linked(a.text)
 }
 
 // affects returns "Affects" with links to what a note is about.
@@ -119,7 +128,7 @@ func newAnnouncementView(lang *language, s *snapshot, a *announcement, lasting m
 		Updates: lang.updates(a, s.at),
 	}
 	if v.Updates == nil {
-		v.Text = linked(a.text)
+		v.Text = a.body()
 	}
 	nodes, hits := s.about(a.match)
 	v.Affects = lang.affects(hits)
@@ -274,7 +283,7 @@ func newPastNote(lang *language, base string, s *snapshot, a *announcement, outa
 		Updates: lang.updates(a, now),
 	}
 	if v.Updates == nil {
-		v.Said = linked(a.text)
+		v.Said = a.body()
 	}
 	v.at = a.at
 	_, hits := s.about(a.match)

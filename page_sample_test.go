@@ -292,7 +292,7 @@ func hostileSample() *snapshot {
 	b := &s.conf.Branding
 	b.PageTitle, b.CompanyName, b.SupportURL = hostileLabel, hostileLabel, "javascript:alert(2)"
 	s.announcements = []announcement{
-		{id: "a", title: hostileLabel, text: hostileLabel, at: sampleTime},
+		{id: "a", title: hostileLabel, text: hostileLabel + ".", at: sampleTime},
 		{id: "b", title: hostileLabel, text: "https://x.example/" + hostileLabel + " javascript:alert(1)", at: sampleTime, incident: true, state: hostileLabel, match: []string{"*", hostileLabel},
 			updates: []announcementUpdate{{at: sampleTime, state: hostileLabel, text: hostileLabel}}},
 	}
