@@ -79,7 +79,7 @@ func (c *Config) readNode(t *table, first, tokens map[string]*table) *Node {
 
 	n.RabbitMQQueue = t.text("rabbitmq_queue", "")
 	if n.RabbitMQQueue != "" && c.RabbitMQ == nil {
-		t.warn("rabbitmq_queue", "is without effect, because there is no [plugins.rabbitmq]")
+		t.warn("rabbitmq_queue", "has no effect, because there is no [plugins.rabbitmq]")
 	}
 	n.NackHealthyBelow = t.threshold("rabbitmq_queue_nack_healthy_below")
 	n.NackDeadAbove = t.threshold("rabbitmq_queue_nack_dead_above")
@@ -103,7 +103,37 @@ func (t *table) checks(n *Node, m *Metrics, modes []string) (hasMode bool) {
 	t.readHTTP(n)
 	t.readTLS(&n.TLS)
 	t.readNetwork(n)
+	t.warnUnused(n)
 	return hasMode
+}
+
+// warnUnused warns of conditions on answers that no replica of the node gives:
+// they look as if something was checked.
+func (t *table) warnUnused(n *Node) {
+	if n.Mode == modePoll && len(n.Targets) == 0 {
+		return
+	}
+	secure := []string{"https", "tls"}
+	if n.FollowRedirects {
+		secure = append(secure, "http")
+	}
+	web := []string{"http", "https"}
+	for _, c := range []struct {
+		key     string
+		set     bool
+		schemes []string
+	}{
+		{"http_body_healthy_match", n.HTTPMatch != nil, web},
+		{"http_header_healthy_match", n.HeaderMatch != nil, web},
+		{"http_json_healthy_match", n.JSONMatch != nil, web},
+		{"tls_expiry_sick_below", n.TLS.ExpirySickBelow > 0, secure},
+		{"tls_expiry_dead_below", n.TLS.ExpiryDeadBelow > 0, secure},
+		{"dns_match", n.DNSMatch != nil, []string{"dns"}},
+	} {
+		if c.set && !slices.ContainsFunc(n.Targets, func(t Target) bool { return slices.Contains(c.schemes, t.Scheme) }) {
+			t.warn(c.key, "has no effect, because the node has no %s:// replica", strings.Join(c.schemes[:min(2, len(c.schemes))], ":// or "))
+		}
+	}
 }
 
 // mode reads a node's mode and reports whether it is one of modes.
@@ -220,7 +250,7 @@ func (t *table) replicaLabels(n *Node, key string) {
 	i := 0
 	t.each(key, func(item, s string) {
 		if i >= len(n.Scripts) {
-			t.fault(item, "is the label of no script; allowed: one for each of the scripts, which are %d", len(n.Scripts))
+			t.fault(item, "is a label too many; allowed: %s, one for each script", plural(len(n.Scripts), "label"))
 		} else {
 			n.setLabel(strconv.Itoa(i), s)
 		}
