@@ -370,7 +370,8 @@ func (l *eventLog) compress(name string) error {
 		return err
 	}
 	defer from.Close()
-	to, err := l.root.Create(name + ".tmp")
+	_ = l.root.Remove(name + ".tmp") // what a kill left, or a link: it is not written through
+	to, err := l.root.OpenFile(name+".tmp", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -397,7 +398,7 @@ func (l *eventLog) days() (days []eventDay, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if m := eventFile.FindStringSubmatch(e.Name()); m != nil {
+		if m := eventFile.FindStringSubmatch(e.Name()); m != nil && e.Type().IsRegular() {
 			days = append(days, eventDay{m[1], e.Name()})
 		}
 	}

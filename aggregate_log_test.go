@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -99,6 +100,49 @@ func TestEventLogDamage(t *testing.T) {
 	}
 	if _, err := l.root.Stat("notes.txt"); err != nil {
 		t.Error(err)
+	}
+}
+
+// Links among the files are not followed, wherever they lead, and keep no other day
+// from being written.
+func TestEventLogPlantedLinks(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("links need a privilege there")
+	}
+	out := new(bytes.Buffer)
+	l := newTestLog(t, out)
+	outside := filepath.Join(t.TempDir(), "victim")
+	inside := filepath.Join(l.root.Name(), "notes.txt")
+	for _, victim := range []string{outside, inside} {
+		if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	day := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	l.write([]logEvent{turned(day, "a", "healthy", "dead", "")})
+	for name, victim := range map[string]string{
+		"2026-11-25.ndjson": "notes.txt", "2026-11-26.ndjson.tmp": "notes.txt", "2026-11-27.ndjson": outside,
+	} {
+		if err := os.Symlink(victim, filepath.Join(l.root.Name(), name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.write([]logEvent{turned(day.AddDate(0, 0, 1), "b", "healthy", "dead", "")})
+	if !strings.Contains(out.String(), "log of events not written") {
+		t.Errorf("the link is not reported: %s", out)
+	}
+	l.write([]logEvent{turned(day.AddDate(0, 0, 2), "c", "healthy", "dead", "")})
+	l.close()
+	if got, damaged := nodesSince(t, l, time.Time{}); !slices.Equal(got, []string{"a", "c"}) || damaged > 0 {
+		t.Errorf("read %q, %d damaged", got, damaged)
+	}
+	if _, err := l.root.Stat("2026-11-26.ndjson.gz"); err != nil {
+		t.Errorf("the day before is not compressed: %v", err)
+	}
+	for _, victim := range []string{outside, inside} {
+		if text, err := os.ReadFile(victim); err != nil || string(text) != "precious" {
+			t.Errorf("%s is %q, %v", victim, text, err)
+		}
 	}
 }
 
