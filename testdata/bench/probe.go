@@ -284,15 +284,15 @@ func (b *bench) scaleOwn() error {
 func (b *bench) fair() error {
 	var all sync.WaitGroup
 	var errs [3]error
-	all.Go(func() { errs[0] = b.fairAt(100, 16, "hang") })
-	all.Go(func() { errs[1] = b.fairAt(300, 4, "hang") })
-	all.Go(func() { errs[2] = b.fairAt(500, 4, "have a silent name server") })
+	all.Go(func() { errs[0] = b.fairAt(100, 16, "targets") })
+	all.Go(func() { errs[1] = b.fairAt(300, 4, "targets") })
+	all.Go(func() { errs[2] = b.fairAt(500, 4, "names") })
 	all.Wait()
 	return errors.Join(errs[:]...)
 }
 
-func (b *bench) fairAt(each, width int, how string) error {
-	what := fmt.Sprintf("%d of %d targets %s, width %d: worst gap of the others", each, 2*each, how, width)
+func (b *bench) fairAt(each, width int, hang string) error {
+	what := fmt.Sprintf("%d of %d %s hang, width %d: worst gap of the others", each, 2*each, hang, width)
 	farm, err := start("farm", nil)
 	if err != nil {
 		return err
@@ -304,7 +304,7 @@ func (b *bench) fairAt(each, width int, how string) error {
 			switch {
 			case n%2 == 0:
 				return fmt.Sprintf("http://%s:%s/%d", host(n), farm.ready.HTTP, n)
-			case how == "hang":
+			case hang == "targets":
 				return fmt.Sprintf("http://%s:%s/%d", host(n), farm.ready.Hang, n)
 			}
 			return fmt.Sprintf("http://name-%d.test/", n)
@@ -312,7 +312,7 @@ func (b *bench) fairAt(each, width int, how string) error {
 	if err != nil {
 		return err
 	}
-	if how != "hang" {
+	if hang == "names" {
 		silent, err := p.askSilent()
 		if err != nil {
 			b.add(row{measure: "fair", what: what, figure: "takes root here: " + err.Error(), wanted: informal})
