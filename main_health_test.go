@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -110,5 +113,35 @@ func TestLocalPages(t *testing.T) {
 		if err != nil || !slices.Equal(got, tt.want) {
 			t.Errorf("%+v: %q, %v, want %q", tt.server, got, err, tt.want)
 		}
+	}
+}
+
+// TestUnmapProgram checks that the pages of the program leave its memory, and
+// that it goes on.
+func TestUnmapProgram(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("does nothing elsewhere")
+	}
+	resident := func() (kB int) {
+		status, err := os.ReadFile("/proc/self/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, ok := strings.Cut(string(status), "RssFile:")
+		if !ok {
+			t.Skip("this system does not show the pages of files")
+		}
+		if kB, err = strconv.Atoi(strings.Fields(rest)[0]); err != nil {
+			t.Fatal(err)
+		}
+		return kB
+	}
+	before := resident()
+	unmapProgram()
+	if after := resident(); after >= before-1024 {
+		t.Errorf("%d KB of files are resident, %d KB before: want 1 MiB less", after, before)
+	}
+	if _, err := newSite(new(Config), "", slog.New(slog.DiscardHandler)); err != nil {
+		t.Errorf("the program's files cannot be read any more: %v", err)
 	}
 }

@@ -98,6 +98,10 @@ func waitStopped(ctx context.Context, log *slog.Logger, serve func() error) erro
 	}
 }
 
+// startTime is how long after it serves a small program has checked everything
+// once and drawn its page.
+const startTime = 5 * time.Second
+
 // serve opens all that the config names, and serves until ctx ends.
 func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 	conf, err := d.load(ctx)
@@ -168,6 +172,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) error {
 		fmt.Fprintf(d.stdout, "Vigil serves %s\n", address)
 	}
 	d.supervisor.ready("serving " + address)
+	defer time.AfterFunc(startTime, unmapProgram).Stop()
 	g.Go(func() error {
 		<-ctx.Done()
 		d.supervisor.stopping()

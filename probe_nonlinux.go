@@ -17,6 +17,9 @@ func endRun(pid int, _ string) { killGroup(pid) }
 
 func reapOrphans() {}
 
+// unmapProgram does nothing.
+func unmapProgram() {}
+
 // listenDatagramICMP opens a socket that needs no privileges, which macOS has.
 func listenDatagramICMP(v6 bool) (net.PacketConn, error) {
 	if v6 {
