@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -276,5 +277,27 @@ func BenchmarkEventLog(b *testing.B) {
 				<-l.in
 			}
 		}
+	}
+}
+
+// Each kind of event has its row in PROTOCOL.md.
+func TestEventsAreDocumented(t *testing.T) {
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	protocol, found := read(t, "PROTOCOL.md"), 0
+	for _, name := range sources {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		for _, m := range regexp.MustCompile(`logEvent\{.*Kind: "(\w+)"`).FindAllStringSubmatch(read(t, name), -1) {
+			if found++; !strings.Contains(protocol, "`"+m[1]+"`") {
+				t.Errorf("PROTOCOL.md does not describe the event %s of %s", m[1], name)
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("only %d events are found", found)
 	}
 }

@@ -23,7 +23,7 @@ label = "Web"
 id = "core"
 label = "Core"
 mode = "poll"
-replicas = ["https://127.0.0.1"]
+replicas = ["https://127.0.0.1", "dns:///localhost"]
 `
 
 // readNode returns the node of a config that is good.

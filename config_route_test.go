@@ -175,7 +175,7 @@ func TestNeeded(t *testing.T) {
 }
 
 func TestReplicaLabels(t *testing.T) {
-	text := strings.Replace(checkedNode, `["https://127.0.0.1"]`, `[
+	text := strings.Replace(checkedNode, `["https://127.0.0.1", "dns:///localhost"]`, `[
   "tcp://127.0.0.1:1",
   { url = "https://user:pass@127.0.0.1", label = "Paris" },
   { url = "tcp://127.0.0.1:2" },

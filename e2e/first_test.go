@@ -54,7 +54,7 @@ func TestFirstHour(t *testing.T) {
 		{"folder", "folder: cannot be read: is a directory; name the file in it with -c"},
 		{"file", "file:1: branding.page_url: is missing; allowed: an http:// or https:// URL, like https://status.example.com"},
 		{"utf16.cfg", "utf16.cfg:1: syntax: files cannot contain NULL bytes; probably using UTF-16; TOML files must be UTF-8"},
-		{"yaml.cfg", "yaml.cfg:1: syntax: expected '.' or '=', but got ':' instead"},
+		{"yaml.cfg", "yaml.cfg:1: syntax: expected '.' or '=', but got ':' instead; allowed: key = value"},
 		{"quote.cfg", `quote.cfg:2: branding.page_url: what begins here with " is never closed; allowed: a closing "`},
 		{"bare.cfg", "bare.cfg:2: branding.page_url: is not a valid TOML value (missing quotes?); allowed: text in quotes, a number, true, false, a list or a table"},
 		{"word.cfg", `word.cfg:5: server.log_level: "loud" is unknown; allowed: "debug", "info", "warn" or "error"`},
