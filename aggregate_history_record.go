@@ -2,59 +2,87 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
+	"errors"
 	"iter"
 	"slices"
+	"strconv"
 	"time"
 )
 
 // A pastRecord is what changed in a node's past: it replaces the days and
 // months that it names, and what the node has been since.
 type pastRecord struct {
-	Service string     `json:"service"`
-	Node    string     `json:"node"`
-	Days    sumRecords `json:"days,omitempty"`
-	Months  sumRecords `json:"months,omitempty"`
-	Status  string     `json:"status,omitempty"` // "" is not known
-	Since   time.Time  `json:"since"`
+	Service string    `json:"service"`
+	Node    string    `json:"node"`
+	Status  string    `json:"status,omitempty"` // "" is not known
+	Since   time.Time `json:"since"`
 
 	Latency *latencyRecord `json:"latency,omitempty"`
+
+	// Lists of sums are most of the text of a state. Package json would take
+	// several times as long for them as appendSums and cutSums do.
+	Days   sumRuns `json:"-"`
+	Months sumRuns `json:"-"`
 }
 
-// A sumRecord is the first day of a day or month, counted from 1 January 1970,
+// appendSums adds the lists of sums, where there are any, as further fields of
+// the record's text: for each sum the first day, counted from 1 January 1970,
 // and the milliseconds for which the node was healthy, sick, dead and under
-// maintenance. Version 1.0 wrote all but the last.
-type sumRecord [5]int64
-
-type sumRecords []sumRecord
-
-// UnmarshalJSON reads the records. They are most of what a start reads, and
-// package json takes several times as long for them.
-func (recs *sumRecords) UnmarshalJSON(text []byte) error {
-	*recs = make(sumRecords, 0, max(bytes.Count(text, []byte("["))-1, 0))
-	var rec sumRecord
-	depth, i, digits := 0, 0, 0
-	for _, c := range text {
-		switch {
-		case c >= '0' && c <= '9' && depth == 2 && i < len(rec) && digits < 18:
-			rec[i] = 10*rec[i] + int64(c-'0')
-			digits++
-		case c == '[':
-			depth++
-		case c == ',' && depth == 2:
-			i, digits = i+1, 0
-		case c == ',':
-		case c == ']' && depth == 2:
-			*recs = append(*recs, rec)
-			rec, i, digits = sumRecord{}, 0, 0
-			depth--
-		case c == ']':
-			depth--
-		default: // not as this program writes them
-			return json.Unmarshal(text, (*[]sumRecord)(recs))
+// maintenance.
+func (rec *pastRecord) appendSums(text []byte) []byte {
+	for _, list := range []struct {
+		key  string
+		sums sumRuns
+	}{{"days", rec.Days}, {"months", rec.Months}} {
+		separator := `,"` + list.key + `":[[`
+		for c := range list.sums.all() {
+			text = strconv.AppendInt(append(text, separator...), int64(c.from), 10)
+			for _, ms := range c.ms {
+				text = strconv.AppendUint(append(text, ','), uint64(ms), 10)
+			}
+			separator = "],["
+		}
+		if list.sums != nil {
+			text = append(text, "]]"...)
 		}
 	}
-	return nil
+	return text
+}
+
+var errSums = errors.New("a list of sums is not as this program writes it")
+
+// cutSums takes the list of sums with that key out of the text of a record, and
+// leaves an empty one. In version 1.0, sums had no maintenance.
+func cutSums(text []byte, key string) (sums sumRuns, rest []byte, err error) {
+	key = `"` + key + `":[` // not within a string, where quotes are escaped
+	begin := bytes.Index(text, []byte(key+"["))
+	if begin < 0 {
+		return nil, text, nil
+	}
+	begin += len(key)
+	sums = make(sumRuns, 0, 16) // enough for most
+	var rec [5]uint64
+	inside, i, digits := false, 0, 0
+	for at, c := range text[begin:] {
+		switch {
+		case c >= '0' && c <= '9' && inside && digits < 10:
+			rec[i] = 10*rec[i] + uint64(c-'0')
+			digits++
+		case c == ',' && inside && digits > 0 && i+1 < len(rec):
+			i, digits = i+1, 0
+		case c == ']' && inside && digits > 0:
+			sums.set(closedSum{date(rec[0]), [4]uint32{uint32(rec[1]), uint32(rec[2]), uint32(rec[3]), uint32(rec[4])}})
+			inside = false
+		case c == '[' && !inside:
+			rec, inside, i, digits = [5]uint64{}, true, 0, 0
+		case c == ',' && !inside:
+		case c == ']' && !inside:
+			return sums, append(text[:begin], text[begin+at:]...), nil
+		default:
+			return nil, text, errSums
+		}
+	}
+	return nil, text, errSums
 }
 
 // An incidentRecord is an incident, with labels to show should its node not be
@@ -165,21 +193,20 @@ func newPastRecord(key nodeKey, past *nodeHistory, from date, fromQuarter quarte
 		rec.Status = pastNames[past.status]
 	}
 	from = max(from-1, 0)
-	rec.Days = past.days.records(from)
-	rec.Months = past.months.records(from.month())
+	rec.Days = past.days.from(from)
+	rec.Months = past.months.from(from.month())
 	rec.Latency = past.latency.record(fromQuarter)
 	return rec
 }
 
-// records are those of the sums that do not lie before a date.
-func (l *sumRow) records(from date) (recs sumRecords) {
+// from returns the sums that do not lie before a date.
+func (l *sumRow) from(d date) (sums sumRuns) {
 	for s := range l.all() {
-		if s.from >= from {
-			c := s.close()
-			recs = append(recs, sumRecord{int64(c.from), int64(c.ms[healthy]), int64(c.ms[sick]), int64(c.ms[dead]), int64(c.ms[maintained])})
+		if s.from >= d {
+			sums.add(s.close())
 		}
 	}
-	return recs
+	return sums
 }
 
 func newIncidentRecord(in *incident) *incidentRecord {
@@ -223,28 +250,23 @@ func (h *history) restorePast(rec *pastRecord) {
 	h.gone[key] = past
 }
 
-// restore puts sums in the place of those with the same date.
-func (l *sumRow) restore(recs []sumRecord) {
-	l.closed = slices.Grow(l.closed, len(recs))
-	for _, rec := range recs {
-		c := closedSum{from: date(rec[0])}
-		for i := range c.ms {
-			c.ms[i] = uint32(rec[1+i])
-		}
-		i, found := slices.BinarySearchFunc(l.closed, c.from, closedSum.compare)
-		if found {
-			l.closed[i] = c
-		} else {
-			l.closed = slices.Insert(l.closed, i, c)
-		}
+// restore puts sums in the place of those with the same date. It may change the
+// row, which nobody else has yet.
+func (l *sumRow) restore(sums sumRuns) {
+	if l.closed == nil {
+		l.closed = slices.Clone(sums)
+		return
+	}
+	for c := range sums.all() {
+		l.closed.set(c)
 	}
 }
 
-// reopen makes the last sum of a row that was just read the current one. It
-// mostly is, and so nothing is copied.
+// reopen makes the last sum of a row that was just read the current one.
 func (l *sumRow) reopen() {
-	if last := len(l.closed) - 1; last >= 0 && !l.current.any() {
-		l.current, l.closed = l.closed[last].open(), l.closed[:last]
+	if len(l.closed) > 0 && !l.current.any() {
+		last := l.closed.pop()
+		l.current = last.open()
 	}
 }
 

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"encoding/json"
+	"bytes"
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -80,8 +81,8 @@ func reborn(t *testing.T, conf *Config, lines [][]byte, statuses map[string]stat
 	t.Helper()
 	st := newState(conf, now)
 	for _, line := range lines {
-		var rec record
-		if err := json.Unmarshal(line, &rec); err != nil {
+		rec, err := parseLine(bytes.Clone(line))
+		if err != nil {
 			t.Fatal(err)
 		}
 		switch {
@@ -107,11 +108,11 @@ func reborn(t *testing.T, conf *Config, lines [][]byte, statuses map[string]stat
 func marshal(t *testing.T, recs ...record) (lines [][]byte) {
 	t.Helper()
 	for _, rec := range recs {
-		line, err := json.Marshal(rec)
-		if err != nil {
+		w := newLineWriter()
+		if err := w.add(&rec); err != nil {
 			t.Fatal(err)
 		}
-		lines = append(lines, line)
+		lines = append(lines, bytes.TrimSpace(w.buf.Bytes()))
 	}
 	return lines
 }
@@ -354,21 +355,36 @@ func TestIdleStateIsShownAnew(t *testing.T) {
 	}
 }
 
-// What is read by hand is what package json reads.
-func TestSumRecords(t *testing.T) {
-	for _, text := range []string{
-		`[[20783,86400000,0,0,0],[20784,1,2,3,4]]`,
-		`[[20783,86400000,0,0]]`, // as version 1.0 wrote
-		`[[1,2,3,4,5,6]]`,
-		`[ [1, 2] , [-3,4] ]`,
-		`[[123456789012345678,1]]`, `[[1234567890123456789]]`, `[[12345678901234567890]]`,
-		`[]`, `[[]]`, `null`, `7`, `[1,2]`, `[[[1]]]`, `[[1.5]]`, `[[1e3]]`, `[["1"]]`, `[[1],[2,null]]`,
+// Lists of sums are read as they were written, and as version 1.0 wrote them.
+func TestSums(t *testing.T) {
+	whole := [4]uint32{24 * 60 * 60 * 1000}
+	for _, tt := range []struct {
+		list string // "" when it is not written like that
+		in   string
+		want []closedSum
+	}{
+		{`[[20783,86400000,0,0,0],[20784,1,2,3,2678400000]]`, "", []closedSum{{20783, whole}, {20784, [4]uint32{1, 2, 3, 2_678_400_000}}}},
+		{`[[20783,86400000,0,0,0],[20784,86400000,0,0,0],[20786,86400000,0,0,0]]`, "", []closedSum{{20783, whole}, {20784, whole}, {20786, whole}}},
+		{"", `[[20783,86400000,0,0],[20784,86400000,0,0]]`, []closedSum{{20783, whole}, {20784, whole}}},
+		{"", `[[20785,7],[20783,7],[20786,7],[20784,7],[20784,8]]`, []closedSum{{20783, [4]uint32{7}}, {20784, [4]uint32{8}}, {20785, [4]uint32{7}}, {20786, [4]uint32{7}}}},
+		{"", `[]`, nil},
 	} {
-		var want []sumRecord
-		var got sumRecords
-		wantErr, err := json.Unmarshal([]byte(text), &want), json.Unmarshal([]byte(text), &got)
-		if (err == nil) != (wantErr == nil) || err == nil && !slices.Equal(got, want) {
-			t.Errorf("%s: read %v, %v, want %v, %v", text, got, err, want, wantErr)
+		in := cmp.Or(tt.in, tt.list)
+		text, left := `{"past":{"node":"n","days":`, `[],"months":[[1,2]]}}`
+		sums, rest, err := cutSums([]byte(text+in+left[2:]), "days")
+		if got := slices.Collect(sums.all()); err != nil || !slices.Equal(got, tt.want) || string(rest) != text+left {
+			t.Errorf("%s: read %v, %v, %s is left", in, got, err, rest)
+		}
+		if tt.list != "" {
+			rec := pastRecord{Days: sums, Months: sums}
+			if got, want := string(rec.appendSums(nil)), `,"days":`+tt.list+`,"months":`+tt.list; got != want {
+				t.Errorf("%s: written as %s", tt.list, got)
+			}
+		}
+	}
+	for _, list := range []string{`[[1,2,3,4,5,6]]`, `[[1, 2]]`, `[[-1]]`, `[[12345678901]]`, `[[]]`, `[[[1]]]`, `[[1.5]]`, `[["1"]]`, `[[1],[2,]]`, `[[1],`, `[[1`, `[[`} {
+		if sums, _, err := cutSums([]byte(`{"days":`+list), "days"); err == nil {
+			t.Errorf("%s: read %v", list, sums)
 		}
 	}
 }
@@ -403,7 +419,7 @@ func TestRestartKeepsFewDays(t *testing.T) {
 	days := 0
 	for _, rec := range b.records {
 		if rec.Past != nil {
-			days += len(rec.Past.Days)
+			days += len(slices.Collect(rec.Past.Days.all()))
 		}
 	}
 	if days == 0 || days > 3*3 {

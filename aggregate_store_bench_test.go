@@ -31,11 +31,11 @@ func bigState(nodes int, now time.Time) *state {
 		past := &pastRecord{Service: service.ID, Node: node.ID, Status: "healthy", Since: now}
 		const day = 24 * 60 * 60 * 1000
 		for d := range keptDays {
-			past.Days = append(past.Days, sumRecord{int64(today) - int64(keptDays-d), day - 7_200_000 - int64(i), 3_600_000, 3_600_000 + int64(i)})
+			past.Days.add(closedSum{today - date(keptDays-d), [4]uint32{day - 7_200_000 - uint32(i), 3_600_000, 3_600_000 + uint32(i)}})
 		}
 		for m := range 36 {
 			first := dateOf(now.AddDate(0, -m, 1-now.Day()))
-			past.Months = append([]sumRecord{{int64(first), 30*day - 7_200_000, 3_600_000, 3_600_000}}, past.Months...)
+			past.Months.set(closedSum{first, [4]uint32{30*day - 7_200_000, 3_600_000, 3_600_000}})
 		}
 		im.apply(record{Past: past})
 		if i < keptIncidents {

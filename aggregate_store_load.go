@@ -262,6 +262,11 @@ func (w *lineWriter) add(rec *record) error {
 	start := w.buf.Len()
 	w.buf.WriteString(lineHead)
 	err := w.json.Encode(rec) // ends the line
+	if err == nil && rec.Past != nil {
+		w.buf.Truncate(w.buf.Len() - len("}}\n"))
+		w.buf.Write(rec.Past.appendSums(w.buf.AvailableBuffer()))
+		w.buf.WriteString("}}\n")
+	}
 	if err == nil && w.buf.Len()-start > maxLine {
 		err = fmt.Errorf("longer than %d bytes", maxLine)
 	}
@@ -289,8 +294,19 @@ func parseLine(line []byte) (record, error) {
 		return rec, errSum
 	}
 	body[0] = '{'
+	days, body, err := cutSums(body, "days")
+	if err != nil {
+		return rec, err
+	}
+	months, body, err := cutSums(body, "months")
+	if err != nil {
+		return rec, err
+	}
 	if err := json.Unmarshal(body, &rec); err != nil {
 		return rec, err
+	}
+	if rec.Past != nil {
+		rec.Past.Days, rec.Past.Months = days, months
 	}
 	return rec, nil
 }

@@ -70,8 +70,7 @@ func (s *sum) any() bool { return s.total()+s.parts[maintained] > 0 }
 // total is for how long the node is known to have been up or down.
 func (s *sum) total() time.Duration { return s.parts[healthy] + s.parts[sick] + s.parts[dead] }
 
-// A closedSum is a sum to the millisecond: there are 90 of them for each
-// node, and as many as it has months.
+// A closedSum is a sum to the millisecond.
 type closedSum struct {
 	from date
 	ms   [4]uint32 // a month has less than 2^32 of them
@@ -96,10 +95,82 @@ func (c *closedSum) open() sum {
 // compare orders by date.
 func (c closedSum) compare(d date) int { return int(c.from) - int(d) }
 
+// sumRuns are sums by date; those with nothing in them are left out. Successive
+// days that are the same are kept as one run: most of the 90 days of most nodes
+// are.
+type sumRuns []sumRun
+
+type sumRun struct {
+	closedSum       // of the first day
+	days      int32 // how many there are
+}
+
+// runsOf returns sums that are in the order of their dates as runs.
+func runsOf(sums []closedSum) (l sumRuns) {
+	for _, c := range sums {
+		l.add(c)
+	}
+	return l
+}
+
+// add appends a sum that comes after all others.
+func (l *sumRuns) add(c closedSum) {
+	if n := len(*l); n > 0 {
+		if last := &(*l)[n-1]; last.ms == c.ms && last.from+date(last.days) == c.from {
+			last.days++
+			return
+		}
+	}
+	*l = append(*l, sumRun{c, 1})
+}
+
+// pop drops the last sum and returns it.
+func (l *sumRuns) pop() closedSum {
+	end := len(*l) - 1
+	last := &(*l)[end]
+	last.days--
+	c := closedSum{last.from + date(last.days), last.ms}
+	if last.days == 0 {
+		*l = (*l)[:end]
+	}
+	return c
+}
+
+// set puts a sum in the place of the one with its date, in as many steps as
+// there are later ones.
+func (l *sumRuns) set(c closedSum) {
+	var later []closedSum
+	for end := len(*l) - 1; end >= 0 && (*l)[end].from+date((*l)[end].days) > c.from; end = len(*l) - 1 {
+		last := l.pop()
+		if last.from == c.from {
+			break
+		}
+		later = append(later, last)
+	}
+	l.add(c)
+	for _, next := range slices.Backward(later) {
+		l.add(next)
+	}
+}
+
+// all yields the sums one by one.
+func (l sumRuns) all() iter.Seq[closedSum] {
+	return func(yield func(closedSum) bool) {
+		for _, run := range l {
+			for range run.days {
+				if !yield(run.closedSum) {
+					return
+				}
+				run.from++
+			}
+		}
+	}
+}
+
 // A sumRow is a row of sums. The closed ones are never changed in place, for
 // snapshots share them.
 type sumRow struct {
-	closed  []closedSum // by date; those with nothing in them are left out
+	closed  sumRuns
 	current sum
 }
 
@@ -107,13 +178,13 @@ type sumRow struct {
 func (l sumRow) all() iter.Seq[sum] {
 	return func(yield func(sum) bool) {
 		pending := l.current.any()
-		for i := range l.closed {
-			if pending && l.current.from < l.closed[i].from {
+		for c := range l.closed.all() {
+			if pending && l.current.from < c.from {
 				if pending = false; !yield(l.current) {
 					return
 				}
 			}
-			if !yield(l.closed[i].open()) {
+			if !yield(c.open()) {
 				return
 			}
 		}
@@ -128,8 +199,7 @@ func (l sumRow) all() iter.Seq[sum] {
 // under a clock that was wrong. As d itself may be that, a leap drops nothing
 // until there are twice as many.
 func (l *sumRow) turn(d date, keep int) {
-	closed, next := make([]closedSum, len(l.closed), len(l.closed)+1), sum{from: d}
-	copy(closed, l.closed)
+	closed, next := slices.Collect(l.closed.all()), sum{from: d}
 	if l.current.any() {
 		i, _ := slices.BinarySearchFunc(closed, l.current.from, closedSum.compare)
 		closed = slices.Insert(closed, i, l.current.close())
@@ -148,9 +218,8 @@ func (l *sumRow) turn(d date, keep int) {
 				closed = closed[:last]
 			}
 		}
-		closed = slices.Clone(closed)
 	}
-	*l = sumRow{closed, next}
+	*l = sumRow{runsOf(closed), next}
 }
 
 // A nodeHistory is a node's past: closed sums, and the status since then. It is

@@ -304,7 +304,7 @@ func TestHistoryRolls(t *testing.T) {
 		past := h.advance(now)
 		h = &past
 	}
-	if n := len(h.days.closed); n > keptDays {
+	if n := len(slices.Collect(h.days.closed.all())); n > keptDays {
 		t.Errorf("%d days are kept", n)
 	}
 	up, known := h.uptime(keptDays, now)
@@ -349,7 +349,7 @@ func TestHistoryWrongClock(t *testing.T) {
 		}
 	}
 	pass(3)
-	if n := len(h.days.closed); n != keptDays-1 {
+	if n := len(slices.Collect(h.days.closed.all())); n != keptDays-1 {
 		t.Errorf("%d days are kept", n)
 	}
 	if up, _ := h.uptime(keptDays, now.Add(-1)); up != keptDays*24*time.Hour {

@@ -94,7 +94,7 @@ func (nv *nodeView) past(days int, deadOn map[int]time.Duration, sickOn map[int]
 		if ago == 0 {
 			h.days.current = s
 		} else {
-			h.days.closed = append(h.days.closed, s.close())
+			h.days.closed.add(s.close())
 		}
 	}
 	nv.history = h
