@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -163,7 +164,7 @@ type renderer struct {
 	row     rowView // of the node being drawn
 	squares []byte
 	buf     bytes.Buffer
-	size    int // of the last page
+	rest    int // size of the last page without its services
 	packer  packer
 }
 
@@ -200,6 +201,7 @@ func newRenderer(st *site, lang *language) *renderer {
 		lang:     lang,
 		nodes:    make(map[*Node]*drawnNode),
 		services: make(map[*Service]*drawnService),
+		rest:     32 << 10,
 	}
 }
 
@@ -224,16 +226,23 @@ func (r *renderer) html(s *snapshot) (page, embed []byte, err error) {
 	if err := r.addServices(v, s, lasting); err != nil {
 		return nil, nil, err
 	}
-	// The page is kept, so it gets a buffer of its own.
-	whole := bytes.NewBuffer(make([]byte, 0, r.size+r.size/64))
+	services := 0
+	for _, drawn := range r.services {
+		services += len(drawn.html)
+	}
+	// The page is kept, so it gets a buffer of its own, hardly larger.
+	whole := bytes.NewBuffer(make([]byte, 0, services+r.rest+r.rest/8))
 	if err := r.site.templates.ExecuteTemplate(whole, "page.html", v); err != nil {
 		return nil, nil, err
 	}
-	r.size = whole.Len()
+	if page = whole.Bytes(); whole.Available() > len(page)/8 {
+		page = bytes.Clone(page)
+	}
+	r.rest = len(page) - services
 	if err := r.execute("embed.html", v); err != nil {
 		return nil, nil, err
 	}
-	return whole.Bytes(), r.buf.Bytes(), nil
+	return page, r.buf.Bytes(), nil
 }
 
 // addServices adds the services' HTML to the view. Of many, those that are
@@ -269,6 +278,7 @@ func (r *renderer) addServices(v *pageView, s *snapshot, lasting map[*Node]*inci
 				html = template.HTML(r.buf.String())
 			}
 			drawn = &drawnService{sv, fold, s.at, card, html, days}
+			drawn.share(rows)
 			r.services[sv.conf] = drawn
 		}
 		if fold {
@@ -285,6 +295,19 @@ func (r *renderer) addServices(v *pageView, s *snapshot, lasting map[*Node]*inci
 		v.Calm, v.Key = r.lang.count("services_operational", len(folded)), r.lang.legend(&kinds)
 	}
 	return nil
+}
+
+// share makes the rows parts of the service's HTML, so that their text is in
+// memory once.
+func (d *drawnService) share(rows []*drawnNode) {
+	rest := d.html
+	for i, row := range rows {
+		if at := strings.Index(string(rest), string(row.html)); at >= 0 {
+			end := at + len(row.html)
+			row.html, rest = rest[at:end], rest[end:]
+			d.card.Nodes[i] = row.html
+		}
+	}
 }
 
 // drawNode returns the node's row.
