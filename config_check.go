@@ -128,6 +128,10 @@ func (t *table) headerMatch(key string) map[string]*regexp.Regexp {
 
 // eachHeader calls f with each key of a table whose keys are HTTP headers.
 func (t *table) eachHeader(key string, f func(sub *table, name string)) {
+	if !t.has(key) {
+		t.get(key) // is known
+		return
+	}
 	sub := t.table(key)
 	first := make(map[string]string)
 	for _, name := range slices.Sorted(maps.Keys(sub.vals)) {
@@ -154,6 +158,10 @@ func isToken(s string) bool {
 // match, by their paths.
 func (t *table) jsonMatch(key string) []JSONMatch {
 	var all []JSONMatch
+	if !t.has(key) {
+		t.get(key) // is known
+		return nil
+	}
 	sub := t.table(key)
 	for _, path := range slices.Sorted(maps.Keys(sub.vals)) {
 		if _, ok := sub.vals[path].(map[string]any); ok {

@@ -138,6 +138,11 @@ func (t *table) warnUnused(n *Node) {
 
 // mode reads a node's mode and reports whether it is one of modes.
 func (t *table) mode(m *mode, modes []string) bool {
+	if s, _ := t.vals["mode"].(string); slices.Contains(modes, s) { // as in most nodes of very many
+		t.get("mode")
+		*m = mode(slices.Index(modeNames[:], s))
+		return true
+	}
 	s := t.required("mode", oneOf(modes))
 	word := strings.ToLower(s)
 	if !slices.Contains(modes, word) {

@@ -407,7 +407,7 @@ func (t *table) tables(key string) []*table {
 	}
 	subs := make([]*table, len(items))
 	for i, vals := range items {
-		sub := &table{doc: t.doc, name: fmt.Sprintf("%s[%d]", t.path(key), i), vals: vals, line: t.line, known: make([]string, 0, 20)}
+		sub := &table{doc: t.doc, name: fmt.Sprintf("%s[%d]", t.path(key), i), vals: vals, line: t.line, known: make([]string, 0, 64)}
 		sub.at = t.at.key(key).item(i)
 		if sub.at != nil {
 			sub.line = sub.at.line

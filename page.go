@@ -297,8 +297,8 @@ func (r *renderer) addServices(v *pageView, s *snapshot, lasting map[*Node]*inci
 	return nil
 }
 
-// share makes the rows parts of the service's HTML, so that their text is in
-// memory once.
+// share makes the rows and their days parts of the service's HTML, so that
+// their text is in memory once.
 func (d *drawnService) share(rows []*drawnNode) {
 	rest := d.html
 	for i, row := range rows {
@@ -306,6 +306,10 @@ func (d *drawnService) share(rows []*drawnNode) {
 			end := at + len(row.html)
 			row.html, rest = rest[at:end], rest[end:]
 			d.card.Nodes[i] = row.html
+		}
+		if at := strings.Index(string(row.html), string(row.row.Days)); at >= 0 {
+			row.row.Days = row.html[at : at+len(row.row.Days)]
+			row.past.drawing = row.row.Days
 		}
 	}
 }

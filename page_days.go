@@ -172,7 +172,8 @@ func (l *language) uptimeText(share float64, known bool) (text string, full bool
 // are well, or unknown, as one dashed line each, and a shape for each other
 // day. With details there is what the script says of each of those.
 func (o *outline) drawing(details *days) template.HTML {
-	var well, unknown, rest []byte
+	var well, unknown []byte
+	rest := make([]byte, 0, 1<<10) // enough for most
 	for i := 0; i < historyDays; {
 		end := i + 1
 		base := o.kinds[i] == dayUnknown // the others are drawn on the line of days that are well
@@ -197,7 +198,7 @@ func (o *outline) drawing(details *days) template.HTML {
 			}
 		}
 	}
-	var b []byte
+	b := make([]byte, 0, 64+len(well)+len(unknown)+len(rest))
 	for _, line := range []struct{ class, path []byte }{{[]byte("pw"), well}, {[]byte("pu"), unknown}} {
 		if line.path != nil {
 			b = append(b, `<path class="`...)
