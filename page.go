@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,6 +76,7 @@ func newPage(b *snapshots, log *slog.Logger) (*page, error) {
 func (p *page) run(ctx context.Context) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
+	var trimmed *Config
 	for {
 		select {
 		case <-ctx.Done():
@@ -95,6 +97,12 @@ func (p *page) run(ctx context.Context) error {
 			select {
 			case p.rendered <- struct{}{}:
 			default:
+			}
+			if s.checked && trimmed != s.conf {
+				// With the first checks of a config, twice as much is in use as
+				// later, and the runtime would keep it for minutes.
+				trimmed = s.conf
+				debug.FreeOSMemory()
 			}
 		}
 		pause.Reset(max(renderEvery, renderShare*time.Since(start)))
