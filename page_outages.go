@@ -120,9 +120,9 @@ type dateView struct {
 	Entries       []entryView
 	Brief         []entryView // those under a minute, folded
 	BriefText     string
-	Ongoing       []entryView // what began on an earlier day
-	More          string      // how many further ones
-	Calm          string      // instead of all that
+	Ongoing       []*entryView // what began on an earlier day
+	More          string       // how many further ones
+	Calm          string       // instead of all that
 }
 
 // newHistoryView returns the past by month, newest first, as far back as
@@ -130,7 +130,7 @@ type dateView struct {
 func newHistoryView(lang *language, base string, s *snapshot) (months []monthView) {
 	now, zone := s.at, s.at.Location()
 	today := dateOf(now)
-	byDay, ongoing := make(map[date][]entryView), make(map[date][]entryView)
+	byDay, ongoing := make(map[date][]entryView), make(map[date][]*entryView)
 	add := func(e entryView) {
 		d := dateOf(e.at.In(zone))
 		byDay[d] = append(byDay[d], e)
@@ -139,7 +139,7 @@ func newHistoryView(lang *language, base string, s *snapshot) (months []monthVie
 		}
 		for last := dateOf(e.end.In(zone)); d < last; {
 			d++
-			ongoing[d] = append(ongoing[d], e)
+			ongoing[d] = append(ongoing[d], &e)
 		}
 	}
 	outages, taken := s.grouped()
@@ -154,10 +154,11 @@ func newHistoryView(lang *language, base string, s *snapshot) (months []monthVie
 	for _, q := range s.pastMaintenances() {
 		add(newMaintainedView(lang, base, s, q))
 	}
-	for _, days := range [...]map[date][]entryView{byDay, ongoing} {
-		for _, entries := range days {
-			slices.SortStableFunc(entries, func(a, b entryView) int { return b.at.Compare(a.at) })
-		}
+	for _, entries := range byDay {
+		slices.SortStableFunc(entries, func(a, b entryView) int { return b.at.Compare(a.at) })
+	}
+	for _, entries := range ongoing {
+		slices.SortStableFunc(entries, func(a, b *entryView) int { return b.at.Compare(a.at) })
 	}
 	first := firstKnown(s, today)
 	listed := today - keptDays // from here on, outages are kept
@@ -225,13 +226,13 @@ func downtimeIn(s *snapshot, month date) (down time.Duration) {
 }
 
 // addDays adds the days from last back to first.
-func (m *monthView) addDays(lang *language, byDay, ongoing map[date][]entryView, first, last date) {
+func (m *monthView) addDays(lang *language, byDay map[date][]entryView, ongoing map[date][]*entryView, first, last date) {
 	outages, down := 0, time.Duration(0)
 	for d := last; d >= first; d-- {
 		entries := byDay[d]
 		if len(entries) == 0 {
 			calm := d // the first day of a run
-			for calm > first && len(byDay[calm-1]) == 0 && slices.EqualFunc(ongoing[calm-1], ongoing[d], sameEntry) {
+			for calm > first && len(byDay[calm-1]) == 0 && slices.Equal(ongoing[calm-1], ongoing[d]) {
 				calm--
 			}
 			v := dateView{Name: lang.days(calm, d)}
@@ -266,10 +267,8 @@ func (m *monthView) addDays(lang *language, byDay, ongoing map[date][]entryView,
 	}
 }
 
-func sameEntry(a, b entryView) bool { return a.ID == b.ID }
-
 // addOngoing adds what began on an earlier day.
-func (v *dateView) addOngoing(lang *language, entries []entryView) {
+func (v *dateView) addOngoing(lang *language, entries []*entryView) {
 	v.Ongoing = entries[:min(len(entries), maxOngoing)]
 	if more := len(entries) - len(v.Ongoing); more > 0 {
 		v.More = lang.count("more", more)
