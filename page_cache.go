@@ -187,9 +187,35 @@ func abort(c net.Conn) {
 
 // writeBody writes a body that is kept elsewhere, and counts it meanwhile.
 func writeBody(w http.ResponseWriter, r *http.Request, body []byte) {
-	defer countUnread(r, body)()
+	if c := connOf(r); c != nil && c.unread != nil && len(body) >= minUnread {
+		defer c.unread.begin(c, body)()
+		c.body = body
+	}
 	w.Write(body)
 }
+
+// Write sends an answer that writeBody began in one call to the system. Package
+// net/http writes what fits into 4 KiB beside the header, then the rest.
+func (c *conn) Write(p []byte) (int, error) {
+	body := c.body
+	c.body = nil
+	if _, begin, ok := bytes.Cut(p, headEnd); body != nil && ok && len(begin) < len(body) && bytes.HasPrefix(body, begin) {
+		rest := body[len(begin):]
+		c.sent = len(rest)
+		whole := net.Buffers{p, rest}
+		_, err := whole.WriteTo(c.Conn)
+		return len(p), err
+	}
+	n := min(c.sent, len(p))
+	c.sent -= n
+	if n == len(p) {
+		return n, nil
+	}
+	m, err := c.Conn.Write(p[n:])
+	return n + m, err
+}
+
+var headEnd = []byte("\r\n\r\n")
 
 // countUnread counts a body until the returned function is called.
 func countUnread(r *http.Request, body []byte) (end func()) {

@@ -18,7 +18,7 @@ import (
 // An answer arrives whole whatever its length, also on a connection that is
 // used again.
 func TestAnswerLengths(t *testing.T) {
-	for _, size := range []int{0, 1, 2047, 4095, 4096, 4097, 8193, 70000} {
+	for _, size := range []int{0, 1, 2047, 3900, 3950, 4000, 4095, 4096, 4097, 4200, 8193, 70000} {
 		want := bytes.Repeat([]byte("0123456789abcdef"), size/16+1)[:size]
 		d := &reply{plain: newVariant(want, "tag"), fields: []field{newField("Content-Type", "text/plain")}}
 		addr := serveTest(t, http.HandlerFunc(d.serve))
@@ -35,6 +35,56 @@ func TestAnswerLengths(t *testing.T) {
 			}
 		}
 		client.CloseIdleConnections()
+
+		// Requests that do not wait for the answers.
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\nHEAD / HTTP/1.1\r\nHost: a\r\n\r\n"+
+			"GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: \"tag\"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		in := bufio.NewReader(c)
+		for i, method := range []string{"GET", "HEAD", "GET", "GET"} {
+			res, err := http.ReadResponse(in, &http.Request{Method: method})
+			if err != nil {
+				t.Fatalf("%d bytes, answer %d: %v", size, i, err)
+			}
+			got, err := io.ReadAll(res.Body)
+			if whole := i == 0 || i == 3; err != nil || whole && !bytes.Equal(got, want) || !whole && len(got) > 0 {
+				t.Errorf("%d bytes, answer %d: %d bytes, %v", size, i, len(got), err)
+			}
+		}
+		if more, err := io.ReadAll(in); err != nil || len(more) > 0 {
+			t.Errorf("%d bytes: %d more after the last answer, %v", size, len(more), err)
+		}
+	}
+}
+
+// An answer whose body is known leaves with the first write, and what package
+// net/http writes of it later is not sent again.
+func TestAnswerInOneWrite(t *testing.T) {
+	inner, other := net.Pipe()
+	defer other.Close()
+	c := &conn{Conn: inner, body: []byte("body of the answer")}
+	sent := make(chan string)
+	go func() {
+		b, _ := io.ReadAll(other)
+		sent <- string(b)
+	}()
+	const first = "HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\nbody"
+	for _, p := range []string{first, " of the", " answer", "HTTP/1.1 204 No Content\r\n\r\n"} {
+		if n, err := c.Write([]byte(p)); n != len(p) || err != nil {
+			t.Errorf("%q: %d, %v", p, n, err)
+		}
+		if p == first && c.sent != len(" of the answer") {
+			t.Errorf("%d bytes were sent ahead", c.sent)
+		}
+	}
+	inner.Close()
+	if got, want := <-sent, first+" of the answerHTTP/1.1 204 No Content\r\n\r\n"; got != want {
+		t.Errorf("sent %q, want %q", got, want)
 	}
 }
 

@@ -243,6 +243,8 @@ type conn struct {
 	framing framing
 	odd     atomic.Bool    // a request was framed oddly: close after the answer
 	unread  *unreadAnswers // of the server
+	body    []byte         // of the answer that is written next
+	sent    int            // bytes of the rest of it that were sent ahead
 
 	home         *connLimits
 	client       netip.Prefix  // the client's network
