@@ -318,7 +318,7 @@ func (f *reportFlags) check() error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("-url %w", err)
+		return fmt.Errorf("-url %q %w", withoutUser(f.url), err)
 	case f.token == "":
 		return errors.New("no token: set VIGIL_TOKEN in the environment")
 	}

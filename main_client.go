@@ -66,7 +66,7 @@ func (f *clientFlags) client() (*client, error) {
 	c := &client{transport: &http.Transport{DisableKeepAlives: true}}
 	if f.url != "" {
 		if _, err := parseURL(f.url, "http", "https"); err != nil {
-			return nil, fmt.Errorf("-url %q %w; allowed: an http:// or https:// URL of a page", f.url, err)
+			return nil, fmt.Errorf("-url %q %w; allowed: an http:// or https:// URL of a page", withoutUser(f.url), err)
 		}
 		c.bases, c.token = []string{strings.TrimRight(f.url, "/")}, notify.Secret(os.Getenv("VIGIL_MANAGER_TOKEN"))
 		c.transport.Proxy = http.ProxyFromEnvironment
@@ -154,6 +154,7 @@ func (c *client) askAt(ctx context.Context, base, method, path string, sent []by
 	if err != nil {
 		return nil, clientError(base, err)
 	}
+	base = withoutUser(base) // for messages
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
@@ -167,13 +168,14 @@ func (c *client) askAt(ctx context.Context, base, method, path string, sent []by
 
 // clientError words an error of the way to a Vigil and back.
 func clientError(base string, err error) error {
+	err, base = atAddress(base, withoutURL(err)), withoutUser(base)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: no answer in time; is Vigil overloaded, or is another program on its port?", base)
 	case errors.Is(err, context.Canceled):
 		return errors.New("stopped before the answer")
 	}
-	return fmt.Errorf("%s: %w; is Vigil running there?", base, atAddress(base, withoutURL(err)))
+	return fmt.Errorf("%s: %w; is Vigil running there?", base, err)
 }
 
 // atAddress drops the address from an error about a connection when the URL in

@@ -70,6 +70,9 @@ func printError(fs *flag.FlagSet, stderr io.Writer, err error) int {
 // does not know one.
 func flagError(fs *flag.FlagSet, err error) error {
 	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: ")
+	if value, rest, ok := strings.Cut(err.Error(), `" for flag `); ok && strings.Contains(value, "://") {
+		return errors.New(withoutUser(value) + `" for flag ` + rest)
+	}
 	if !unknown {
 		return err
 	}

@@ -167,3 +167,20 @@ func TestCompletionScripts(t *testing.T) {
 		t.Errorf("exit code %d, %swant\n%s", code, &errs, want)
 	}
 }
+
+// A password in a URL on the command line is in no message.
+func TestFlagsKeepPasswords(t *testing.T) {
+	t.Setenv("VIGIL_MANAGER_TOKEN", "manage")
+	t.Setenv("VIGIL_TOKEN", "report")
+	for _, args := range []string{
+		"status -url https://u:s3cret@127.0.0.1:1/", "status -url https://u:s3cret@", "health -url http://u:s3cret@127.0.0.1:1/",
+		"health -url ftp://u:s3cret@a/", "init -o - -url ftp://u:s3cret@a/", "init -o - -target ftp://u:s3cret@a/",
+		"probe ftp://u:s3cret@a/", "probe tcp://u:s3cret@a:1", "probe http://u:s3cret@127.0.0.1:1/", "report -url https://u:s3cret@a/ -service a -node b",
+	} {
+		var out bytes.Buffer
+		code := run(t.Context(), strings.Fields(args), &out, &out)
+		if code == exitOK || strings.Contains(out.String(), "s3cret") || !strings.Contains(out.String(), "://***@") {
+			t.Errorf("vigil %s: exit code %d\n%s", args, code, &out)
+		}
+	}
+}

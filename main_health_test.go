@@ -82,7 +82,7 @@ func TestHealth(t *testing.T) {
 		{"-h", 0, healthUsage, ""},
 		{"now", 2, "", "vigil health: unexpected argument \"now\" (see 'vigil health -h')\n"},
 		{"-timeout 0s", 2, "", "vigil health: invalid value \"0s\" for flag -timeout: want 1ms to 1h (see 'vigil health -h')\n"},
-		{"-url ftp://example.com", 2, "", "vigil health: -url \"ftp://example.com\" has a scheme that is not allowed (see 'vigil health -h')\n"},
+		{"-url ftp://example.com", 2, "", "vigil health: -url \"ftp://example.com\" has a scheme that is not allowed; allowed: an http:// or https:// URL of a page (see 'vigil health -h')\n"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			code, stdout, stderr := health(t, strings.Fields(tt.args)...)

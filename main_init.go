@@ -58,7 +58,7 @@ func runInit(_ context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if *page != "" {
 		if _, err := parseURL(*page, "http", "https"); err != nil {
-			return wrongUsage(fset, stderr, fmt.Errorf("-url %q %w; allowed: an http:// or https:// URL", *page, err))
+			return wrongUsage(fset, stderr, fmt.Errorf("-url %q %w; allowed: an http:// or https:// URL", withoutUser(*page), err))
 		}
 	}
 	text := firstConfig(*title, *page, targets)

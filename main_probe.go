@@ -70,7 +70,7 @@ func runProbe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	if strings.Contains(rest[0], "://") {
 		target, fault := parseTarget(rest[0])
 		if fault != nil {
-			return wrongUsage(fs, stderr, fmt.Errorf("URL %q %w; allowed: %s", rest[0], fault, targetForms))
+			return wrongUsage(fs, stderr, fmt.Errorf("URL %q %w; allowed: %s", withoutUser(rest[0]), fault, targetForms))
 		}
 		fine, err = probeTarget(ctx, flags, target, newPrinter(stdout), stderr)
 	} else {

@@ -195,7 +195,7 @@ func runHealth(ctx context.Context, args []string, stdout, stderr io.Writer) int
 			return printError(fs, stderr, err)
 		}
 	} else if _, err := parseURL(*page, "http", "https"); err != nil {
-		return wrongUsage(fs, stderr, fmt.Errorf("-url %q %w", *page, err))
+		return wrongUsage(fs, stderr, fmt.Errorf("-url %q %w; allowed: an http:// or https:// URL of a page", withoutUser(*page), err))
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
@@ -204,10 +204,10 @@ func runHealth(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	for _, page := range pages {
 		word, err := askStatus(ctx, page)
 		if err == nil {
-			fmt.Fprintf(stdout, "Vigil serves %s, its status is %s\n", page, word)
+			fmt.Fprintf(stdout, "Vigil serves %s, its status is %s\n", withoutUser(page), word)
 			return exitOK
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", page, err))
+		errs = append(errs, fmt.Errorf("%s: %w", withoutUser(page), err))
 	}
 	return printError(fs, stderr, errors.Join(errs...))
 }
