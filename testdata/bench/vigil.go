@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -245,20 +246,30 @@ func (p *program) stored() (sum float64, err error) {
 	return sum, err
 }
 
-// heap returns the bytes of all objects that are in use, after a collection.
+// heap returns the bytes of all objects that are in use, after a collection: the
+// least of a few times, as requests may be under way. The profile says it as it
+// was before the profile itself was made.
 func (p *program) heap() (float64, error) {
-	for range 2 { // what the first one finalizes, the second one takes
-		resp, err := http.Get("http://" + p.debug + "/debug/pprof/heap?gc=1")
+	least := math.Inf(1)
+	for range 5 {
+		resp, err := http.Get("http://" + p.debug + "/debug/pprof/heap?gc=1&debug=1")
 		if err != nil {
 			return 0, err
 		}
-		discard(resp)
-		if resp.StatusCode != http.StatusOK {
-			return 0, fmt.Errorf("heap: %s", resp.Status)
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			return 0, err
 		}
+		_, after, _ := strings.Cut(string(text), "\n# HeapAlloc = ")
+		line, _, _ := strings.Cut(after, "\n")
+		bytes, err := strconv.ParseFloat(line, 64)
+		if err != nil {
+			return 0, fmt.Errorf("heap: %s, %w", resp.Status, err)
+		}
+		least = min(least, bytes)
 	}
-	all, err := p.metrics()
-	return all["go_memstats_heap_alloc_bytes"], err
+	return least, nil
 }
 
 // cpu returns the processor time of the process in seconds, to 10 ms.
