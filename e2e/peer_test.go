@@ -205,11 +205,21 @@ func TestPeerHungDisk(t *testing.T) {
 	const announcement = `{"title":"Known","text":"It was on disk."}`
 	stop := func(r *running) {
 		t.Helper()
-		begin := time.Now()
 		r.cmd.Process.Signal(syscall.SIGTERM)
-		<-r.done
-		if took := time.Since(begin); took > 10*time.Second {
-			t.Errorf("stopped after %v, want 10 s at most", took)
+		for limit := time.After(10 * time.Second); ; {
+			select {
+			case <-r.done:
+				return
+			case <-limit:
+				disk.Process.Signal(syscall.SIGCONT)
+				t.Fatalf("not stopped after 10 s:\n%s", r.logged())
+			case <-time.After(50 * time.Millisecond):
+			}
+			// The system keeps a program that has ended for as long as the disk's
+			// server sits on a call that it had taken when it was stopped.
+			if stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.cmd.Process.Pid)); strings.Contains(string(stat), ") Z ") {
+				return
+			}
 		}
 	}
 	r := startIn(t, t.TempDir(), config, serving)
