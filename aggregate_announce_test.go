@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"vigil/notify"
 )
@@ -380,5 +381,8 @@ func TestAcceptedDeliveries(t *testing.T) {
 	}
 	if !before.tellings[0].accepted.IsZero() {
 		t.Error("an older snapshot has changed")
+	}
+	if id := p.st.alerter.channels[0].id; unsafe.StringData(in.tellings[0].channel) == unsafe.StringData(id) {
+		t.Error("the outage keeps the text of the config in memory")
 	}
 }

@@ -107,7 +107,10 @@ func (o *outages) toldOf(out *outage, channel string, now time.Time) {
 	if slices.ContainsFunc(out.tellings, func(t telling) bool { return t.channel == channel }) {
 		return
 	}
-	out.tellings = append(out.tellings[:len(out.tellings):len(out.tellings)], telling{channel: channel, at: now})
+	// The id is a part of its config's text, which is not to stay for as long as the
+	// outage is kept.
+	t := telling{channel: strings.Clone(channel), at: now}
+	out.tellings = append(out.tellings[:len(out.tellings):len(out.tellings)], t)
 	out.unkept, o.anyUnkept, o.changed = true, true, true
 }
 
