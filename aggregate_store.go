@@ -135,7 +135,7 @@ func (s *store) open(dir folder) (*restored, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.disk = &disk{dir: dir, generation: im.generation, used: im.used, aside: im.aside, urgent: make(chan []record)}
+	s.disk = &disk{dir: dir, generation: im.generation, used: im.used, aside: im.aside, urgent: make(chan []record, 1)}
 	if err := s.disk.start(); unwritable(err) {
 		return nil, err
 	} // any other failure, like a full disk, may pass
@@ -308,10 +308,16 @@ func (s *store) add(b batch, now time.Time) {
 	}
 	s.bound()
 	if s.writing && len(s.unsaved) <= maxUrgent && slices.ContainsFunc(b.records, record.urgent) {
-		select {
-		case s.disk.urgent <- slices.Clone(s.unsaved):
-		default: // the disk is at something else than a sync
-		}
+		s.takeUrgent()
+		s.disk.urgent <- slices.Clone(s.unsaved)
+	}
+}
+
+// takeUrgent takes back urgent records that the disk has not come to yet.
+func (s *store) takeUrgent() {
+	select {
+	case <-s.disk.urgent:
+	default:
 	}
 }
 
@@ -374,7 +380,8 @@ func (s *store) begin(jobs chan<- job, now time.Time) {
 	s.promises = s.acks
 	s.unsaved, s.acks, s.whole = nil, nil, nil
 	s.writing, s.began = true, now
-	jobs <- s.job // of capacity 1, and the last one is done
+	s.takeUrgent() // they are part of the job
+	jobs <- s.job  // of capacity 1, and the last one is done
 }
 
 // finishJob handles the outcome of a job.
@@ -485,16 +492,4 @@ func (s *store) finish(jobs chan<- job, results <-chan outcome) {
 		case <-limit.C:
 		}
 	}
-}
-
-// work writes one job after the other, then gives the folder up.
-func (d *disk) work(jobs <-chan job, results chan<- outcome) {
-	defer close(results)
-	for j := range jobs {
-		out := d.do(j)
-		out.due = d.due(time.Now())
-		results <- out // of capacity 1, and there is one job at a time
-	}
-	d.stop()
-	_ = d.dir.close()
 }

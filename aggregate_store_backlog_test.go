@@ -100,14 +100,14 @@ func backlogLines(all map[string][]notify.Alert) string {
 	return strings.Join(lines, "\n")
 }
 
-// Records that are urgent are written while a sync takes long. If that fails,
+// Records that are urgent are written while a step takes long. If that fails,
 // the journal stays whole, and they come with the next job.
 func TestUrgentRecords(t *testing.T) {
 	for _, fault := range []string{"", "write", "truncate"} {
 		synctest.Test(t, func(t *testing.T) {
 			dir := newMemFolder()
 			d, _ := openDisk(t, dir)
-			d.urgent = make(chan []record)
+			d.urgent = make(chan []record, 1)
 			save := func(names ...string) error {
 				var j job
 				for _, name := range names {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -26,9 +25,6 @@ const (
 
 	// maxUrgent is how many records are written ahead of their turn at a time.
 	maxUrgent = 1000
-
-	// keepDamaged is how many damaged files are kept for people to look at.
-	keepDamaged = 4
 )
 
 // A disk writes the store's files. It belongs to the goroutine that writes and
@@ -39,12 +35,13 @@ type disk struct {
 	generation int               // of the journal that is written, or was last
 	aside      map[string]string // files to set aside once their content is safe, each with its mark
 
-	urgent chan []record // records to write while a sync takes long; nil: there are none
+	urgent chan []record // of capacity 1: records to write while a step takes long
 
 	journal folderFile // nil: a new one is to be started
+	fresh   bool       // its name is not sure to last
 	used    bool       // whether the one of this generation holds more than its head
 	good    int64      // its size up to the last line that is sure to last
-	ahead   int64      // what was written behind that for the next sync
+	size    int64      // its size
 	grown   int64      // bytes of journals since the last state file
 	state   int64      // the size of that; 0: there is none of this run
 	began   time.Time  // when it was written
@@ -64,12 +61,24 @@ type outcome struct {
 	due     bool  // it is time for a new state
 }
 
+// work writes one job after the other, then gives the folder up.
+func (d *disk) work(jobs <-chan job, results chan<- outcome) {
+	defer close(results)
+	for j := range jobs {
+		out := d.do(j)
+		out.due = d.due(time.Now())
+		results <- out // of capacity 1, and there is one job at a time
+	}
+	d.stop()
+	_ = d.dir.close()
+}
+
 // do writes a job. Records are on the disk for good when it returns without an
 // error.
 func (d *disk) do(j job) (out outcome) {
 	// A new state needs a new journal first: from then on, whether the state
 	// gets written or not, what is read back is complete.
-	if j.whole != nil {
+	if j.whole != nil && d.used {
 		d.stop()
 	}
 	lines := newLineWriter()
@@ -81,7 +90,7 @@ func (d *disk) do(j job) (out outcome) {
 	if out.err = d.append(lines.buf.Bytes()); out.err != nil || j.whole == nil {
 		return out
 	}
-	out.whole = d.compact(j.whole)
+	out.whole = d.wait(func() error { return d.compact(j.whole) })
 	return out
 }
 
@@ -99,31 +108,45 @@ func (d *disk) append(lines []byte) error {
 			return err
 		}
 	}
-	size := d.ahead + int64(len(lines))
 	_, err := d.journal.Write(lines)
 	if err == nil {
-		err = d.sync(d.good + size)
+		d.size += int64(len(lines))
+		err = d.sync()
 	}
 	if err != nil {
-		if d.journal.Truncate(d.good) == nil {
+		if d.journal != nil && d.journal.Truncate(d.good) == nil {
 			_ = d.journal.Sync() // may fail like the last one, and does no harm
 		}
 		d.stop()
 		return err
 	}
-	d.used = d.used || size > 0
-	d.good += size
-	d.grown += size
 	return nil
 }
 
-// sync syncs the journal, which has that size. Urgent records that come
-// meanwhile are written at once: then a kill does not lose them, however slow
-// the disk is. A power cut does, so they come again with the next job.
-func (d *disk) sync(size int64) error {
-	d.ahead = 0
-	journal, done := d.journal, make(chan error, 1)
-	go func() { done <- journal.Sync() }()
+// sync makes what the journal holds last, and its name.
+func (d *disk) sync() error {
+	journal, fresh, size := d.journal, d.fresh, d.size
+	err := d.wait(func() error {
+		err := journal.Sync()
+		if err == nil && fresh {
+			err = d.dir.sync()
+		}
+		return err
+	})
+	if err == nil {
+		d.fresh, d.used = false, d.used || size > d.good
+		d.grown += size - d.good
+		d.good = size
+	}
+	return err
+}
+
+// wait waits for a step that may take long. Urgent records that come meanwhile
+// are written to the journal at once: then a kill does not lose them, however
+// slow the disk is. A power cut does, so they come again with the next job.
+func (d *disk) wait(step func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- step() }()
 	for {
 		select {
 		case err := <-done:
@@ -133,10 +156,12 @@ func (d *disk) sync(size int64) error {
 			for i := range records {
 				_ = lines.add(&records[i]) // one that cannot be written is reported with its job
 			}
-			if _, err := journal.Write(lines.buf.Bytes()); err == nil {
-				d.ahead, d.used = d.ahead+int64(lines.buf.Len()), true
-			} else if journal.Truncate(size+d.ahead) != nil {
-				return cmp.Or(<-done, err) // the journal ends with half a line
+			if _, err := d.journal.Write(lines.buf.Bytes()); err == nil {
+				d.size, d.used = d.size+int64(lines.buf.Len()), true
+			} else if d.journal.Truncate(d.size) != nil { // it ends with half a line
+				err = cmp.Or(<-done, err)
+				d.stop()
+				return err
 			}
 		}
 	}
@@ -171,19 +196,14 @@ func (d *disk) start() error {
 	if err == nil {
 		_, err = f.Write(head.buf.Bytes())
 	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = d.dir.sync()
-	}
 	if err != nil {
 		_ = f.Close()
 		_ = d.dir.remove(name)
 		return err
 	}
-	d.journal, d.generation, d.used = f, generation, false
-	d.good, d.ahead = int64(head.buf.Len()), 0
+	d.journal, d.fresh, d.generation, d.used = f, true, generation, false
+	d.size = int64(head.buf.Len())
+	d.good = d.size
 	return nil
 }
 
@@ -250,50 +270,6 @@ func (d *disk) write(name string, whole iter.Seq[record]) (size int64, err error
 		return 0, err
 	}
 	return size, f.Sync()
-}
-
-// clear removes the files that the newest state file replaces. Those that were
-// found damaged or foreign it sets aside, and of these it removes the oldest.
-func (d *disk) clear() error {
-	names, err := d.dir.list()
-	if err != nil {
-		return err
-	}
-	stamp := time.Now().UTC().Format("20060102T150405Z")
-	for _, f := range storedFiles(names) {
-		switch {
-		case d.aside[f.name] != "":
-			aside := f.name + d.aside[f.name] + stamp
-			if err := d.dir.rename(f.name, aside); err != nil {
-				return err
-			}
-			delete(d.aside, f.name)
-			names = append(names, aside)
-		case f.generation < d.generation:
-			if err := d.dir.remove(f.name); err != nil {
-				return err
-			}
-		}
-	}
-	for _, mark := range []string{damagedMark, foreignMark} {
-		aside := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !strings.Contains(name, mark) })
-		slices.SortFunc(aside, func(a, b string) int {
-			return cmp.Compare(a[strings.Index(a, mark):], b[strings.Index(b, mark):])
-		})
-		for _, name := range aside[:max(0, len(aside)-keepDamaged)] {
-			if err := d.dir.remove(name); err != nil {
-				return err
-			}
-		}
-	}
-	for _, name := range names {
-		if stale, ok := strings.CutSuffix(name, unfinishedMark); ok && storeFile.MatchString(stale) {
-			if err := d.dir.remove(name); err != nil {
-				return err
-			}
-		}
-	}
-	return d.dir.sync()
 }
 
 // A folder is where the store keeps its files. The interface is all that the

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The store's files carry a generation. A state file holds all that was known
@@ -31,6 +32,9 @@ const (
 	damagedMark    = ".damaged-"
 	foreignMark    = ".foreign-"
 )
+
+// keepDamaged is how many files of each mark are kept for people to look at.
+const keepDamaged = 4
 
 // errNewer is the fault of a file that this program cannot read, errForeign
 // that of a file that was copied here from another storage folder.
@@ -124,6 +128,50 @@ func readFolder(dir folder, log *slog.Logger) (loaded, error) {
 	// The name of a file that is set aside must not be used for a new one.
 	im.used = im.used || len(im.aside) > 0
 	return im, nil
+}
+
+// clear removes the files that the newest state file replaces. Those that were
+// found damaged or foreign it sets aside, and of these it removes the oldest.
+func (d *disk) clear() error {
+	names, err := d.dir.list()
+	if err != nil {
+		return err
+	}
+	stamp := time.Now().UTC().Format("20060102T150405Z")
+	for _, f := range storedFiles(names) {
+		switch {
+		case d.aside[f.name] != "":
+			aside := f.name + d.aside[f.name] + stamp
+			if err := d.dir.rename(f.name, aside); err != nil {
+				return err
+			}
+			delete(d.aside, f.name)
+			names = append(names, aside)
+		case f.generation < d.generation:
+			if err := d.dir.remove(f.name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, mark := range []string{damagedMark, foreignMark} {
+		aside := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !strings.Contains(name, mark) })
+		slices.SortFunc(aside, func(a, b string) int {
+			return cmp.Compare(a[strings.Index(a, mark):], b[strings.Index(b, mark):])
+		})
+		for _, name := range aside[:max(0, len(aside)-keepDamaged)] {
+			if err := d.dir.remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range names {
+		if stale, ok := strings.CutSuffix(name, unfinishedMark); ok && storeFile.MatchString(stale) {
+			if err := d.dir.remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	return d.dir.sync()
 }
 
 // ownFiles separates the files that were written in this folder from those that
