@@ -178,22 +178,36 @@ func (l *eventLog) add(e logEvent) {
 	}
 }
 
-// run writes events until ctx ends, which is no error.
+// run writes events until ctx ends, which is no error. A disk that hangs then is
+// left alone.
 func (l *eventLog) run(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
+	written := make(chan struct{})
+	go l.writeAll(ctx, written)
+	<-ctx.Done()
+	select {
+	case <-written:
+	case <-time.After(2 * eventDrainTime):
+		l.log.Error("stopped before all events were written", "waiting", len(l.in))
+	}
+	return nil
+}
+
+// writeAll writes events until ctx ends, and then those that were added before.
+func (l *eventLog) writeAll(ctx context.Context, written chan<- struct{}) {
+	defer close(written)
 	defer l.close()
 	for {
 		select {
 		case e := <-l.in:
 			l.write(l.gather(e))
 		case <-ctx.Done():
-			// What was added before the end is written, unless the disk hangs.
 			for until := time.Now().Add(eventDrainTime); len(l.in) > 0 && time.Now().Before(until); {
 				l.write(l.gather(<-l.in))
 			}
-			return nil
+			return
 		}
 	}
 }
