@@ -142,13 +142,15 @@ func browserStates(t *testing.T) http.Handler {
 
 	live := mixedSample()
 	p := serve("live", live)
-	go p.run(t.Context())
 	later := laterSample(live)
-	mux.HandleFunc("POST /publish", func(_ http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST /publish", func(_ http.ResponseWriter, r *http.Request) { // one at a time
 		if r.FormValue("state") == "later" {
 			p.snaps.publish(later)
 		} else {
 			p.snaps.publish(live)
+		}
+		if err := p.refresh(p.snaps.public()); err != nil {
+			t.Error(err)
 		}
 	})
 	return mux

@@ -235,7 +235,7 @@ func TestPeerHungDisk(t *testing.T) {
 		t.Errorf("the page says %s", text)
 	}
 	stop(r)
-	if !strings.Contains(r.logged(), "storage failing") || !strings.Contains(r.logged(), "is the disk hanging?") {
+	if !strings.Contains(r.logged(), "storage failing") || !strings.Contains(r.logged(), "stopped before all was saved") {
 		t.Errorf("the log is\n%s", r.logged())
 	}
 

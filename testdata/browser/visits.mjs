@@ -258,7 +258,7 @@ export async function back({ base, open, check, views }) {
   await page.goto(`${base}/badges`);
   await publish(base, "later");
   await page.evaluate(() => history.back()).catch(() => {}); // goBack waits for what a kept page does not do
-  const now = await page.waitForFunction(() => /degraded/.test(document.title), null, { timeout: 8e3 }).then(() => true, () => false);
+  const now = await page.waitForFunction(() => /degraded/.test(document.title), null, { timeout: 20e3 }).then(() => true, () => false);
   check(now, `back in history: ${await page.title()}`);
   await page.context().close();
 }
@@ -274,7 +274,6 @@ export async function widget({ base, open, check, views }) {
   check(await says() === "embed down: 3 of 6 systems are down", `the widget says ${await says()}`);
   await page.locator("a").focus();
   await publish(base, "later");
-  await later(2500); // until it is rendered
   await pass(page, base, 61);
   check(await says() === "embed warn: 1 of 6 systems is degraded", `the widget says ${await says()} later`);
   await page.route(`${base}/live/embed`, (route) => route.abort());
