@@ -260,6 +260,9 @@ func (st *state) relevel(ns *nodeState, now time.Time) {
 		// program, and the next report may be long in coming.
 		s, known = ns.status(ns.checked())
 	}
+	if s == healthy && ns.tally[healthy] < ns.tally.total() {
+		known = false // a replica that was not well is yet to be checked, and enough others are
+	}
 	l := &ns.alert
 	was := ns.isDown()
 	defer func() {

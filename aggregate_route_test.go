@@ -82,29 +82,38 @@ func TestAlertsByRoute(t *testing.T) {
 	p.expect(t, "routes that change", "1m0.2s changed dead +a", "2m0.2s changed dead a", "5m0.2s changed healthy -a", "5m0.2s changed healthy -a")
 }
 
-// With replicas_needed a node is dead once too few replicas are alive.
+// With replicas_needed a node is dead once too few replicas are alive. It is
+// sick because of a dead one otherwise.
 func TestReplicasNeeded(t *testing.T) {
 	conf := alertConfig(Alerting{})
 	node := conf.Services[0].Nodes[0]
 	node.Targets = []Target{{Raw: "tcp://a:1"}, {Raw: "tcp://a:2"}, {Raw: "tcp://a:3"}}
 	node.Needed = Needed{Count: 2}
 	p := newPlay(conf)
-	check := func(at time.Duration, i int, s status, want status, checked bool) {
+	check := func(at time.Duration, i int, s status, want status, checked bool, since time.Duration) {
 		t.Helper()
 		p.until(p.begin.Add(at))
 		p.st.applyResult(result{replica: p.replicas[i], status: s, at: p.now}, p.now)
 		p.until(p.now.Add(time.Second))
-		if v := p.st.snapshot(p.now).services[0].nodes[0]; v.status != want || v.checked != checked {
+		snap := p.st.snapshot(p.now)
+		v := snap.services[0].nodes[0]
+		if v.status != want || v.checked != checked {
 			t.Errorf("after %v: %v, checked %v; want %v, %v", at, v.status, v.checked, want, checked)
+		}
+		switch began, of := v.since(lastingIncidents(snap)[v.conf]); {
+		case began.Sub(p.begin) != since:
+			t.Errorf("after %v: %v since %v, want %v", at, v.status, began.Sub(p.begin), since)
+		case of == nil || (of.status == healthy) != (want == healthy):
+			t.Errorf("after %v: %v because of %v", at, v.status, of)
 		}
 	}
 	const m = time.Minute
-	check(1*m, 0, healthy, healthy, false)
-	check(2*m, 1, dead, sick, false)
-	check(3*m, 2, healthy, sick, true)
-	check(4*m, 0, dead, dead, true)
-	check(5*m, 1, healthy, sick, true)
-	check(6*m, 0, healthy, healthy, true)
+	check(1*m, 0, healthy, healthy, false, 1*m)
+	check(2*m, 1, dead, sick, false, 2*m)
+	check(3*m, 2, healthy, sick, true, 2*m)
+	check(4*m, 0, dead, dead, true, 4*m)
+	check(5*m, 1, healthy, sick, true, 4*m)
+	check(6*m, 0, healthy, healthy, true, 6*m)
 	p.at(7*m, "b=healthy")
 	p.st.applyResult(result{replica: p.replicas[3], at: p.now}, p.now)
 	p.st.applyResult(result{replica: p.replicas[4], at: p.now}, p.now)
@@ -112,5 +121,15 @@ func TestReplicasNeeded(t *testing.T) {
 	p.expect(t, "2 of 3", "4m0.2s changed dead +a", "7m0.2s changed healthy -a")
 	if len(p.st.history.all) != 1 || p.st.history.all[0].end.Sub(p.st.history.all[0].start) != m {
 		t.Errorf("%d outages", len(p.st.history.all))
+	}
+
+	// After a restart it is not healthy as long as a dead one was not checked.
+	p.st = reborn(t, conf, nil, map[string]status{"web:a:tcp://a:1": healthy, "web:a:tcp://a:2": healthy, "web:a:tcp://a:3": dead}, p.now, p.now)
+	level := &p.st.services[0].nodes[0].alert
+	for i, s := range []status{healthy, healthy, dead} {
+		p.st.applyResult(result{replica: replicas(conf.Services)[i], status: s, at: p.now}, p.now)
+		if known := i == 2; level.known != known || level.known && level.status != sick {
+			t.Errorf("after %d checks: known %v, %v", i+1, level.known, level.status)
+		}
 	}
 }

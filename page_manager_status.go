@@ -76,6 +76,7 @@ func (m *managerAPI) status(c *managerCall) (any, error) {
 				acknowledged[in.id] = true
 			}
 		}
+		lasting := lastingIncidents(snap)
 		first := true
 		for sv, nv := range snap.nodes() {
 			if !selected.matches(sv.conf.ID, nv.conf.ID) {
@@ -85,7 +86,7 @@ func (m *managerAPI) status(c *managerCall) (any, error) {
 				out.WriteByte(',')
 			}
 			first = false
-			node := newManagerNode(sv, nv)
+			node := newManagerNode(sv, nv, lasting[nv.conf])
 			node.Acknowledged = acknowledged[nv.outage]
 			node.Cause = textOrNil(snap.nameOf(nv.cause))
 			if enc.Encode(node) != nil {
@@ -106,7 +107,8 @@ func (s *snapshot) nameOf(node *Node) string {
 	return ""
 }
 
-func newManagerNode(sv *serviceView, nv *nodeView) managerNode {
+// newManagerNode returns a node for programs. The incident is its lasting one, or nil.
+func newManagerNode(sv *serviceView, nv *nodeView, in *incident) managerNode {
 	v := managerNode{
 		Service:      sv.conf.ID,
 		ServiceLabel: sv.conf.Label,
@@ -124,14 +126,13 @@ func newManagerNode(sv *serviceView, nv *nodeView) managerNode {
 	if nv.silence != nil {
 		v.Silence = &nv.silence.text
 	}
-	var since time.Time
 	for _, r := range nv.replicas.all() {
 		v.Replicas = append(v.Replicas, newManagerReplica(nv.conf, r))
 		v.Checked = v.Checked && r.checked && !r.stale && !r.uncertain
-		// The node has its status since the first of its replicas had it.
-		if r.status == nv.status && !r.since.IsZero() && (since.IsZero() || r.since.Before(since)) {
-			since, v.Reason = r.since, r.reason
-		}
+	}
+	since, of := nv.since(in)
+	if of != nil {
+		v.Reason = of.reason
 	}
 	v.Since = timeOrNil(since)
 	return v

@@ -94,6 +94,7 @@ func readProblems(s *snapshot, services []*serviceView) any {
 	if len(services) == 1 {
 		v.Status = services[0].status.String()
 	}
+	lasting := lastingIncidents(s)
 	for _, sv := range services {
 		for _, nv := range sv.nodes {
 			switch {
@@ -101,7 +102,8 @@ func readProblems(s *snapshot, services []*serviceView) any {
 			case len(v.Problems) == maxToolProblems:
 				v.More++
 			default:
-				v.Problems = append(v.Problems, toolProblem{sv.conf.Label, nv.conf.Label, nv.status.String(), newManagerNode(sv, nv).Since, nv.maintenance != nil})
+				since, _ := nv.since(lasting[nv.conf])
+				v.Problems = append(v.Problems, toolProblem{sv.conf.Label, nv.conf.Label, nv.status.String(), timeOrNil(since), nv.maintenance != nil})
 			}
 		}
 	}

@@ -141,7 +141,7 @@ func newAnnouncementView(lang *language, s *snapshot, a *announcement, lasting m
 		if nv.status == healthy || nv.status < worst {
 			continue
 		}
-		t := nv.since(lasting[n], s.at)
+		t, _ := nv.since(lasting[n])
 		if nv.status > worst || !t.IsZero() && (since.IsZero() || t.Before(since)) {
 			since = t
 		}

@@ -64,7 +64,7 @@ func (v *rowView) set(lang *language, base string, sv *serviceView, nv *nodeView
 	switch v.State {
 	case stateDown, stateWarn:
 		word := lang.words[stateWords[v.State]]
-		if since := nv.since(in, now); !since.IsZero() {
+		if since, _ := nv.since(in); !since.IsZero() {
 			key := map[string]string{stateDown: "row_down_for", stateWarn: "row_degraded_for"}[v.State]
 			word = lang.say(key, "length", lang.length(max(0, now.Sub(since))))
 		}

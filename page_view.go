@@ -295,7 +295,7 @@ func newLineView(lang *language, sv *serviceView, nv *nodeView, in *incident, no
 	if nv.status == dead {
 		key = "down_for"
 	}
-	if since := nv.since(in, now); !since.IsZero() {
+	if since, _ := nv.since(in); !since.IsZero() {
 		v.For = lang.say(key, "length", lang.length(max(0, now.Sub(since))))
 		v.Since = lang.html("since", "time", lang.moment(since, now))
 	} else {
@@ -304,18 +304,23 @@ func newLineView(lang *language, sv *serviceView, nv *nodeView, in *incident, no
 	return v
 }
 
-// since returns since when the node has its status; zero when that is unknown.
-// An outage began with a replica that may be well again.
-func (nv *nodeView) since(in *incident, now time.Time) (since time.Time) {
-	if in != nil && nv.status == dead {
-		return in.start
-	}
+// since returns since when the node has its status, zero when that is unknown,
+// and the replica that gave it: the last one that got well or the first one
+// that did not. With replicas_needed, a node is sick because of a dead one. An
+// outage began with a replica that may be well again.
+func (nv *nodeView) since(in *incident) (since time.Time, of *replicaView) {
 	for _, r := range nv.replicas.all() {
-		if r.status == nv.status && !r.since.IsZero() && (since.IsZero() || r.since.Before(since)) {
-			since = r.since
+		if r.since.IsZero() || nv.status == sick && r.status == healthy || nv.status != sick && r.status != nv.status {
+			continue
+		}
+		if of == nil || r.since.Before(since) == (nv.status != healthy) {
+			since, of = r.since, r
 		}
 	}
-	return since
+	if in != nil && nv.status == dead {
+		since = in.start
+	}
+	return since, of
 }
 
 // lastingIncidents returns the incidents that have not ended, by node.
