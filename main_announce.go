@@ -56,10 +56,10 @@ func runAnnounce(ctx context.Context, args []string, stdout, stderr io.Writer) i
 	fs.Func("service", "", func(s string) error { services = append(services, s); return nil })
 	state := fs.String("state", "", "")
 	until := fs.String("until", "", "")
-	update := fs.String("update", "", "")
-	edit := fs.String("edit", "", "")
+	update := filledFlag(fs, "update", "an id")
+	edit := filledFlag(fs, "edit", "an id")
 	revision := fs.Int("revision", 0, "")
-	remove := fs.String("remove", "", "")
+	remove := filledFlag(fs, "remove", "an id")
 	list := fs.Bool("list", false, "")
 	c := newClientCommand(fs, announceUsage, stdout, stderr)
 	var end time.Time
@@ -312,10 +312,10 @@ type spanJSON struct {
 func runMaintenance(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil maintenance", flag.ContinueOnError)
 	length := durationFlag(fs, "for", 0, time.Second, longestSpan)
-	at := fs.String("at", "", "")
+	at := filledFlag(fs, "at", "a time")
 	text := fs.String("text", "", "")
 	list := fs.Bool("list", false, "")
-	end := fs.String("end", "", "")
+	end := filledFlag(fs, "end", "an id")
 	c := newClientCommand(fs, maintenanceUsage, stdout, stderr)
 	var start time.Time
 	check := func() (err error) {
@@ -349,7 +349,7 @@ func runSilence(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	fs := flag.NewFlagSet("vigil silence", flag.ContinueOnError)
 	length := durationFlag(fs, "for", 0, time.Second, longestSpan)
 	list := fs.Bool("list", false, "")
-	end := fs.String("end", "", "")
+	end := filledFlag(fs, "end", "an id")
 	c := newClientCommand(fs, silenceUsage, stdout, stderr)
 	check := func() error {
 		if *list || *end != "" {

@@ -40,16 +40,13 @@ const (
 
 // A clientFlags holds the flags that those commands share.
 type clientFlags struct {
-	config, url string
+	config, url *string
 	json        bool
 }
 
 // addClientFlags adds them to a command's own.
 func addClientFlags(fs *flag.FlagSet) *clientFlags {
-	f := new(clientFlags)
-	fs.StringVar(&f.config, "c", "", "")
-	fs.StringVar(&f.config, "config", "", "")
-	fs.StringVar(&f.url, "url", "", "")
+	f := &clientFlags{config: configFlag(fs), url: filledFlag(fs, "url", "a URL")}
 	fs.BoolVar(&f.json, "json", false, "")
 	return f
 }
@@ -64,18 +61,22 @@ type client struct {
 // client returns a client for the Vigil that the flags name.
 func (f *clientFlags) client() (*client, error) {
 	c := &client{transport: &http.Transport{DisableKeepAlives: true}}
-	if f.url != "" {
-		if _, err := parseURL(f.url, "http", "https"); err != nil {
-			return nil, fmt.Errorf("-url %q %w; allowed: an http:// or https:// URL of a page", withoutUser(f.url), err)
+	if *f.url != "" {
+		u, err := parseURL(*f.url, "http", "https")
+		if err == nil && (u.RawQuery != "" || u.ForceQuery || u.Fragment != "") {
+			err = errors.New("has more than a host and a path")
 		}
-		c.bases, c.token = []string{strings.TrimRight(f.url, "/")}, notify.Secret(os.Getenv("VIGIL_MANAGER_TOKEN"))
+		if err != nil {
+			return nil, fmt.Errorf("-url %q %w; allowed: an http:// or https:// URL of a page", withoutUser(*f.url), err)
+		}
+		c.bases, c.token = []string{strings.TrimRight(*f.url, "/")}, notify.Secret(os.Getenv("VIGIL_MANAGER_TOKEN"))
 		c.transport.Proxy = http.ProxyFromEnvironment
 		if c.token == "" {
 			return nil, errors.New("no token: set VIGIL_MANAGER_TOKEN to the manager_token of that Vigil")
 		}
 		return c, nil
 	}
-	conf, err := loadServer(f.config, os.LookupEnv)
+	conf, err := loadServer(*f.config, os.LookupEnv)
 	if err != nil {
 		return nil, err
 	}
@@ -86,8 +87,8 @@ func (f *clientFlags) client() (*client, error) {
 		c.bases[i] = strings.TrimSuffix(base, "/")
 	}
 	if c.token = notify.Secret(cmp.Or(string(conf.ManagerToken), os.Getenv("VIGIL_MANAGER_TOKEN"))); c.token == "" {
-		name := cmp.Or(f.config, defaultConfig)
-		if f.config == "" && !fileExists(name) {
+		name := cmp.Or(*f.config, defaultConfig)
+		if *f.config == "" && !fileExists(name) {
 			return nil, fmt.Errorf("there is no %s in this folder: name the config with -c, or give -url and VIGIL_MANAGER_TOKEN", name)
 		}
 		return nil, fmt.Errorf("%s: server.manager_token is not set, so the Manager API is off: set it, and the variable that it names, and reload", name)

@@ -73,6 +73,7 @@ func TestClientErrors(t *testing.T) {
 	}{
 		{"", "-url http://127.0.0.1:1", exitError, "no token: set VIGIL_MANAGER_TOKEN to the manager_token of that Vigil"},
 		{"x", "-url ftp://127.0.0.1", exitError, `-url "ftp://127.0.0.1" has a scheme that is not allowed; allowed: an http:// or https:// URL of a page`},
+		{"x", "-url http://127.0.0.1:1/?a=b", exitError, `-url "http://127.0.0.1:1/?a=b" has more than a host and a path; allowed: an http:// or https:// URL of a page`},
 		{"x", "-url http://" + dead.Addr().String(), exitError, "http://" + dead.Addr().String() + ": connect: connection refused; is Vigil running there?"},
 		{"", "", exitError, "there is no config.cfg in this folder: name the config with -c, or give -url and VIGIL_MANAGER_TOKEN"},
 		{"", "-c none.cfg", exitError, "none.cfg: cannot be read: no such file or directory; name an existing file with -c"},

@@ -91,9 +91,22 @@ func flagNames(fs *flag.FlagSet) (names []string) {
 
 // configFlag adds the flag that names the config file, in both its forms.
 func configFlag(fs *flag.FlagSet) *string {
-	path := fs.String("c", "", "")
-	fs.StringVar(path, "config", "", "")
+	path := filledFlag(fs, "c", "the name of a file")
+	fs.Var(fs.Lookup("c").Value, "config", "")
 	return path
+}
+
+// filledFlag adds a flag with text that must not be empty: "-update $ID" with a
+// variable that is not set would do something else without -update.
+func filledFlag(fs *flag.FlagSet, name, want string) *string {
+	text := new(string)
+	fs.Func(name, "", func(s string) error {
+		if *text = s; s == "" {
+			return errors.New("want " + want)
+		}
+		return nil
+	})
+	return text
 }
 
 // splitConfigFlag turns -cFILE into -c FILE where a command has that flag.

@@ -173,7 +173,7 @@ func runReplay(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	fs := flag.NewFlagSet("vigil replay", flag.ContinueOnError)
 	path := configFlag(fs)
 	since := fs.String("since", "30d", "")
-	data := fs.String("data", "", "")
+	data := filledFlag(fs, "data", "a folder")
 	show := fs.Bool("show", false, "")
 	asJSON := fs.Bool("json", false, "")
 	if code, ok := parseFlags(fs, replayUsage, args, stdout, stderr); !ok {

@@ -44,9 +44,8 @@ has an error, 2 for wrong usage.
 func runNotify(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil notify", flag.ContinueOnError)
 	path := configFlag(fs)
-	var to string
-	fs.StringVar(&to, "to", "", "")
-	fs.StringVar(&to, "channel", "", "") // as in version 1
+	to := filledFlag(fs, "to", "a channel or recipient")
+	channel := filledFlag(fs, "channel", "a channel or recipient") // as in version 1
 	word := fs.String("status", string(notify.Healthy), "")
 	if code, ok := parseFlags(fs, notifyUsage, args, stdout, stderr); !ok {
 		return code
@@ -55,6 +54,7 @@ func runNotify(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	if !slices.Contains([]notify.Status{notify.Healthy, notify.Sick, notify.Dead}, status) {
 		return wrongUsage(fs, stderr, fmt.Errorf("-status %q: want healthy, sick or dead", *word))
 	}
+	*to = cmp.Or(*to, *channel)
 	conf, _, err := loadConfig(context.Background(), *path, os.LookupEnv)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
@@ -66,17 +66,17 @@ func runNotify(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		fmt.Fprintf(stderr, "vigil notify: %s configures no channel: it needs a table like [notify.slack]\n", configName(conf))
 		return exitError
 	}
-	if to != "" {
+	if *to != "" {
 		var names []string
 		var chosen []notify.Target
 		for _, t := range targets {
 			names = append(names, t.Name)
-			if t.Channel == to || t.Name == to {
+			if t.Channel == *to || t.Name == *to {
 				chosen = append(chosen, t)
 			}
 		}
 		if targets = chosen; len(targets) == 0 {
-			return wrongUsage(fs, stderr, fmt.Errorf("-to %q: %s configures %s", to, configName(conf), strings.Join(names, ", ")))
+			return wrongUsage(fs, stderr, fmt.Errorf("-to %q: %s configures %s", *to, configName(conf), strings.Join(names, ", ")))
 		}
 	}
 	if !sendTest(ctx, targets, testAlert(status, conf.Notify.Page, time.Now()), stdout) {

@@ -91,7 +91,7 @@ func runProbe(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 // probeTarget checks a target in this process, prints the result and reports
 // whether the target is not dead.
 func probeTarget(ctx context.Context, flags *clientFlags, target Target, p *printer, stderr io.Writer) (fine bool, err error) {
-	conf, err := probeConfig(ctx, flags.config)
+	conf, err := probeConfig(ctx, *flags.config)
 	if err != nil {
 		return false, err
 	}

@@ -180,7 +180,7 @@ const maxHealthBody = 64
 func runHealth(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil health", flag.ContinueOnError)
 	path := configFlag(fs)
-	page := fs.String("url", "", "")
+	page := filledFlag(fs, "url", "a URL")
 	timeout := durationFlag(fs, "timeout", 5*time.Second, time.Millisecond, time.Hour)
 	if code, ok := parseFlags(fs, healthUsage, args, stdout, stderr); !ok {
 		return code
@@ -307,7 +307,7 @@ Exit status: 0 if the figures were printed, 1 if not, 2 for wrong usage.
 // runSLA is "vigil sla".
 func runSLA(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil sla", flag.ContinueOnError)
-	month := fs.String("month", "", "")
+	month := filledFlag(fs, "month", "a month like 2026-11")
 	asCSV := fs.Bool("csv", false, "")
 	c := newClientCommand(fs, slaUsage, stdout, stderr)
 	check := func() error {

@@ -152,7 +152,7 @@ var oldFlags = []string{"channel"}
 // Each usage text tells each of the command's flags, and no other one, and fits
 // a terminal.
 func TestUsages(t *testing.T) {
-	made := regexp.MustCompile(`\b(?:(?:fs|fset)\.\w+\((?:&[\w.]+, )?|durationFlag\(fs, )"([\w-]+)"`)
+	made := regexp.MustCompile(`\b(?:(?:fs|fset)\.\w+\((?:&[\w.]+, )?|(?:duration|filled)Flag\(fs, )"([\w-]+)"`)
 	files, err := filepath.Glob("main*.go")
 	if err != nil {
 		t.Fatal(err)
