@@ -298,7 +298,10 @@ func readUpTo(r io.Reader, limit int64) ([]byte, error) {
 	return text, err
 }
 
-func tooLarge(limit int64) error { return fmt.Errorf("is larger than %d MiB", limit>>20) }
+// tooLarge is the error of a file with more bytes than that.
+type tooLarge int64
+
+func (limit tooLarge) Error() string { return fmt.Sprintf("is larger than %d MiB", limit>>20) }
 
 // A configRead is the outcome of loading a config of either kind.
 type configRead[C any] struct {
@@ -350,7 +353,10 @@ func unknownZone(getenv func(string) (string, bool)) string {
 func unreadable(name string, err error) error {
 	err = withoutPath(err)
 	remedy := "allowed: a file that this user may read"
+	_, large := errors.AsType[tooLarge](err)
 	switch {
+	case large:
+		remedy = "is it a config?"
 	case errors.Is(err, fs.ErrPermission):
 		remedy = fmt.Sprintf("Vigil runs as user %d, who must be allowed to read it and to enter its folder", os.Getuid())
 	case errors.Is(err, fs.ErrNotExist):

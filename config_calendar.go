@@ -55,8 +55,11 @@ func (t *table) readHeartbeat(n *Node, tokens map[string]*table) {
 	default:
 		tokens[string(h.Token)] = t
 	}
-	if t.has("interval") == t.has("schedule") {
-		t.fault(t.either("interval", "schedule"), "one of interval and schedule says when the job is due; allowed: either of them")
+	switch every, at := t.has("interval"), t.has("schedule"); {
+	case every && at:
+		t.fault("interval", "is set, and so is schedule; allowed: one of them, which says when the job is due")
+	case !every && !at:
+		t.fault("interval", "is missing, and so is schedule; allowed: one of them, which says when the job is due")
 	}
 	h.Interval = t.seconds("interval", 0, 1)
 	zone := t.zone("timezone")
@@ -374,24 +377,25 @@ func (t *table) zone(key string) *time.Location {
 	return zone
 }
 
+const anyStart = "a date and time without quotes, like 2026-12-01T22:00:00 or 2026-12-01T22:00:00+01:00"
+
 // start reads a date and time: a local one is in the zone, one with an offset
 // says itself when it is.
 func (t *table) start(key string, zone *time.Location) time.Time {
-	const allowed = "a date and time without quotes, like 2026-12-01T22:00:00 or 2026-12-01T22:00:00+01:00"
 	v, ok := t.get(key)
 	if !ok {
-		t.fault(key, "is missing; allowed: %s", allowed)
+		t.fault(key, "is missing; allowed: %s", anyStart)
 		return time.Time{}
 	}
 	at, ok := v.(time.Time)
 	if !ok {
-		t.mistyped(key, v, allowed)
+		t.mistyped(key, v, anyStart)
 		return time.Time{}
 	}
 	// The parser marks values without an offset by the names of their zones.
 	switch at.Location().String() {
 	case "date-local", "time-local":
-		t.mistyped(key, v, allowed)
+		t.mistyped(key, v, anyStart)
 	case "datetime-local":
 		y, mo, d := at.Date()
 		h, mi, s := at.Clock()

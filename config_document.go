@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -126,6 +127,10 @@ func (s *scanner) syntaxFault(err error) problem {
 		fault.shape()
 	case strings.HasPrefix(fault.text, "expected value but found '\\n'"):
 		fault.text = "has no value; allowed: " + anyValue
+	case strings.Contains(fault.text, "invalid datetime") && strings.HasSuffix(fault.key, ".start"):
+		fault.text = "is not a date and time that exists; allowed: " + anyStart
+	case strings.Contains(fault.text, "out of range for int64"):
+		fault.text = fmt.Sprintf("is an integer out of range (missing quotes?); allowed: up to %d, or text in quotes", int64(math.MaxInt64))
 	case repeatsValue.MatchString(fault.text):
 		fault.text = "is not a valid TOML value (missing quotes?); allowed: " + anyValue
 	default:

@@ -93,7 +93,7 @@ func TestLoadConfigTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err := loadConfig(t.Context(), name, environ(nil))
-	if want := name + ": cannot be read: is larger than 4 MiB; allowed: a file that this user may read"; err == nil || err.Error() != want {
+	if want := name + ": cannot be read: is larger than 4 MiB; is it a config?"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
