@@ -77,7 +77,7 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 			fmt.Fprintln(stdout)
 		}
 	}
-	printPlan(stdout, c)
+	printPlan(stdout, c, time.Now())
 	var faults []error
 	if *probe {
 		ctx, stop := notifyStop(ctx)
@@ -124,8 +124,8 @@ func plural(n int, thing string) string {
 	return thousands(n) + " " + thing + "s"
 }
 
-// printPlan says what Vigil would do with a config.
-func printPlan(w io.Writer, c *Config) {
+// printPlan says what Vigil would do with a config from now on.
+func printPlan(w io.Writer, c *Config, now time.Time) {
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(w, "%-11s %s\n", label, fmt.Sprintf(format, args...))
 	}
@@ -151,6 +151,9 @@ func printPlan(w io.Writer, c *Config) {
 	printWatched(line, c)
 	printOwn(w, c)
 	printProxies(w, c)
+	for i := range c.Maintenance {
+		line("maintenance", "%s", c.Maintenance[i].describe(now))
+	}
 	fmt.Fprintln(w)
 
 	for i, channel := range c.Notify.Channels {
@@ -166,6 +169,26 @@ func printPlan(w io.Writer, c *Config) {
 	}
 	line("when", "%s", c.Alerting.describe())
 	printRoutes(w, c)
+}
+
+// describe says what a maintenance is about and when it comes.
+func (w *Window) describe(now time.Time) string {
+	const form = "2006-01-02 15:04 MST"
+	text := fmt.Sprintf("%q of", w.Title)
+	for i, s := range w.Selectors {
+		if i > 0 {
+			text += ","
+		}
+		text += " " + string(s)
+	}
+	begin, end, ok := w.next(now)
+	switch {
+	case !ok:
+		return text + ", over since " + w.Start.Add(w.Duration).Format(form) + ": it does not repeat"
+	case w.Repeat != repeatNever:
+		text += ", " + repeatNames[w.Repeat]
+	}
+	return text + ", from " + begin.Format(form) + " to " + end.Format(form)
 }
 
 // describe says where the folder is, and whether it can be written.

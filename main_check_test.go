@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // check runs "vigil check" and returns its exit status and output.
@@ -135,6 +136,33 @@ func TestCheck(t *testing.T) {
 	_, stdout, _ := check()
 	if want := "There is no config.cfg here, so this is the sample that is built in.\n"; !strings.HasPrefix(stdout, want) {
 		t.Errorf("got\n%s\nwant at its start\n%s", stdout, want)
+	}
+}
+
+// Maintenances are listed with the time of the next one, and those that are
+// over say so: a wrong year is easily written.
+func TestCheckMaintenance(t *testing.T) {
+	text := "[branding]\npage_url = \"https://s.example\"\n[[probe.service]]\nid = \"web\"\nlabel = \"Web\"\n"
+	for _, keys := range []string{
+		"title = \"Past\"\nstart = 2025-12-01T22:00:00\ntimezone = \"Europe/Paris\"",
+		"title = \"Once\"\nselectors = [\"web\"]\nstart = 2026-12-01T22:00:00\ntimezone = \"UTC\"",
+		"title = \"Nightly\"\nstart = 2025-12-01T22:00:00\nrepeat = \"daily\"\ntimezone = \"UTC\"",
+	} {
+		text += "[[maintenance]]\nduration = 3600\n" + keys + "\n"
+	}
+	c, _, err := parseConfig(strings.NewReader(text), "", environ(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	printPlan(&out, c, time.Date(2026, 11, 27, 3, 0, 0, 0, time.UTC))
+	const want = `
+maintenance "Past" of *, over since 2025-12-01 23:00 CET: it does not repeat
+maintenance "Once" of web, from 2026-12-01 22:00 UTC to 2026-12-01 23:00 UTC
+maintenance "Nightly" of *, daily, from 2026-11-27 22:00 UTC to 2026-11-27 23:00 UTC
+`
+	if !strings.Contains(out.String(), want) {
+		t.Errorf("got\n%s\nwant in it%s", &out, want)
 	}
 }
 
