@@ -45,10 +45,14 @@ func runInit(_ context.Context, args []string, stdout, stderr io.Writer) int {
 	page := fset.String("url", "", "")
 	file := fset.String("o", defaultConfig, "")
 	var targets []Target
+	mode := fs.FileMode(0o644)
 	fset.Func("target", "", func(raw string) error {
 		target, err := parseTarget(raw)
 		if err != nil {
 			return fmt.Errorf("it %w; allowed: %s", err, targetForms)
+		}
+		if target.URL.User != nil {
+			target.Raw, mode = raw, 0o600 // the file gets the password
 		}
 		targets = append(targets, target)
 		return nil
@@ -66,7 +70,7 @@ func runInit(_ context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, text)
 		return exitOK
 	}
-	if err := writeNew(*file, text); err != nil {
+	if err := writeNew(*file, text, mode); err != nil {
 		return printError(fset, stderr, err)
 	}
 	c := ""
@@ -77,10 +81,9 @@ func runInit(_ context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// writeNew writes a file that must not exist yet. Others may read it: secrets
-// belong into the environment.
-func writeNew(name, text string) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+// writeNew writes a file that must not exist yet.
+func writeNew(name, text string, mode fs.FileMode) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s exists and is left as it is: move it away, or name another file with -o", name)
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -97,6 +99,26 @@ func TestInitFlags(t *testing.T) {
 		if !strings.Contains(text, part) {
 			t.Errorf("no %q in it", part)
 		}
+	}
+}
+
+// A password in a target is written as it was given, for this user's eyes only.
+func TestInitPassword(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "config.cfg")
+	const target = "https://ann:s3cret@www.example.com/"
+	if code, said, stderr := initialise("-o", name, "-target", target); code != 0 || strings.Contains(said+stderr, "s3cret") {
+		t.Fatalf("exit code %d: %s%s", code, said, stderr)
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := parseInit(t, string(text)).Services[0].Nodes[0]
+	if n.Targets[0].URL.String() != target || strings.Contains(n.Label, "ann") {
+		t.Errorf("node %q %s, want %s", n.Label, n.Targets[0].URL, target)
+	}
+	if info, err := os.Stat(name); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
 	}
 }
 
