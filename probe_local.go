@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"mime"
 	"net/http"
 	"net/url"
 	"strings"
@@ -230,6 +231,9 @@ func (e *sendError) Error() string { return e.text }
 func judgeAnswer(resp *http.Response, body []byte) error {
 	code := resp.StatusCode
 	if code >= 200 && code < 300 {
+		if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind == "text/html" {
+			return &sendError{faultAccess, fmt.Sprintf("HTTP %d with an HTML page: a proxy or another server is in between", code)}
+		}
 		return nil
 	}
 	text := fmt.Sprintf("HTTP %d", code)

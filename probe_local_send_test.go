@@ -114,6 +114,7 @@ func TestSendAnswers(t *testing.T) {
 		{200, "", 0, ""},
 		{204, "", 0, ""},
 		{200, strings.Repeat(long, 10_000), 0, ""},
+		{200, "<!DOCTYPE html><title>Log in</title>", faultAccess, "HTTP 200 with an HTML page: a proxy or another server is in between"},
 		{302, "", faultAccess, `HTTP 302: the page has moved to "https://new.example/": name that as the endpoint`},
 		{304, "", faultAccess, `HTTP 304: the page has moved to "": name that as the endpoint`},
 		{400, `{"error":"replica is longer than 256 bytes"}`, faultNode, "HTTP 400: replica is longer than 256 bytes"},
