@@ -168,6 +168,35 @@ func TestQuietTimesSurvive(t *testing.T) {
 	}
 }
 
+// An announcement that ended stays for its 90 days, however often the files are
+// written anew.
+func TestEndedAnnouncementsSurvive(t *testing.T) {
+	l := newLife(t, localConfig(Alerting{}))
+	done := make(chan error, 5)
+	for _, id := range []string{"one", "two", "three"} {
+		l.st.announce(announcement{id: id, title: id, text: "x", at: l.now}, done)
+	}
+	l.st.updateAnnouncement("two", announcementUpdate{at: l.now.Add(time.Minute), state: stateResolved}, done)
+	l.until(time.Minute)
+	for i := range 3 {
+		l.restart(time.Minute)
+		l.until(time.Duration(10+10*i) * time.Minute)
+		s := l.st.snapshot(l.now)
+		if len(s.announcements) != 2 || s.announcements[0].id != "one" || len(s.pastAnnouncements) != 1 || s.pastAnnouncements[0].id != "two" {
+			t.Errorf("after restart %d: %d announcements go on, %d ended", i+1, len(s.announcements), len(s.pastAnnouncements))
+		}
+	}
+	kept := 0
+	for rec := range l.st.records(l.now.Add(keptAnnouncements)) {
+		if rec.Announcement != nil {
+			kept++
+		}
+	}
+	if kept != 2 {
+		t.Errorf("%d announcements are kept after 90 days", kept)
+	}
+}
+
 // outagesAt returns the ids of the outages that go on at nodes of that id.
 func outagesAt(st *state, node string) (ids []string) {
 	for ns := range st.allNodes() {

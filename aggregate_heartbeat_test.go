@@ -204,3 +204,29 @@ func TestHeartbeatConnection(t *testing.T) {
 	p.st.confirmOverdue(p.st.overdue, true, p.now)
 	p.want(dead, true, "no ping within 120 s of when it was due")
 }
+
+// A job whose deadline passed while the connection was down is not forgotten by a
+// restart in that time: it has another grace.
+func TestHeartbeatRestartWithoutConnection(t *testing.T) {
+	for _, ev := range []ping{{}, {start: true}} {
+		conf := heartbeatConfig(Heartbeat{Interval: 10 * minute, Grace: 2 * minute, MaxRun: 12 * minute})
+		conf.Connectivity = []Target{{Raw: "tcp://192.0.2.1:1"}}
+		p := newJobPlay(t, conf)
+		p.ping(ev)
+		connectionReport{down: true}.apply(p.st, p.now)
+		p.pass(30 * minute)
+		p.st.confirmOverdue(p.st.overdue, false, p.now)
+		p.restart(minute)
+		p.want(healthy, !ev.start, "")
+		p.pass(2*minute - 1)
+		if len(p.st.overdue) != 0 {
+			t.Error("overdue before its grace is over")
+		}
+		p.pass(1)
+		p.st.confirmOverdue(p.st.overdue, true, p.now)
+		p.want(dead, true, p.job().lateReason())
+		p.restart(minute)
+		p.pass(24 * time.Hour)
+		p.want(dead, true, p.job().reason)
+	}
+}

@@ -279,9 +279,9 @@ func (j *jobState) record(deadline time.Time) *jobRecord {
 	return &jobRecord{utc(j.last), utc(j.due), utc(j.started), j.took.Seconds(), utc(deadline)}
 }
 
-// restoreJob takes up a job where an earlier program left it. No ping could
-// come from alive, when that ended, until now.
-func (st *state) restoreJob(r *replicaState, rec *jobRecord, alive, now time.Time) {
+// restoreJob takes up a job where an earlier program left it, with what it was
+// then. No ping could come from alive, when that ended, until now.
+func (st *state) restoreJob(r *replicaState, rec *jobRecord, was string, alive, now time.Time) {
 	if rec == nil || r.node.conf.Heartbeat == nil {
 		return
 	}
@@ -291,8 +291,11 @@ func (st *state) restoreJob(r *replicaState, rec *jobRecord, alive, now time.Tim
 			*t = time.Time{}
 		}
 	}
-	if rec.Deadline.After(alive) {
+	switch {
+	case rec.Deadline.After(alive):
 		st.await(r, rec.Deadline)
 		st.postpone(r, alive, now)
+	case !rec.Deadline.IsZero() && was != dead.String(): // nobody knew yet whether that was the connection's fault
+		st.extend(r, now)
 	}
 }

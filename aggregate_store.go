@@ -376,6 +376,7 @@ func (s *store) begin(jobs chan<- job, now time.Time) {
 	s.job = job{records: s.unsaved}
 	if s.whole != nil {
 		s.job.whole = chain(s.whole, slices.Values(s.backlog.records()))
+		s.wanted = false
 	}
 	s.promises = s.acks
 	s.unsaved, s.acks, s.whole = nil, nil, nil
@@ -401,10 +402,8 @@ func (s *store) finishJob(out outcome, now time.Time) {
 	if out.dropped != nil {
 		s.log.Error("record not saved", "err", out.dropped)
 	}
-	if done.whole != nil {
-		s.wanted = out.err != nil || out.whole != nil
-	}
-	s.wanted = s.wanted || out.due
+	// It may be wanted again, as records were dropped meanwhile.
+	s.wanted = s.wanted || out.due || done.whole != nil && (out.err != nil || out.whole != nil)
 
 	fault := cmp.Or(out.err, out.whole)
 	switch {

@@ -100,6 +100,34 @@ func backlogLines(all map[string][]notify.Alert) string {
 	return strings.Join(lines, "\n")
 }
 
+// A power cut may leave the begin of a second copy of what was written ahead of
+// its turn. That takes nothing back.
+func TestCopyCutOff(t *testing.T) {
+	alert := func(id string, reminders int) record {
+		return record{Alert: &alertRecord{Alert: notify.Alert{ID: id, Channel: "slack"}, Targets: []string{"slack", "pager"}, Sent: reminders}}
+	}
+	heard := func(alert string, over bool) record {
+		return record{Heard: &heardRecord{Channel: "slack", Service: "web", Node: "a", Status: "dead", Alert: alert, Over: over}}
+	}
+	tried := notify.Alert{ID: "down", Channel: "slack", Tried: time.Unix(1, 0)}
+	all := []record{
+		heard("down", false), alert("down", 1), {Queued: &queuedRecord{"slack", tried}}, {Done: &doneRecord{"slack", "down"}},
+		heard("up", true), alert("up", 0), {Queued: &queuedRecord{"pager", tried}},
+	}
+	for n := range all {
+		im := newRestored()
+		for _, rec := range slices.Concat(all, all[:n]) {
+			im.apply(rec)
+		}
+		if c := im.channels["slack"]; len(c.heard) > 0 || c.Reminders != 0 {
+			t.Errorf("with %d records again: the channel knows of %v, %d reminders", n, c.heard, c.Reminders)
+		}
+		if got, want := backlogLines(im.backlog), "pager: down merged 0, up merged 0\nslack: up merged 0"; got != want {
+			t.Errorf("with %d records again: to be delivered\n%s\nwant\n%s", n, got, want)
+		}
+	}
+}
+
 // Records that are urgent are written while a step takes long. If that fails,
 // the journal stays whole, and they come with the next job.
 func TestUrgentRecords(t *testing.T) {

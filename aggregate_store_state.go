@@ -58,21 +58,20 @@ func (st *state) records(now time.Time) iter.Seq[record] {
 	if st.alerter.muted.After(now) {
 		first = append(first, muted(st.alerter.muted))
 	}
+	for _, a := range st.announcements {
+		if at, over := a.ended(now); !over || now.Sub(at) < keptAnnouncements {
+			first = append(first, announced(a))
+		}
+	}
 	snap := st.snapshot(now)
 	st.dirty = true // not published yet
 	past := st.history.records(st, now)
 	return chain(slices.Values(first), snap.records(), past)
 }
 
-// records yields the announcements, and the replicas of which something is
-// known.
+// records yields the replicas of which something is known.
 func (s *snapshot) records() iter.Seq[record] {
 	return func(yield func(record) bool) {
-		for _, a := range s.announcements {
-			if !yield(announced(a)) {
-				return
-			}
-		}
 		for service, node := range s.nodes() {
 			for _, r := range node.replicas.all() {
 				if (r.checked || r.job != nil) && !yield(r.record(replicaName{service.conf.ID, node.conf.ID, r.id})) {
@@ -158,7 +157,7 @@ func (rec *replicaRecord) mode() mode {
 
 // restoreReplica gives a replica the status that it had.
 func (st *state) restoreReplica(r *replicaState, rec *replicaRecord, alive, now time.Time) {
-	st.restoreJob(r, rec.Job, alive, now)
+	st.restoreJob(r, rec.Job, rec.Status, alive, now)
 	s, ok := statusOf(rec.Status)
 	if !ok || rec.Unchecked {
 		return
@@ -217,8 +216,9 @@ type restored struct {
 	channels      map[string]*restoredChannel // nil: of version 1
 	staged        map[string][]heardRecord    // by the alert whose record is to follow
 	backlog       backlog
-	history       history   // as far as it is kept
-	alive         time.Time // until when the program is known to have run
+	past          map[string]bool // ids of alerts that were read, and of those that are delivered with their targets
+	history       history         // as far as it is kept
+	alive         time.Time       // until when the program is known to have run
 }
 
 func newRestored() *restored {
@@ -228,11 +228,36 @@ func newRestored() *restored {
 		staged:  make(map[string][]heardRecord),
 		history: history{gone: make(map[nodeKey]*nodeHistory)},
 		backlog: make(backlog),
+		past:    make(map[string]bool),
 	}
 }
 
-// apply applies one record. Applying it again later does no harm.
+// isPast reports whether the record is the second copy of one about an alert that
+// later ones followed. What was written ahead of its turn comes once more, and a
+// power cut may leave only the begin of that.
+func (im *restored) isPast(rec record) bool {
+	switch {
+	case rec.Alert != nil:
+		id := rec.Alert.Alert.ID
+		was := im.past[id]
+		im.past[id] = true
+		return was
+	case rec.Heard != nil:
+		return rec.Heard.Alert != "" && im.past[rec.Heard.Alert]
+	case rec.Queued != nil:
+		return im.past[rec.Queued.Target+" "+rec.Queued.Alert.ID]
+	case rec.Done != nil:
+		im.past[rec.Done.Target+" "+rec.Done.Alert] = true
+	}
+	return false
+}
+
+// apply applies one record. Applying it again later does no harm, with all that
+// followed it or without.
 func (im *restored) apply(rec record) {
+	if im.isPast(rec) {
+		return
+	}
 	im.backlog.apply(rec)
 	switch {
 	case rec.Announcement != nil:

@@ -193,6 +193,36 @@ level=INFO msg="storage works again" after=1h0m5s
 	})
 }
 
+// What is dropped while a state is written is not in it: another one follows.
+func TestStoreDropsDuringAState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := newMemFolder()
+		r := runStore(t, dir, note("whole"))
+		synctest.Wait()
+		states := func() (n int) {
+			for _, call := range dir.log {
+				if strings.HasPrefix(call, "rename state") {
+					n++
+				}
+			}
+			return n
+		}
+		before := states()
+		resume := dir.hang("rename")
+		r.put(batch{whole: notes("before")})
+		synctest.Wait()
+		for range maxUnsaved/1000 + 1 {
+			r.put(batch{records: slices.Repeat([]record{note("many")}, 1000)})
+		}
+		resume()
+		synctest.Wait()
+		if n := states() - before; n != 2 {
+			t.Errorf("%d states written, want another one with what was dropped", n)
+		}
+		r.stop()
+	})
+}
+
 func TestStoreIsBounded(t *testing.T) {
 	s := newStore(new(disk), quiet)
 	reply := make(chan error, 1)
