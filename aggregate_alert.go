@@ -122,6 +122,7 @@ func (a *alerter) configure(st *state, now time.Time) {
 				c.noNews(key)
 			}
 		}
+		c.remind(now)
 	}
 }
 

@@ -94,6 +94,26 @@ func TestNewChannelDuringAnOutage(t *testing.T) {
 	p.expect(t, "both", "4m0.2s changed dead a +b", "4m0.2s changed dead a +b", "5m0.2s changed dead -a b", "5m0.2s changed dead -a b")
 }
 
+// Reminders that a reload turns on, off or makes more frequent do so for what is
+// down already.
+func TestRemindersAfterAReload(t *testing.T) {
+	every := func(d time.Duration) *Config { return alertConfig(Alerting{BackoffLimit: 3, ReminderInterval: d}) }
+	const m = time.Minute
+	p := newPlay(every(0))
+	p.at(0, "a=dead", "b=healthy", "c=healthy")
+	p.until(p.begin.Add(30 * m))
+	p.expect(t, "without reminders", "200ms changed dead +a")
+	p.reload(30*m, every(10*m))
+	p.until(p.begin.Add(55 * m))
+	p.expect(t, "turned on", "40m0s reminder dead #1 a", "50m0s reminder dead #2 a")
+	p.reload(55*m, every(2*m))
+	p.until(p.begin.Add(63 * m))
+	p.expect(t, "more often from the next one on", "1h0m0s reminder dead #3 a", "1h2m0s reminder dead #4 a")
+	p.reload(63*m, every(0))
+	p.until(p.begin.Add(90 * m))
+	p.expect(t, "turned off")
+}
+
 // A node that is no longer monitored is called what its last config called it.
 func TestLabelOfWhatIsGone(t *testing.T) {
 	conf := func(label string) *Config {

@@ -91,6 +91,53 @@ func runConnectivity(t *testing.T, s *connectionScript, use func(ctx context.Con
 	return regexp.MustCompile(`time=\S+ `).ReplaceAllString(text.String(), ""), reports
 }
 
+// A reload that cuts off the report of a change loses neither the change nor the
+// answers that depend on it.
+func TestConnectivityReportCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events := make(chan event)
+		l := newConnectivity(events, slog.New(slog.DiscardHandler))
+		l.adopt([]Target{{Raw: "bad"}}, func(context.Context, *Target) error { return errors.New("connection refused") })
+		l.known = true
+		answer := make(chan bool, 1)
+		run := func(hear bool) {
+			ctx, cancel := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if err := l.run(ctx); err != nil {
+					t.Error(err)
+				}
+			})
+			if hear {
+				select {
+				case ev := <-events:
+					if !ev.(connectionReport).down {
+						t.Errorf("reported %+v", ev)
+					}
+				case <-time.After(time.Minute):
+					t.Error("not reported")
+				}
+			} else {
+				l.questions <- question{time.Now(), answer}
+				synctest.Wait() // the report waits for the aggregator
+			}
+			synctest.Wait()
+			cancel()
+			wg.Wait()
+		}
+		run(false)
+		run(true)
+		select {
+		case sure := <-answer:
+			if sure {
+				t.Error("a check counts that found a connection down")
+			}
+		default:
+			t.Error("no answer")
+		}
+	})
+}
+
 func TestConnectivity(t *testing.T) {
 	const s, ms = time.Second, time.Millisecond
 	type asking struct{ began, at time.Duration }

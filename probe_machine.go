@@ -341,6 +341,9 @@ func (c *connectivity) run(ctx context.Context) error {
 			}
 			busy = false
 			c.record(ctx, err, time.Now())
+			if ctx.Err() != nil {
+				return nil
+			}
 			c.answerOpen()
 			if c.down {
 				timer.Reset(connectionRecheck)
@@ -390,9 +393,14 @@ func (c *connectivity) ask(ctx context.Context, t *Target) (err error) {
 }
 
 // record records the outcome of a check, and reports a change to the aggregator
-// and the log.
+// and the log. What the end of ctx cuts short, the next run finds out again.
 func (c *connectivity) record(ctx context.Context, err error, now time.Time) {
 	if down := err != nil; down != c.down || !c.known {
+		select {
+		case c.events <- connectionReport{down}:
+		case <-ctx.Done():
+			return
+		}
 		switch {
 		case down:
 			c.log.Warn("own connection is down: no connectivity target answers, so failed checks and missing reports do not count",
@@ -405,9 +413,5 @@ func (c *connectivity) record(ctx context.Context, err error, now time.Time) {
 			c.since = now
 		}
 		c.known, c.down = true, down
-		select {
-		case c.events <- connectionReport{down}:
-		case <-ctx.Done():
-		}
 	}
 }
