@@ -238,6 +238,22 @@ func (a *alerter) notice(st *state, note string, now time.Time) notify.Alert {
 	}
 }
 
+// maxEventNodes is how many nodes one line of the log of events names.
+const maxEventNodes = 100
+
+// logAlert notes that a channel is told.
+func (st *state) logAlert(a notify.Alert) {
+	e := logEvent{Time: a.Time, Kind: "alert", Alert: a.ID, Channel: a.Channel, Type: string(a.Kind), Status: string(a.Status)}
+	// What is news; a reminder, or the first message to a new channel, has none.
+	news := slices.ContainsFunc(a.Outages, func(o notify.Outage) bool { return o.New || o.Over })
+	for _, o := range a.Outages {
+		if (o.New || o.Over || !news) && len(e.Nodes) < maxEventNodes {
+			e.Nodes = append(e.Nodes, o.Service+":"+o.Node)
+		}
+	}
+	st.eventLog.add(e)
+}
+
 // A nodeLevel is a node's status for alerts: while the status is unknown, the
 // last known one stays.
 type nodeLevel struct {

@@ -18,8 +18,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"vigil/notify"
 )
 
 const (
@@ -66,9 +64,6 @@ type logEvent struct {
 
 // errNoEvents is for a log that cannot be read, as it is not kept.
 var errNoEvents = errors.New("no log of events is kept: storage.path is empty or cannot be written")
-
-// maxEventNodes is how many nodes one line names.
-const maxEventNodes = 100
 
 // eventFile is the name of a day's file; old days are compressed.
 var eventFile = regexp.MustCompile(`^(\d{4}-\d\d-\d\d)\.ndjson(\.gz)?$`)
@@ -134,28 +129,6 @@ func (st *state) logTransition(ns *nodeState, now time.Time) {
 				e.Reason = r.reason
 				break
 			}
-		}
-	}
-	st.eventLog.add(e)
-}
-
-// logReplica notes a change of one replica's status. Of a node's only one, the
-// node's own tells as much; during a maintenance nothing is noted.
-func (st *state) logReplica(r *replicaState, from status) {
-	if ns := r.node; len(ns.replicas) > 1 && ns.maintenance == nil {
-		st.eventLog.add(logEvent{Time: r.since, Kind: "replica", Service: ns.service.conf.ID, Node: ns.conf.ID,
-			Replica: r.id, From: from.String(), To: r.status.String(), Reason: r.reason})
-	}
-}
-
-// logAlert notes that a channel is told.
-func (st *state) logAlert(a notify.Alert) {
-	e := logEvent{Time: a.Time, Kind: "alert", Alert: a.ID, Channel: a.Channel, Type: string(a.Kind), Status: string(a.Status)}
-	// What is news; a reminder, or the first message to a new channel, has none.
-	news := slices.ContainsFunc(a.Outages, func(o notify.Outage) bool { return o.New || o.Over })
-	for _, o := range a.Outages {
-		if (o.New || o.Over || !news) && len(e.Nodes) < maxEventNodes {
-			e.Nodes = append(e.Nodes, o.Service+":"+o.Node)
 		}
 	}
 	st.eventLog.add(e)
@@ -237,6 +210,7 @@ func (l *eventLog) gather(e *logEvent) []logEvent {
 // all events to the files of their days.
 func (l *eventLog) write(events []logEvent) {
 	var lines bytes.Buffer
+	slices.SortStableFunc(events, func(a, b logEvent) int { return a.Time.Compare(b.Time) })
 	for i, e := range events {
 		l.note(e)
 		e.Time = e.Time.UTC()
@@ -310,6 +284,11 @@ func (l *eventLog) append(day string, lines []byte) error {
 // open opens the file of a day, and clears away what is too old or too much.
 func (l *eventLog) open(day string) error {
 	l.close()
+	if _, err := l.root.Lstat(day + ".ndjson"); errors.Is(err, fs.ErrNotExist) {
+		if err := l.uncompress(day + ".ndjson"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	f, err := l.root.OpenFile(day+".ndjson", os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
@@ -379,6 +358,26 @@ func (l *eventLog) clean(today string) error {
 
 // compress replaces a file by a compressed one.
 func (l *eventLog) compress(name string) error {
+	return l.replace(name, name+".gz", func(to io.Writer, from io.Reader) error {
+		zip := gzip.NewWriter(to)
+		_, err := io.Copy(zip, from)
+		return errors.Join(err, zip.Close())
+	})
+}
+
+// uncompress undoes that: an event came late, or the clock was set back.
+func (l *eventLog) uncompress(name string) error {
+	return l.replace(name+".gz", name, func(to io.Writer, from io.Reader) error {
+		zip, err := gzip.NewReader(from)
+		if err == nil {
+			_, err = io.Copy(to, io.LimitReader(zip, eventDayBytes))
+		}
+		return err
+	})
+}
+
+// replace replaces a file by what convert makes of it.
+func (l *eventLog) replace(name, by string, convert func(io.Writer, io.Reader) error) error {
 	from, err := l.root.Open(name)
 	if err != nil {
 		return err
@@ -389,16 +388,14 @@ func (l *eventLog) compress(name string) error {
 	if err != nil {
 		return err
 	}
-	zip := gzip.NewWriter(to)
-	_, err = io.Copy(zip, from)
-	if err = errors.Join(err, zip.Close(), to.Sync(), to.Close()); err == nil {
-		err = l.root.Rename(name+".tmp", name+".gz")
+	defer l.root.Remove(name + ".tmp") // after a fault
+	if err = errors.Join(convert(to, from), to.Sync(), to.Close()); err == nil {
+		err = l.root.Rename(name+".tmp", by)
 	}
-	if err != nil {
-		_ = l.root.Remove(name + ".tmp")
-		return err
+	if err == nil {
+		err = l.root.Remove(name)
 	}
-	return l.root.Remove(name)
+	return err
 }
 
 // An eventDay is the file of a day.

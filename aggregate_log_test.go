@@ -76,6 +76,20 @@ func TestEventLog(t *testing.T) {
 	}
 }
 
+// An event that comes late, or after the clock was set back, finds its day again.
+func TestEventLogGoesBack(t *testing.T) {
+	l := newTestLog(t, new(bytes.Buffer))
+	midnight := time.Date(2026, 11, 27, 0, 0, 0, 0, time.UTC)
+	for i, at := range []time.Duration{-time.Hour, time.Minute, -time.Second, 2 * time.Minute, -20 * time.Hour, 3 * time.Minute} {
+		l.write([]logEvent{turned(midnight.Add(at), string(rune('a'+i)), "healthy", "dead", "")})
+	}
+	l.write([]logEvent{turned(midnight.Add(4*time.Minute), "h", "", "", ""), turned(midnight.Add(-time.Minute), "g", "", "", "")})
+	l.close()
+	if got, damaged := nodesSince(t, l, time.Time{}); strings.Join(got, "") != "acegbdfh" || damaged > 0 {
+		t.Errorf("read %q, %d damaged", got, damaged)
+	}
+}
+
 // What a kill or another program left in a file costs no more than itself.
 func TestEventLogDamage(t *testing.T) {
 	l := newTestLog(t, new(bytes.Buffer))

@@ -415,6 +415,15 @@ func (st *state) set(r *replicaState, s status, reason string, now time.Time) {
 	st.observe(r.node, reason, now)
 }
 
+// logReplica notes a change of one replica's status. Of a node's only one, the
+// node's own tells as much; during a maintenance nothing is noted.
+func (st *state) logReplica(r *replicaState, from status) {
+	if ns := r.node; len(ns.replicas) > 1 && ns.maintenance == nil {
+		st.eventLog.add(logEvent{Time: r.since, Kind: "replica", Service: ns.service.conf.ID, Node: ns.conf.ID,
+			Replica: r.id, From: from.String(), To: r.status.String(), Reason: r.reason})
+	}
+}
+
 // applyResult takes the result of a check.
 func (st *state) applyResult(res result, now time.Time) {
 	r := st.own[res.replica.ordinal]
