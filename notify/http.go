@@ -112,7 +112,13 @@ func (n httpNotifier) Notify(ctx context.Context, a Alert) error {
 		*p = progress{alert: a.ID}
 	}
 	for _, req := range reqs[min(p.done, len(reqs)):] {
-		if err := n.deliver(ctx, a, now, req); err != nil {
+		err := n.deliver(ctx, a, now, req)
+		if unsure, ok := errors.AsType[*UnconfirmedError](err); ok && n.requests != nil {
+			// An event that comes twice does no harm, and those behind it have not gone
+			// out: a newer alert does not stand for them.
+			return unsure.Err
+		}
+		if err != nil {
 			return err
 		}
 		p.done++

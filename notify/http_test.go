@@ -378,8 +378,8 @@ func TestFaultsHideSecrets(t *testing.T) {
 					want = "refused in 5s"
 				case target.Channel == "ntfy" && want == "refused" && echo:
 					want = "refused in 2m0s"
-				case target.Channel == "pushover" && want == "unconfirmed", target.Channel == "ntfy" && want == "unconfirmed":
-					want = "unconfirmed"
+				case (target.Channel == "pagerduty" || target.Channel == "alertmanager") && want == "unconfirmed":
+					want = "retry"
 				}
 				if got := class(err); got != want {
 					t.Errorf("%v is classed %q, want %q", err, got, want)

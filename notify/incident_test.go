@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
 	"sync"
@@ -112,6 +114,58 @@ func TestPagerDutyEndsAll(t *testing.T) {
 	if len(ended) != 500 || pauses != 4 || tries != 5 {
 		t.Errorf("%d ended, %d pauses, %d tries", len(ended), pauses, tries)
 	}
+}
+
+// An event without a verdict is sent again, with those behind it, even when there is
+// news: else an incident would stay open for ever.
+func TestPagerDutyWithoutVerdict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []string
+		tries := 0
+		target := (Config{Channels: []Channel{{ID: "pager", Kind: "pagerduty", Service: &PagerDuty{RoutingKey: "k"}}}}).Targets("1")[0]
+		n := target.Notifier.(httpNotifier)
+		n.client = &http.Client{Transport: answering(func(req *http.Request) error {
+			var e pagerDutyEvent
+			if err := json.NewDecoder(req.Body).Decode(&e); err != nil {
+				t.Error(err)
+			}
+			httptrace.ContextClientTrace(req.Context()).WroteRequest(httptrace.WroteRequestInfo{})
+			if tries++; tries == 1 {
+				return io.ErrUnexpectedEOF
+			}
+			got = append(got, e.Action+" "+strings.TrimPrefix(e.DedupKey, "vigil-"))
+			return nil
+		})}
+		target.Notifier = n
+		ended := func(id string) Outage {
+			return outage(id).with(func(o *Outage) { o.Over, o.Status, o.Until = true, Healthy, at })
+		}
+		alerts := make(chan Alert, 2)
+		d := NewDispatcher([]Target{target}, nil, slog.New(slog.DiscardHandler))
+		done := make(chan error)
+		go func() { done <- d.Run(t.Context(), alerts) }()
+		alerts <- Alert{ID: "1", Kind: Changed, Status: Healthy, Time: at, Outages: []Outage{ended("a"), ended("b")}}
+		synctest.Wait()
+		alerts <- Alert{ID: "2", Kind: Changed, Status: Dead, Time: at, Outages: []Outage{outage("c").with(func(o *Outage) { o.New = true })}}
+		time.Sleep(time.Minute)
+		close(alerts)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if want := []string{"resolve a", "resolve b", "trigger c"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// An answering accepts a request, or breaks off.
+type answering func(*http.Request) error
+
+func (f answering) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := f(req); err != nil {
+		return nil, err
+	}
+	return statusOf(func(*http.Request) int { return http.StatusAccepted }).RoundTrip(req)
 }
 
 // A statusOf answers a request with a status.
