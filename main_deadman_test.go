@@ -42,6 +42,7 @@ func newDeadmanRig(t *testing.T) *deadmanRig {
 		Metrics:  Metrics{PollInterval: time.Minute, PollDelayDead: 10 * time.Second},
 		Services: []*Service{{ID: "web", Nodes: []*Node{{ID: "core", Mode: modePoll, Targets: []Target{{Raw: "tcp://192.0.2.1:1"}}}}}},
 		Deadman:  &Deadman{URL: "https://hc.example/s3cret", Interval: time.Minute},
+		Notify:   channels("email"),
 	}
 	now := time.Now()
 	st := newState(conf, now)
@@ -119,6 +120,22 @@ func TestDeadman(t *testing.T) {
 		if strings.Contains(rig.log.String(), "s3cret") {
 			t.Errorf("the URL is in the log\n%s", &rig.log)
 		}
+	})
+}
+
+// A channel that a reload took out because it failed holds nothing back.
+func TestDeadmanWithoutTheFailingChannel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rig := newDeadmanRig(t)
+		rig.deliveries["email"] = deliveryCounts{givenUp: 1}
+		rig.call(t, "")
+		rig.began = rig.began.Add(24 * time.Hour)
+		time.Sleep(time.Hour)
+		rig.call(t, "channel email has been failing for over an hour")
+		conf := *rig.snaps.load().conf
+		conf.Notify = channels("slack")
+		rig.snaps.publish(newState(&conf, time.Now()).snapshot(time.Now()))
+		rig.call(t, "")
 	})
 }
 

@@ -290,16 +290,14 @@ func (d *deadman) late(now time.Time) string {
 // its tries.
 func (d *deadman) watchChannels(now time.Time) {
 	all := d.deliveries()
+	configured := d.snaps.load().conf.Notify.IDs()
 	if d.broken == nil {
 		d.broken = make(map[string]brokenChannel)
 	}
-	for name := range d.broken {
-		if _, ok := all[name]; !ok {
-			delete(d.broken, name)
-		}
-	}
-	for name, c := range all {
-		b := d.broken[name]
+	// The counts have the channels of earlier configs, too.
+	maps.DeleteFunc(d.broken, func(name string, _ brokenChannel) bool { return !slices.Contains(configured, name) })
+	for _, name := range configured {
+		b, c := d.broken[name], all[name]
 		failed := c.retried + c.refused + c.givenUp
 		switch {
 		case c.delivered != b.delivered:
