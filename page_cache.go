@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 )
 
 // A replyCache keeps the answers of public routes. Each is rendered at most
@@ -24,9 +25,12 @@ type replyCache struct {
 type cachedReply struct {
 	mu    sync.Mutex // held while it is rendered
 	reply *reply     // nil before the first time
-	snap  *snapshot  // that it shows
 	fresh time.Time  // until then it is served even when there is a newer snapshot
 	stale time.Time  // from then on it is not, even when there is none
+
+	// The snapshot that it shows, which it does not keep alive: routes that are
+	// seldom asked for would keep one each.
+	snap weak.Pointer[snapshot]
 }
 
 const (
@@ -53,7 +57,7 @@ func (c *replyCache) get(key string, snap *snapshot, render func() (*reply, erro
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	begin := time.Now()
-	if e.reply != nil && (begin.Before(e.fresh) || e.snap == snap && begin.Before(e.stale)) {
+	if e.reply != nil && (begin.Before(e.fresh) || e.snap == weak.Make(snap) && begin.Before(e.stale)) {
 		return e.reply, nil
 	}
 	made, err := render()
@@ -62,7 +66,7 @@ func (c *replyCache) get(key string, snap *snapshot, render func() (*reply, erro
 	}
 	c.resize(key, e, made.size()-e.reply.size())
 	now := time.Now()
-	e.reply, e.snap = made, snap
+	e.reply, e.snap = made, weak.Make(snap)
 	e.fresh, e.stale = now.Add(max(renderEvery, renderShare*now.Sub(begin))), now.Add(pastAge)
 	return made, nil
 }

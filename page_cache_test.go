@@ -14,6 +14,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 )
 
 // An answer is rendered once per snapshot and second, however many ask, and
@@ -51,6 +52,23 @@ func TestReplyCache(t *testing.T) {
 		time.Sleep(2 * time.Millisecond)
 		ask(first, 4)
 	})
+}
+
+// An answer that nobody asks for any more keeps no old snapshot.
+func TestReplyCacheKeepsNoSnapshot(t *testing.T) {
+	var c replyCache
+	snap := &snapshot{conf: new(Config)}
+	old := weak.Make(snap)
+	if _, err := c.get("route", snap, func() (*reply, error) { return newReply(nil, nil), nil }); err != nil {
+		t.Fatal(err)
+	}
+	runtime.KeepAlive(snap)
+	snap = nil
+	runtime.GC()
+	if old.Value() != nil {
+		t.Error("it is still there")
+	}
+	runtime.KeepAlive(&c)
 }
 
 // Those who ask while an answer is rendered wait for it.
