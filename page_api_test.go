@@ -59,22 +59,24 @@ func newAPIRig(t testing.TB, conf *Config) *apiRig {
 		events: make(chan event, eventBuffer),
 		asks:   make(chan *reportedNode, queueBuffer),
 	}
+	checks := &probes{poll: &pool{asked: make(chan *order)}, script: &pool{asked: make(chan *order)}}
 	throttle := newThrottle(slog.New(slog.DiscardHandler))
 	rig.reporter = newReporterAPI(rig.snaps, rig.events, rig.asks, throttle)
 	rig.rooms = map[string]http.Handler{
 		"reporter": rig.reporter,
 		"ping":     newPingAPI(rig.snaps, rig.events, throttle),
-		"manager":  newManagerAPI(rig.snaps, rig.events, nil, nil, nil, throttle),
+		"manager":  newManagerAPI(rig.snaps, rig.events, nil, checks, nil, throttle),
 		"mcp":      newMCP(rig.snaps, "1.2.3"),
 	}
 	rig.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		first, _, _ := strings.Cut(r.URL.EscapedPath()[1:], "/")
 		rig.rooms[first].ServeHTTP(w, r)
 	}))
+	ctx := t.Context() // a fuzz target must not ask for it
 	var wg sync.WaitGroup
 	alerts := make(chan notify.Alert)
 	wg.Go(func() {
-		if err := (&aggregator{state: st, events: rig.events, alerts: alerts, snaps: rig.snaps, log: slog.New(slog.DiscardHandler)}).run(t.Context()); err != nil {
+		if err := (&aggregator{state: st, events: rig.events, alerts: alerts, snaps: rig.snaps, log: slog.New(slog.DiscardHandler)}).run(ctx); err != nil {
 			t.Error(err)
 		}
 	})
@@ -82,6 +84,18 @@ func newAPIRig(t testing.TB, conf *Config) *apiRig {
 		for range alerts {
 		}
 	})
+	for _, pool := range []*pool{checks.poll, checks.script} { // which find out nothing
+		wg.Go(func() {
+			for {
+				select {
+				case o := <-pool.asked:
+					o.done <- nil
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
 	t.Cleanup(func() { rig.Close(); wg.Wait() }) // the context has ended by then
 	return rig
 }
