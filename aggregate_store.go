@@ -136,7 +136,7 @@ func (s *store) open(dir folder) (*restored, error) {
 		return nil, err
 	}
 	s.disk = &disk{dir: dir, generation: im.generation, used: im.used, aside: im.aside, urgent: make(chan []record, 1)}
-	if err := s.disk.start(); unwritable(err) {
+	if err := s.disk.append(nil); unwritable(err) {
 		return nil, err
 	} // any other failure, like a full disk, may pass
 	if !im.alive.IsZero() {
