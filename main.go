@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -123,12 +124,39 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var names []string
 	for _, c := range commands() {
 		if c.name == name {
-			return c.run(ctx, args, stdout, stderr)
+			out := &output{Writer: stdout}
+			code := c.run(ctx, args, out, stderr)
+			return out.finish(code, name, stderr)
 		}
 		names = append(names, c.name)
 	}
 	fmt.Fprintf(stderr, "vigil: unknown command %q%s (see 'vigil -h')\n", name, hint(name, names))
 	return exitUsage
+}
+
+// An output is the standard output of a command. It keeps the first error, so
+// that a file on a full disk is not cut off silently.
+type output struct {
+	io.Writer
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// finish returns the exit code of the command, which failed if its output did.
+// A reader that wants no more, like head, is no failure.
+func (o *output) finish(code int, name string, stderr io.Writer) int {
+	if code != exitOK || o.err == nil || errors.Is(o.err, syscall.EPIPE) {
+		return code
+	}
+	fmt.Fprintf(stderr, "vigil %s: cannot write the output: %v\n", name, withoutPath(o.err))
+	return exitError
 }
 
 // notifySignals returns a context that ends with the first SIGINT or SIGTERM; a

@@ -294,6 +294,9 @@ const (
 
 // isTerminal reports whether a person may be looking at w.
 func isTerminal(w io.Writer) bool {
+	if o, ok := w.(*output); ok {
+		w = o.Writer
+	}
 	f, ok := w.(*os.File)
 	if !ok {
 		return false

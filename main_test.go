@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"vigil/notify"
@@ -46,6 +47,30 @@ func TestUsage(t *testing.T) {
 		})
 	}
 }
+
+// A command whose output is cut off fails, unless its reader wants no more.
+func TestOutput(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		code int
+		want string
+	}{
+		{&fs.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.ENOSPC}, 1, "vigil init: cannot write the output: no space left on device\n"},
+		{&fs.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.EPIPE}, 0, ""},
+		{nil, 0, ""},
+	} {
+		var stderr bytes.Buffer
+		code := run(t.Context(), []string{"init", "-o", "-"}, failingWriter{tt.err}, &stderr)
+		if code != tt.code || stderr.String() != tt.want {
+			t.Errorf("%v: exit code %d, %q, want %d, %q", tt.err, code, &stderr, tt.code, tt.want)
+		}
+	}
+}
+
+// A failingWriter writes nothing, with that error.
+type failingWriter struct{ err error }
+
+func (w failingWriter) Write(p []byte) (int, error) { return len(p), w.err }
 
 func TestUnreadable(t *testing.T) {
 	err := unreadable("config.cfg", &fs.PathError{Op: "open", Path: "config.cfg", Err: fs.ErrPermission})
