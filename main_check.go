@@ -432,6 +432,8 @@ func (m *Metrics) describeRetry() string {
 	switch {
 	case m.RetryCount == 0:
 		return "at the next interval"
+	case m.RetryWait == 0:
+		return "at once"
 	case m.RetryCount == 1:
 		return "after " + seconds(m.RetryWait)
 	}

@@ -139,6 +139,19 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestDescribeRetry(t *testing.T) {
+	for want, m := range map[string]Metrics{
+		"at the next interval":        {},
+		"at once":                     {RetryCount: 1},
+		"after 2 s":                   {RetryCount: 1, RetryWait: 2 * time.Second},
+		"up to 3 times, 500 ms apart": {RetryCount: 3, RetryWait: 500 * time.Millisecond},
+	} {
+		if got := m.describeRetry(); got != want {
+			t.Errorf("%+v: %q, want %q", m, got, want)
+		}
+	}
+}
+
 // Maintenances are listed with the time of the next one, and those that are
 // over say so: a wrong year is easily written.
 func TestCheckMaintenance(t *testing.T) {
