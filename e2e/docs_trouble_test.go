@@ -29,6 +29,7 @@ var madeElsewhere = []string{
 	"this machine is short of something",
 	"this process did not run for a while",
 	"cannot accept connections",
+	"master unreachable, reports wait",
 	"master rejects reports",
 	"master rejects this node",
 	"report failed, will retry",
