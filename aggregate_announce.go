@@ -149,7 +149,9 @@ func (st *state) editAnnouncement(a announcement, now time.Time, done chan<- err
 		return
 	}
 	a.at, a.updates, a.revision = old.at, old.updates, old.revision+1
-	if a.state == stateResolved && old.state != stateResolved {
+	// The end has its time, and a state that an update has is changed by a later one.
+	stated := slices.ContainsFunc(a.updates, func(u announcementUpdate) bool { return u.state != "" })
+	if a.state != old.state && (a.state == stateResolved || a.state != "" && stated) {
 		a.updates = append(slices.Clone(a.updates), announcementUpdate{at: now, state: a.state})
 	}
 	st.replaceAnnouncement(i, a, now, done)
@@ -251,12 +253,21 @@ type quietTime struct {
 	selectors selectors
 	start     time.Time
 	end       time.Time
+	made      time.Time // by an operator; zero: of the config, or by an older program
 	silence   bool
 	config    bool // made of a window of the config
 }
 
 // running reports whether now is within it.
 func (s *quietTime) running(now time.Time) bool { return !now.Before(s.start) && now.Before(s.end) }
+
+// lastingID returns an id that stays when it is over.
+func (s *quietTime) lastingID() string {
+	if !s.config {
+		return s.id
+	}
+	return fmt.Sprintf("%s-%d", s.id, s.start.Unix())
+}
 
 // match returns the selectors as strings.
 func (s *quietTime) match() (match []string) {
@@ -335,7 +346,7 @@ func (st *state) retire(before []*quietTime, now time.Time) {
 			over.end = now
 		}
 		if over.config {
-			over.id, over.config = fmt.Sprintf("%s-%d", s.id, s.start.Unix()), false
+			over.id, over.config = s.lastingID(), false
 			st.keep(record{Quiet: over.record()}, nil)
 		}
 		past = append(past, &over)
@@ -375,6 +386,7 @@ func (st *state) plan(s *quietTime, now time.Time, done chan<- error) {
 		done <- full("%d maintenances and silences are planned, the maximum: end some first", maxQuietTimes)
 		return
 	}
+	s.made = now
 	st.made = append(st.made, s)
 	st.replan(now)
 	st.keep(record{Quiet: s.record()}, done)
@@ -434,6 +446,7 @@ type quietRecord struct {
 	Selectors []string  `json:"selectors,omitempty"`
 	Start     time.Time `json:"start,omitzero"`
 	End       time.Time `json:"end,omitzero"`
+	Made      time.Time `json:"made,omitzero"`
 	Silence   bool      `json:"silence,omitempty"`
 	Gone      bool      `json:"gone,omitempty"`
 }
@@ -441,7 +454,7 @@ type quietRecord struct {
 func (s *quietTime) record() *quietRecord {
 	return &quietRecord{
 		ID: s.id, Title: s.title, Text: s.text, Selectors: s.match(),
-		Start: utc(s.start), End: utc(s.end), Silence: s.silence,
+		Start: utc(s.start), End: utc(s.end), Made: utc(s.made), Silence: s.silence,
 	}
 }
 
@@ -449,6 +462,9 @@ func (rec *quietRecord) quietTime() *quietTime {
 	s := &quietTime{id: rec.ID, title: rec.Title, text: rec.Text, start: rec.Start.Local(), end: rec.End.Local(), silence: rec.Silence}
 	for _, sel := range rec.Selectors {
 		s.selectors = append(s.selectors, selector(sel))
+	}
+	if !rec.Made.IsZero() {
+		s.made = rec.Made.Local()
 	}
 	return s
 }

@@ -150,6 +150,9 @@ func TestQuietTimesSurvive(t *testing.T) {
 	l.st.acknowledge(out.id, &acknowledgement{by: "Ann", text: "on it", at: l.now, until: l.now.Add(time.Hour)}, l.now, done)
 	l.until(3 * time.Minute)
 	l.restart(time.Minute)
+	if made := l.st.quietTimes[0].made; !made.Equal(l.begin) {
+		t.Errorf("made at %v, want %v", made, l.begin)
+	}
 	if len(l.st.quietTimes) != 1 || l.st.quietTimes[0].id != "one" || !l.st.quietTimes[0].silence || !l.st.quietTimes[0].start.Equal(l.begin.Add(time.Hour)) {
 		t.Errorf("%d times after the restart", len(l.st.quietTimes))
 	}

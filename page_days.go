@@ -127,6 +127,40 @@ func (d *days) uptime(n int) (share float64, known bool) {
 	return float64(all-down) / float64(all), true
 }
 
+// uptime returns the subject's uptime, and over how many days. That of a service
+// is that of its worst node, as on the page.
+func (sub *subject) uptime() (share float64, days int, ok bool) {
+	if !sub.service {
+		return uptime(sub.nodes, sub.at)
+	}
+	for _, nv := range sub.nodes {
+		if part, n, known := uptime([]*nodeView{nv}, sub.at); known && (!ok || part < share) {
+			share, days, ok = part, n, true
+		}
+	}
+	return share, days, ok
+}
+
+// uptime returns the share of the known time of all these nodes that was not
+// dead, and over how many days; ok is false when nothing is known.
+func uptime(nodes []*nodeView, now time.Time) (share float64, days int, ok bool) {
+	var known, up time.Duration
+	for _, nv := range nodes {
+		if nv.history == nil {
+			continue
+		}
+		for ago, s := range nv.history.recent(historyDays, now) {
+			known += s.total()
+			up += s.total() - s.parts[dead]
+			days = max(days, ago+1)
+		}
+	}
+	if known == 0 {
+		return 0, 0, false
+	}
+	return float64(up) / float64(known), days, true
+}
+
 // An outline is what is kept of a node's days, or of the worst of a service's
 // nodes: the kind of each, and the uptime of all.
 type outline struct {
@@ -215,15 +249,15 @@ func appendLine(b []byte, x, y, n int) []byte {
 	return strconv.AppendInt(append(b, 'h'), int64(n), 10)
 }
 
-// appendDetail adds what is known of day i: its outages, or "d12" for as many
-// minutes down when they are not known one by one, "s95" for degraded, and "m60" for
-// maintenance.
+// appendDetail adds what is known of day i: its outages, and "d12" for as many
+// minutes down when those are not their sum, "s95" for degraded, and "m60" for
+// maintenance. An outage may go on in a maintenance, which is not down.
 func (d *days) appendDetail(b []byte, i int) []byte {
 	n := len(b)
-	if d.outages[i] != "" {
+	if d.down[i] > 0 || d.kept[i] == 0 {
 		b = append(b, d.outages[i]...)
 	}
-	if d.down[i] > 0 && (d.outages[i] == "" || strings.Count(d.outages[i], "+") >= maxOutages) {
+	if d.down[i] > 0 && (d.outages[i] == "" || d.kept[i] > 0 || strings.Count(d.outages[i], "+") >= maxOutages) {
 		b = appendMinutes(b, n, 'd', d.down[i])
 	}
 	if d.weak[i] > 0 {

@@ -219,17 +219,24 @@ func (fw *feedWriter) announcement(a *announcement) atomEntry {
 const maintenanceNotice = 7 * 24 * time.Hour
 
 // maintenance returns the entry of a maintenance that runs or is planned. Its
-// start is an update of the same entry.
+// start is an update of the same entry. Readers take what is dated before their
+// last look for old, so it is not older than the maintenance's plan.
 func (fw *feedWriter) maintenance(m *quietTime) atomEntry {
 	lang, zone := fw.lang, fw.snap.at.Location()
+	published := m.start.Add(-maintenanceNotice)
+	if m.made.After(published) {
+		published = m.made
+	}
 	e := atomEntry{
-		ID:      fw.tag("maintenance", m.id, m.start),
+		ID:      fw.tag("maintenance", m.lastingID(), m.start),
 		Title:   lang.say("service_state", "service", lang.words["planned_maintenance"], "state", cmp.Or(steady(m.title), lang.words["running_maintenance"])),
 		Link:    fw.home,
-		updated: m.start.Add(-maintenanceNotice),
+		updated: published,
 	}
 	if !fw.snap.at.Before(m.start) {
-		e.updated = m.start
+		if m.start.After(published) {
+			e.updated = m.start
+		}
 		e.Title = lang.say("service_state", "service", lang.words["running_maintenance"], "state", cmp.Or(steady(m.title), lang.words["running_maintenance"]))
 	}
 	moment := func(t time.Time) string { return lang.time(t.In(zone), weekdayTimeForm) + t.In(zone).Format(" MST") }
@@ -245,7 +252,7 @@ func (fw *feedWriter) maintenance(m *quietTime) atomEntry {
 		e.Link = &atomLink{Rel: "alternate", Type: "text/html", Href: fw.address(place)}
 	}
 	e.Updated = e.updated.UTC().Format(time.RFC3339)
-	e.Published = m.start.Add(-maintenanceNotice).UTC().Format(time.RFC3339)
+	e.Published = published.UTC().Format(time.RFC3339)
 	return e
 }
 
@@ -290,10 +297,11 @@ var badgeLooks = map[string]badgeLook{
 
 // A subject is what a badge is about: the page, a service or a node.
 type subject struct {
-	label string
-	state string
-	nodes []*nodeView
-	at    time.Time
+	label   string
+	state   string
+	nodes   []*nodeView
+	at      time.Time
+	service bool
 }
 
 // find returns the subject that these ids name: none for the page, one for a
@@ -311,11 +319,11 @@ func (s *snapshot) find(ids []string) (subject, bool) {
 			continue
 		}
 		if len(ids) == 1 {
-			return subject{sv.conf.Label, sv.state(), sv.nodes, s.at}, true
+			return subject{sv.conf.Label, sv.state(), sv.nodes, s.at, true}, true
 		}
 		for _, nv := range sv.nodes {
 			if len(ids) == 2 && nv.conf.ID == ids[1] {
-				return subject{nv.conf.Label, nv.state(), []*nodeView{nv}, s.at}, true
+				return subject{nv.conf.Label, nv.state(), []*nodeView{nv}, s.at, false}, true
 			}
 		}
 	}
@@ -404,7 +412,7 @@ func addBadgeFiles(files map[string][]byte) {
 func uptimeBadge(lang *language, sub subject) []byte {
 	value, look := lang.words["unknown"], badgeLooks[stateWait]
 	window := lang.words["uptime"]
-	if share, days, ok := uptime(sub.nodes, sub.at); ok {
+	if share, days, ok := sub.uptime(); ok {
 		value, window = lang.percent(share), lang.say("badge_uptime", "window", lang.window(days))
 		switch {
 		case share < 0.99:
@@ -432,26 +440,6 @@ func (l *language) window(days int) string {
 		return l.words["today"]
 	}
 	return l.count("days", days)
-}
-
-// uptime returns the share of the known time of all these nodes that was not
-// dead, and over how many days; ok is false when nothing is known.
-func uptime(nodes []*nodeView, now time.Time) (share float64, days int, ok bool) {
-	var known, up time.Duration
-	for _, nv := range nodes {
-		if nv.history == nil {
-			continue
-		}
-		for ago, s := range nv.history.recent(historyDays, now) {
-			known += s.total()
-			up += s.total() - s.parts[dead]
-			days = max(days, ago+1)
-		}
-	}
-	if known == 0 {
-		return 0, 0, false
-	}
-	return float64(up) / float64(known), days, true
 }
 
 // clip cuts s to n runes, with a mark where it was cut.

@@ -136,3 +136,46 @@ func TestCurrentStatus(t *testing.T) {
 		t.Error("/badge/color is not that of dead")
 	}
 }
+
+// A maintenance is one entry from its plan to its end, and not dated before its
+// plan, as readers would take it for old.
+func TestFeedMaintenanceStays(t *testing.T) {
+	const m = time.Minute
+	conf := alertConfig(Alerting{BackoffLimit: 3})
+	begin := newPlay(conf).begin
+	conf.Maintenance = []Window{{Title: "Nightly", Selectors: selectors{"web:c"}, Start: begin.Add(30 * m), Duration: 10 * m}}
+	p := newPlay(conf)
+	p.until(begin.Add(5 * m))
+	plan := &quietTime{id: "planned", title: "Disks", selectors: selectors{"*"}, start: begin.Add(20 * m), end: begin.Add(35 * m)}
+	if err := answered(t, func(done chan<- error) { p.st.plan(plan, p.now, done) }); err != nil {
+		t.Fatal(err)
+	}
+	first := make(map[string]atomEntry)
+	for _, at := range []time.Duration{6 * m, 32 * m, 50 * m} {
+		p.until(begin.Add(at))
+		for _, e := range newFeed(builtInLanguages(t)[english], p.st.snapshot(p.now), nil).Entries {
+			if before, known := first[e.ID]; known && before.Published != e.Published {
+				t.Errorf("%s: published %s, then %s", e.ID, before.Published, e.Published)
+			} else if !known {
+				first[e.ID] = e
+			}
+		}
+	}
+	if len(first) != 2 {
+		t.Errorf("%d entries for two maintenances: %v", len(first), first)
+	}
+	want := begin.Add(5 * m).Format(time.RFC3339)
+	if e := first["tag:status.example,2026-03-01:maintenance/planned"]; e.Published != want || e.Updated != want {
+		t.Errorf("published %s, updated %s, want %s", e.Published, e.Updated, want)
+	}
+}
+
+// The uptime of a service is that of its worst node, on badges as on the page.
+func TestUptimeBadgeOfService(t *testing.T) {
+	h := newTestPage(t, healthySample()).handler(nil)
+	for route, want := range map[string]string{"/badge/uptime/id-Website": "99.98%", "/badge/uptime/id-Website/id-Front%20pages": "100%"} {
+		if got := body(t, get(h, "GET", route)); !strings.Contains(got, ">"+want+"<") {
+			t.Errorf("%s: no %s in %s", route, want, got)
+		}
+	}
+}

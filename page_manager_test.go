@@ -186,15 +186,15 @@ func TestAnnouncementEdits(t *testing.T) {
 		{"the second editor", "PUT", at, tok, `{"title":"Up","text":"x","revision":1}`, 409, fault("somebody else has changed this announcement: read it again")},
 		{"edit", "PUT", at, tok, `{"title":"Up","text":"x","state":"monitoring","revision":2}`, 200, ""},
 	})
-	read(`{"id":"` + id + `","title":"Up","text":"x","type":"notice","selectors":[],"state":"monitoring","until":null,"published":TIME,"updates":[{"time":TIME,"state":"identified","text":"Found."}],"revision":3}`)
+	read(`{"id":"` + id + `","title":"Up","text":"x","type":"notice","selectors":[],"state":"monitoring","until":null,"published":TIME,"updates":[{"time":TIME,"state":"identified","text":"Found."},{"time":TIME,"state":"monitoring","text":""}],"revision":3}`)
 	if resp, body := rig.do(t, "POST", at+"update/", tok, `{"text":"Over.","state":"resolved"}`); resp.StatusCode != 200 {
 		t.Fatal(body)
 	}
 	s := rig.until(t, "it is over", func(s *snapshot) bool { return len(s.announcements) == 0 && len(s.pastAnnouncements) == 1 })
-	if a := s.pastAnnouncements[0]; len(a.updates) != 2 || a.state != "resolved" || a.title != "Up" {
+	if a := s.pastAnnouncements[0]; len(a.updates) != 3 || a.state != "resolved" || a.title != "Up" {
 		t.Errorf("%+v", a)
 	}
-	for range maxUpdates - 2 {
+	for range maxUpdates - 3 {
 		if resp, body := rig.do(t, "POST", at+"update/", tok, `{"text":"More."}`); resp.StatusCode != 200 {
 			t.Fatal(body)
 		}
