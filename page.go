@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"reflect"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -298,8 +299,9 @@ func (r *renderer) addServices(v *pageView, s *snapshot, lasting map[*Node]*inci
 	}
 	if v.Crowd {
 		kinds[dayUnknown] = false // a stub speaks for itself
-		half := (len(folded) + 1) / 2
-		v.Folded = [][]template.HTML{folded[:half], folded[half:]}
+		for half := range slices.Chunk(folded, max(1, (len(folded)+1)/2)) {
+			v.Folded = append(v.Folded, half)
+		}
 		v.Calm, v.Key = r.lang.count("services_operational", len(folded)), r.lang.legend(&kinds)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"html/template"
 	"math"
 	"net/url"
 	"slices"
@@ -129,6 +130,15 @@ func (b brand) paint(svg []byte) []byte {
 	fill, sign := ground(b.icon)
 	svg = bytes.ReplaceAll(svg, []byte("Canvas"), []byte(fill.String()))
 	return bytes.ReplaceAll(svg, []byte("currentColor"), []byte(sign.String()))
+}
+
+// Picture is the icon for those who show a link to the page. They need its whole
+// address.
+func (v shell) Picture() template.URL {
+	if name, ok := strings.CutPrefix(v.site.conf.Branding.IconURL, "./"); ok {
+		return picture(v.Absolute(name))
+	}
+	return v.IconURL
 }
 
 // A policy is a Content-Security-Policy that starts from nothing but the

@@ -316,12 +316,13 @@ func (p *page) serveNode(now *rendering, service, node string) http.HandlerFunc 
 		base := now.site.depthBase(r)
 		p.serveMade(w, r, now, "node "+base+" "+service+"\x00"+node, func(lang *language) (*reply, error) {
 			v := newPageView(now.site, lang, base, s)
+			v.Sentence = lang.say("service_state", "service", isolate(nv.conf.Label), "state", lang.words[stateWords[nv.state()]])
 			incidents := s.byNode()[nv.conf]
 			past := newDrawnPast(lang, nv.history, incidents, s.at)
 			var row rowView
 			row.set(lang, base, sv, nv, lastingIncidents(s)[nv.conf], s.at, nil)
 			row.setDays(lang, &past)
-			row.Opened = newOpenedView(lang, base, nv, incidents, s.at)
+			row.Opened = newOpenedView(lang, base, nv, incidents, s.maintenancesOf(sv, nv), s.at)
 			row.Opened.setLatency(v.shell, sv, nv)
 			html, err := execute(now.site, "node.html", &row)
 			if err != nil {

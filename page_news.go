@@ -138,14 +138,15 @@ func newAnnouncementView(lang *language, s *snapshot, a *announcement, lasting m
 	v.Kind = lang.words["incident"]
 	worst, since := healthy, time.Time{}
 	for n, nv := range nodes {
-		if nv.status == healthy || nv.status < worst {
+		ill := nv.ill() // as the banner has it
+		if ill == healthy || ill < worst {
 			continue
 		}
 		t, _ := nv.since(lasting[n])
-		if nv.status > worst || !t.IsZero() && (since.IsZero() || t.Before(since)) {
+		if ill > worst || !t.IsZero() && (since.IsZero() || t.Before(since)) {
 			since = t
 		}
-		worst = nv.status
+		worst = ill
 	}
 	if worst != healthy {
 		v.State = worst.state()
@@ -293,23 +294,20 @@ func newPastNote(lang *language, base string, s *snapshot, a *announcement, outa
 	}
 	v.Text, v.Length = lang.words["incident"], lang.length(max(0, end.Sub(a.at)))
 	v.Span, v.end = lang.span(a.at, end, now, timeForm), end
-	var first, last time.Time
 	for _, in := range outages {
 		v.Anchors = append(v.Anchors, in.id)
-		if first.IsZero() || in.start.Before(first) {
-			first = in.start
-		}
-		if in.end.After(last) {
-			last = in.end
-		}
+		v.down = append(v.down, timeSpan{in.start, in.end})
 	}
 	if len(outages) > 0 {
-		v.Kind = drawKind(last.Sub(first))
-		v.Length = lang.length(last.Sub(first))
+		v.down = merged(v.down)
+		first, last := v.down[0].from, v.down[len(v.down)-1].to
+		length := overlap(v.down, first, last) // between two of them all was well
+		v.Kind = drawKind(length)
+		v.Length = lang.length(length)
 		v.Text = lang.say("was_down", "length", v.Length)
 		v.Span = lang.span(first, last, now, timeForm)
 		v.Day = lang.element(first.In(zone), dateForm)
-		v.at, v.end, v.length = first, last, last.Sub(first)
+		v.at, v.end = first, last
 	}
 	return v
 }

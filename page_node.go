@@ -286,8 +286,9 @@ const (
 	maxInstances = 200 // replicas of a node
 )
 
-// newOpenedView returns what is shown of an opened node.
-func newOpenedView(lang *language, base string, nv *nodeView, incidents []*incident, now time.Time) *openedView {
+// newOpenedView returns what is shown of an opened node, which was under
+// maintenance in some spans.
+func newOpenedView(lang *language, base string, nv *nodeView, incidents []*incident, kept []timeSpan, now time.Time) *openedView {
 	v := &openedView{
 		lang:      lang,
 		Link:      link(nv.conf.LinkURL),
@@ -297,7 +298,7 @@ func newOpenedView(lang *language, base string, nv *nodeView, incidents []*incid
 		v.LinkLabel = lang.words["learn_more"]
 	}
 	d := newDays(nv.history, incidents, now)
-	share, known := lastDay(&d, incidents, now)
+	share, known := lastDay(&d, incidents, kept, now)
 	text, _ := lang.uptimeText(share, known)
 	v.Ups = append(v.Ups, factView{Name: lang.count("hours", 24), Value: text})
 	for _, n := range []int{7, 30, historyDays} {
@@ -389,11 +390,12 @@ func drawKind(length time.Duration) template.HTML {
 		dayShapes[max(dayBrief, d.kind(0))] + `"/></svg>`)
 }
 
-// lastDay returns the uptime of the last 24 hours.
-func lastDay(d *days, incidents []*incident, now time.Time) (share float64, known bool) {
+// lastDay returns the uptime of the last 24 hours. As in that of days, time under
+// maintenance counts neither as up nor as down, though an outage may go on in it.
+func lastDay(d *days, incidents []*incident, kept []timeSpan, now time.Time) (share float64, known bool) {
 	start := now.Add(-24 * time.Hour)
-	all := min(24*time.Hour, d.known[historyDays-1]+d.known[historyDays-2])
-	if all == 0 {
+	all := min(24*time.Hour-overlap(kept, start, now), d.known[historyDays-1]+d.known[historyDays-2])
+	if all <= 0 {
 		return 0, false
 	}
 	var down time.Duration
@@ -405,9 +407,25 @@ func lastDay(d *days, incidents []*incident, now time.Time) (share float64, know
 		if from.Before(start) {
 			from = start
 		}
-		down += max(0, to.Sub(from))
+		down += max(0, to.Sub(from)-overlap(kept, from, to))
 	}
 	return float64(max(0, all-down)) / float64(all), true
+}
+
+// maintenancesOf returns when a node was under maintenance, as far as that is
+// known.
+func (s *snapshot) maintenancesOf(sv *serviceView, nv *nodeView) []timeSpan {
+	var all []timeSpan
+	for _, q := range slices.Concat(s.maintained, s.quietTimes) {
+		if !q.silence && q.start.Before(s.at) && q.selectors.matches(sv.conf.ID, nv.conf.ID) {
+			to := q.end
+			if to.After(s.at) {
+				to = s.at
+			}
+			all = append(all, timeSpan{q.start, to})
+		}
+	}
+	return merged(all)
 }
 
 // byNode returns the incidents of the last 90 days by node, newest first.

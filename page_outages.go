@@ -36,8 +36,40 @@ type entryView struct {
 	Anchors           []string     // ids of the outages that it is about
 
 	at, end time.Time
-	length  time.Duration // of an outage; 0 for what is none
+	down    []timeSpan // of outages
 	brief   bool
+}
+
+// A timeSpan is a time in which something was as it was.
+type timeSpan struct{ from, to time.Time }
+
+// merged returns spans in their order, and as one what overlaps.
+func merged(all []timeSpan) (list []timeSpan) {
+	slices.SortFunc(all, func(a, b timeSpan) int { return a.from.Compare(b.from) })
+	for _, s := range all {
+		if last := len(list) - 1; last >= 0 && !s.from.After(list[last].to) {
+			if s.to.After(list[last].to) {
+				list[last].to = s.to
+			}
+			continue
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// overlap returns how much of merged spans lies between two times.
+func overlap(all []timeSpan, from, to time.Time) (length time.Duration) {
+	for _, s := range all {
+		if s.from.Before(from) {
+			s.from = from
+		}
+		if s.to.After(to) {
+			s.to = to
+		}
+		length += max(0, s.to.Sub(s.from))
+	}
+	return length
 }
 
 func newEntryView(lang *language, base string, in *incident, now time.Time) entryView {
@@ -52,7 +84,7 @@ func newEntryView(lang *language, base string, in *incident, now time.Time) entr
 		Length:  lang.length(in.length(now)),
 		at:      in.start,
 		end:     in.start.Add(in.length(now)),
-		length:  in.length(now),
+		down:    []timeSpan{{in.start, in.start.Add(in.length(now))}},
 		brief:   !in.end.IsZero() && in.length(now) < briefly,
 	}
 	v.Text = lang.say("was_down", "length", v.Length)
@@ -122,7 +154,7 @@ type dateView struct {
 	BriefText     string
 	Ongoing       []*entryView // what began on an earlier day
 	More          string       // how many further ones
-	Calm          string       // instead of all that
+	Calm          string       // instead of all that, or what is not known beside it
 }
 
 // newHistoryView returns the past by month, newest first, as far back as
@@ -131,9 +163,10 @@ func newHistoryView(lang *language, base string, s *snapshot) (months []monthVie
 	now, zone := s.at, s.at.Location()
 	today := dateOf(now)
 	byDay, ongoing := make(map[date][]entryView), make(map[date][]*entryView)
+	var all []*entryView
 	add := func(e entryView) {
 		d := dateOf(e.at.In(zone))
-		byDay[d] = append(byDay[d], e)
+		byDay[d], all = append(byDay[d], e), append(all, &e)
 		if e.brief {
 			return
 		}
@@ -160,27 +193,72 @@ func newHistoryView(lang *language, base string, s *snapshot) (months []monthVie
 	for _, entries := range ongoing {
 		slices.SortStableFunc(entries, func(a, b *entryView) int { return b.at.Compare(a.at) })
 	}
-	first := firstKnown(s, today)
-	listed := today - keptDays // from here on, outages are kept
+	first, listed := firstKnown(s, today), s.firstListed(today)
 	for d := range byDay {
-		first, listed = min(first, d), min(listed, d)
+		first = min(first, d)
 	}
 	for month := today.month(); month >= first.month(); month = (month - 1).month() {
 		m := monthView{
 			ID:   month.noon().Format("2006-01"),
 			Name: lang.month(month),
 		}
-		last := min((month+31).month()-1, today)
-		if last < listed {
-			m.Sum = lang.say("downtime", "length", lang.length(downtimeIn(s, month)))
-			m.Days = []dateView{{Name: lang.days(month, last), Calm: lang.words["no_details"]}}
-			months = append(months, m)
-			continue
+		next := (month + 31).month()
+		m.addDays(lang, byDay, ongoing, max(month, first), min(next-1, today), listed)
+		if month < listed {
+			m.Sum = lang.downtime(downtimeIn(s, month))
+		} else {
+			m.sum(lang, all, month.start(zone), next.start(zone))
 		}
-		m.addDays(lang, byDay, ongoing, max(month, first), last)
 		months = append(months, m)
 	}
 	return months
+}
+
+// firstListed returns the day from which on all outages are kept. Those of 90
+// days are, but for the oldest when there are very many.
+func (s *snapshot) firstListed(today date) date {
+	first, over := today-keptDays+1, 0
+	var oldest *incident
+	for i := range s.pastIncidents {
+		if in := &s.pastIncidents[i]; !in.end.IsZero() {
+			over, oldest = over+1, in
+		}
+	}
+	if over >= keptIncidents {
+		first = max(first, dateOf(oldest.start.In(s.at.Location()))+1)
+	}
+	return min(first, today)
+}
+
+// downtime returns "5 min of downtime in all".
+func (l *language) downtime(length time.Duration) string {
+	if length == 0 {
+		return l.words["no_downtime"]
+	}
+	return l.say("downtime", "length", l.length(length))
+}
+
+// sum says how many outages there were in a month, and how long they took within
+// it. Those that began before or went on after it are among them.
+func (m *monthView) sum(lang *language, entries []*entryView, from, to time.Time) {
+	outages, brief, down := 0, 0, time.Duration(0)
+	for _, e := range entries {
+		switch length := overlap(e.down, from, to); {
+		case length == 0:
+		case e.brief:
+			brief++
+		default:
+			outages++
+			down += length
+		}
+	}
+	m.Count, m.Sum = lang.words["none"], lang.words["no_downtime"]
+	switch {
+	case outages > 0:
+		m.Count, m.Sum = lang.number(outages), lang.count("outages_count", outages, "length", lang.length(down))
+	case brief > 0:
+		m.Sum = lang.count("brief", brief)
+	}
 }
 
 // firstKnown returns the first day of which anything is known of some node.
@@ -191,18 +269,19 @@ func firstKnown(s *snapshot, today date) date {
 			if nv.history == nil {
 				continue
 			}
+			known := today
 			for sum := range nv.history.months.all() {
-				if sum.from < first && sum.from.month() != today.month() {
-					first = sum.from
-				}
+				known = min(known, sum.from)
 				break
 			}
 			for sum := range nv.history.days.all() {
-				if sum.from.month() == first.month() || sum.from < first {
-					first = min(first, sum.from)
+				// A month begins before the first day that is known of it.
+				if whole := sum.from > today-keptDays+1; sum.from < known || whole && sum.from.month() == known {
+					known = sum.from
 				}
 				break
 			}
+			first = min(first, known)
 		}
 	}
 	return first
@@ -225,25 +304,28 @@ func downtimeIn(s *snapshot, month date) (down time.Duration) {
 	return down
 }
 
-// addDays adds the days from last back to first.
-func (m *monthView) addDays(lang *language, byDay map[date][]entryView, ongoing map[date][]*entryView, first, last date) {
-	outages, down := 0, time.Duration(0)
+// addDays adds the days from last back to first. Of those before listed, not all
+// outages are kept.
+func (m *monthView) addDays(lang *language, byDay map[date][]entryView, ongoing map[date][]*entryView, first, last, listed date) {
 	for d := last; d >= first; d-- {
-		entries := byDay[d]
+		entries, calmly := byDay[d], ""
+		if d < listed {
+			calmly = lang.words["no_details"]
+		}
 		if len(entries) == 0 {
 			calm := d // the first day of a run
-			for calm > first && len(byDay[calm-1]) == 0 && slices.Equal(ongoing[calm-1], ongoing[d]) {
+			for calm > first && calm != listed && len(byDay[calm-1]) == 0 && slices.Equal(ongoing[calm-1], ongoing[d]) {
 				calm--
 			}
-			v := dateView{Name: lang.days(calm, d)}
-			if v.addOngoing(lang, ongoing[d]); v.Ongoing == nil {
+			v := dateView{Name: lang.days(calm, d), Calm: calmly}
+			if v.addOngoing(lang, ongoing[d]); v.Ongoing == nil && d >= listed {
 				v.Calm = lang.words["nothing"]
 			}
 			m.Days = append(m.Days, v)
 			d = calm
 			continue
 		}
-		v := dateView{Name: lang.days(d, d), Weekday: lang.name("weekdays", int(d.noon().Weekday()))}
+		v := dateView{Name: lang.days(d, d), Weekday: lang.name("weekdays", int(d.noon().Weekday())), Calm: calmly}
 		v.addOngoing(lang, ongoing[d])
 		for _, e := range entries {
 			if e.brief {
@@ -251,19 +333,11 @@ func (m *monthView) addDays(lang *language, byDay map[date][]entryView, ongoing 
 				continue
 			}
 			v.Entries = append(v.Entries, e)
-			if e.length > 0 {
-				outages++
-				down += e.length
-			}
 		}
 		if n := len(v.Brief); n > 0 {
 			v.BriefText = lang.count("brief", n)
 		}
 		m.Days = append(m.Days, v)
-	}
-	m.Count, m.Sum = lang.words["none"], lang.words["no_downtime"]
-	if outages > 0 {
-		m.Count, m.Sum = lang.number(outages), lang.count("outages_count", outages, "length", lang.length(down))
 	}
 }
 

@@ -306,7 +306,8 @@ type latencySeries struct {
 	Worst  []*float64 `json:"worst_ms"`
 }
 
-func newNodeReport(sv *serviceView, nv *nodeView, incidents []*incident, now time.Time) nodeReport {
+func newNodeReport(s *snapshot, sv *serviceView, nv *nodeView) nodeReport {
+	incidents, now := s.byNode()[nv.conf], s.at
 	rep := nodeReport{
 		Service: statusLabel{sv.conf.ID, sv.conf.Label},
 		Node:    statusLabel{nv.conf.ID, nv.conf.Label},
@@ -320,7 +321,7 @@ func newNodeReport(sv *serviceView, nv *nodeView, incidents []*incident, now tim
 		}
 		return &part
 	}
-	rep.Uptime = nodeUptime{share(lastDay(&d, incidents, now)), share(d.uptime(7)), share(d.uptime(30)), share(d.uptime(historyDays))}
+	rep.Uptime = nodeUptime{share(lastDay(&d, incidents, s.maintenancesOf(sv, nv), now)), share(d.uptime(7)), share(d.uptime(30)), share(d.uptime(historyDays))}
 	for _, in := range incidents {
 		if !in.end.IsZero() && now.Sub(in.end) > 24*time.Hour {
 			continue
@@ -375,7 +376,7 @@ func (p *page) serveNodeReport(service, node string) http.HandlerFunc {
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		p.serveOf(w, r, s, "report "+service+"\x00"+node, func() (*reply, error) {
-			body, err := json.Marshal(newNodeReport(sv, nv, s.byNode()[nv.conf], s.at))
+			body, err := json.Marshal(newNodeReport(s, sv, nv))
 			return p.now.Load().site.reply(body, statusFields), err
 		})
 	}

@@ -178,3 +178,36 @@ func TestOpenedNodeHasLatency(t *testing.T) {
 		}
 	}
 }
+
+// An outage may go on in a maintenance, whose time counts neither as up nor as
+// down: not in the last 24 hours, nor in what a day says.
+func TestOutageUnderMaintenance(t *testing.T) {
+	s := healthySample()
+	sv, nv := s.services[0], s.services[0].nodes[0]
+	at := func(hours int) time.Time { return sampleTime.Add(time.Duration(hours) * time.Hour) }
+	s.incidents = []incident{{id: "i", service: sv.conf, node: nv.conf, start: at(-6), end: at(-2)}}
+	s.maintained = []*quietTime{
+		{id: "m", title: "Repair", selectors: selectors{"id-Website"}, start: at(-5), end: at(-2)},
+		{id: "n", title: "Repair of the disks", selectors: selectors{"*"}, start: at(-4), end: at(-3)},
+	}
+	parts := &nv.history.days.current.parts
+	parts[dead], parts[maintained] = time.Hour, 3*time.Hour
+	parts[healthy] -= 4 * time.Hour
+	h := newTestPage(t, s).handler(nil)
+	var rep nodeReport
+	text := body(t, get(h, "GET", "/status/node/id-Website/id-Front%20pages"))
+	if err := json.Unmarshal([]byte(text), &rep); err != nil || rep.Uptime.Hours24 == nil || *rep.Uptime.Hours24 != 20.0/21 {
+		t.Errorf("of 21 hours, one was down: %s, %v", text, err)
+	}
+	if page := body(t, get(h, "GET", "/node/id-Website/id-Front%20pages")); !strings.Contains(page, "<dd>95.23%</dd>") {
+		t.Errorf("no 95.23%% in\n%s", page)
+	}
+	if page := body(t, get(h, "GET", "/")); !strings.Contains(page, `data-t="485+240 d60 m180"`) {
+		t.Errorf("what is said of today is not the hour in\n%s", page)
+	}
+	var d days
+	d.kept[3], d.outages[3] = 24*time.Hour, "<0+1440>"
+	if got := string(d.appendDetail(nil, 3)); got != "m1440" {
+		t.Errorf("a day under maintenance: %s", got)
+	}
+}

@@ -340,9 +340,12 @@ func (s *snapshot) banner(lang *language) (state, sentence string, said template
 	if state, sentence = s.sentence(lang); sentence != "" {
 		return state, sentence, template.HTML(template.HTMLEscapeString(sentence))
 	}
-	since := s.connectionDown.In(s.at.Location())
-	return state, lang.say("offline", "time", lang.time(since, timeForm)+since.Format(" MST")),
-		"<span>" + lang.html("offline", "time", lang.element(since, timeForm)) + "</span>"
+	since, f := s.connectionDown.In(s.at.Location()), timeForm
+	if dateOf(since) != dateOf(s.at) {
+		f = dateTimeForm
+	}
+	return state, lang.say("offline", "time", lang.time(since, f)+since.Format(" MST")),
+		"<span>" + lang.html("offline", "time", lang.moment(since, s.at)) + "</span>"
 }
 
 // sentence returns the general state and what is said of it; nothing while the

@@ -132,12 +132,13 @@ const (
 	dateTimeForm    form = "dt"  // 24 Nov, 13:17
 	dateSecondForm  form = "dts" // 24 Nov, 13:17:24
 	weekdayTimeForm form = "wdt" // Tue 24 Nov, 13:17
+	momentForm      form = "m"   // 13:17, in the script with the day if it is not the visitor's today
 )
 
 // time writes t, in the zone that it is in.
 func (l *language) time(t time.Time, f form) string {
 	switch f {
-	case timeForm:
+	case timeForm, momentForm:
 		return t.Format("15:04")
 	case secondForm:
 		return t.Format("15:04:05")
@@ -181,7 +182,7 @@ func (l *language) element(t time.Time, f form) template.HTML {
 func (l *language) moment(t, now time.Time) template.HTML {
 	t = t.In(now.Location())
 	if dateOf(t) == dateOf(now) {
-		return l.element(t, timeForm)
+		return l.element(t, momentForm)
 	}
 	return l.element(t, dateTimeForm)
 }

@@ -27,6 +27,8 @@
   const forms = {
     t: form(hm), s: form({ ...hm, second: "2-digit" }), d: form(dm), dt: form({ ...dm, ...hm }), dts: form({ ...dm, ...hm, second: "2-digit" }), wdt: form({ weekday: "short", ...dm, ...hm }),
   };
+  // What was today where the server is need not be so where the visitor is.
+  forms.m = { format: (at) => (forms.d.format(at) === forms.d.format(new Date(stamp())) ? forms.t : forms.dt).format(at) };
   const longDay = form({ weekday: "long", day: "numeric", month: "long", timeZone: "UTC" });
   const zone = form({ timeZoneName: "short" }).formatToParts(new Date($("when").querySelector("time").dateTime)).find((p) => p.type === "timeZoneName").value;
 

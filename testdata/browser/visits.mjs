@@ -244,6 +244,11 @@ export async function zones({ open, check, views, browser }) {
     check(got.title === "14:05:12", `the server's time: ${got.title}`);
     await page.context().close();
   }
+  // What was today where the server is has its day where it was yesterday.
+  const south = await open("/mixed/", { ...views.light, timezoneId: "Australia/Adelaide", locale: "en-GB" });
+  const began = await south.evaluate(() => document.querySelector(".dur time").textContent);
+  check(began === "20 Nov, 23:34", `the day before: ${began}`);
+  await south.context().close();
   if (!browser.chromium) return; // no other can be told to leave scripts out
   const page = await open("/mixed/", { ...views.light, timezoneId: "Asia/Tokyo", javaScriptEnabled: false });
   const text = await page.locator("#when time").innerText() + " " + await page.locator("#zone").innerText();
