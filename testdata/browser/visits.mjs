@@ -359,7 +359,7 @@ export async function latency({ base, out, open, check, views, browser, accessib
   const own = await open("/live/node/id-Website/id-Front%20pages", views.light, { quiet: true });
   await own.locator(".chart").waitFor();
   await publish(base, "later");
-  await own.waitForFunction(() => /degraded/.test(document.title), null, { timeout: 20e3 });
+  await own.waitForFunction(() => document.title.startsWith("Front pages: operational"), null, { timeout: 20e3 });
   await own.waitForTimeout(2500);
   check((await own.locator(".more").count()) === 1 && (await own.locator(".chart").count()) === 1, `a system's own page has ${await own.locator(".more").count()} times what is opened after a change`);
   await own.context().close();
