@@ -213,7 +213,10 @@ func (a *alerter) acknowledged(ns *nodeState, out *outage, st *state, now time.T
 		if known == nil {
 			continue
 		}
-		note := "Acknowledged by " + out.ack.by
+		note := "Acknowledged"
+		if out.ack.by != "" {
+			note += " by " + out.ack.by
+		}
 		if out.ack.text != "" {
 			note += ": " + out.ack.text
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -260,6 +261,13 @@ func TestAlertsThatChannelsGet(t *testing.T) {
 	p.st.acknowledge(in.id, &acknowledgement{by: "Ann", at: p.now, until: p.now.Add(24 * time.Hour)}, p.now, make(chan error, 1))
 	p.until(p.begin.Add(13 * m))
 	p.expect(t, "acknowledged", "12m0s acknowledged dead a | Acknowledged by Ann")
+	p.st.eventLog = newTestLog(t, new(bytes.Buffer))
+	p.st.acknowledge(in.id, &acknowledgement{text: "on it", at: p.now, until: p.now.Add(24 * time.Hour)}, p.now, make(chan error, 1))
+	p.until(p.begin.Add(14 * m))
+	p.expect(t, "acknowledged without a name", "13m0s acknowledged dead a | Acknowledged: on it")
+	if e := <-p.st.eventLog.in; e.Kind != "ack" || e.Text != "on it" {
+		t.Errorf("the log has %+v", e)
+	}
 	p.at(20*m, "a=healthy")
 	p.until(p.begin.Add(21 * m))
 	p.expect(t, "over", "20m0.2s changed healthy -a", "20m0.2s changed healthy -a")

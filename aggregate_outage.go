@@ -89,7 +89,7 @@ func (st *state) acknowledge(id string, a *acknowledgement, now time.Time, done 
 	}
 	e := logEvent{Time: now, Kind: "ack", Service: out.service.ID, Node: out.node.ID, Outage: id, Result: "no longer acknowledged"}
 	if a != nil {
-		e.Result, e.Text = "acknowledged", strings.TrimSuffix(a.by+": "+a.text, ": ")
+		e.Result, e.Text = "acknowledged", strings.TrimPrefix(strings.TrimSuffix(a.by+": "+a.text, ": "), ": ")
 	}
 	st.eventLog.add(e)
 	out.ack, st.history.changed, st.dirty = a, true, true
