@@ -104,11 +104,16 @@ func newMachine(events chan<- event, log *slog.Logger) *machine {
 	return &machine{log: log, events: events, meter: new(inconclusiveMeter), looked: time.Now()}
 }
 
+// begin looks at the clock for the first time after a start or a reload, during
+// which nobody did.
+func (m *machine) begin(now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.looked = now
+}
+
 // run looks at the clock until ctx ends.
 func (m *machine) run(ctx context.Context) error {
-	m.mu.Lock()
-	m.looked = time.Now() // nobody looked before, or during a reload
-	m.mu.Unlock()
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for n := 0; ; n++ {

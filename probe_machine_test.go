@@ -47,6 +47,25 @@ func TestShortageOf(t *testing.T) {
 	}
 }
 
+// A start or a reload that takes long is no time in which the process did not run,
+// even when the aggregator is the first to look at the clock after it.
+func TestNoStallBetweenConfigs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		p := newProbes(nil, slog.New(slog.NewTextHandler(&text, nil)))
+		for range 2 {
+			time.Sleep(10 * time.Second)
+			p.adopt(testMetrics(), nil, nil, new(poller), new(scripter))
+			if s := p.machine.stall(time.Now()); s != (period{}) {
+				t.Errorf("stalled from %v to %v", s.from, s.to)
+			}
+		}
+		if text.Len() > 0 {
+			t.Errorf("log: %s", &text)
+		}
+	})
+}
+
 // Checks that fail because of this machine change nothing and are not retried.
 // A shortage is logged once while it goes on.
 func TestPoolExcusesMachine(t *testing.T) {

@@ -379,6 +379,7 @@ func (p *probes) adopt(m Metrics, services []*Service, targets []Target, poller 
 	p.poll.adoptPoll(m, ofMode(all, modePoll), poller.check, now)
 	p.script.adoptScript(m, ofMode(all, modeScript), scripter.check, now)
 	p.connectivity.adopt(targets, poller.reach)
+	p.machine.begin(time.Now())
 }
 
 // run checks until ctx ends, once no check runs any more, or until pause is
