@@ -403,10 +403,11 @@ func TestAcceptedDeliveries(t *testing.T) {
 	p.at(m, "a=dead")
 	p.until(p.begin.Add(2 * m))
 	before := p.st.snapshot(p.now).incidents[0]
+	nodes := []nodeKey{{"web", "a"}}
 	for _, after := range []time.Duration{m, 2 * m} {
-		accepted{"slack", []string{before.id}, p.begin.Add(m + after)}.apply(p.st, p.now)
+		accepted{"slack", []string{before.id}, nodes, p.last.Time, p.begin.Add(m + after)}.apply(p.st, p.now)
 	}
-	accepted{"email", []string{before.id}, p.now}.apply(p.st, p.now)
+	accepted{"email", []string{before.id}, nodes, p.last.Time, p.now}.apply(p.st, p.now)
 	in := p.st.snapshot(p.now).incidents[0]
 	if len(in.tellings) != 1 || !in.tellings[0].accepted.Equal(p.begin.Add(2*m)) || !in.tellings[0].at.Equal(p.begin.Add(m+gatherQuiet)) {
 		t.Errorf("tellings %+v", in.tellings)
@@ -416,5 +417,33 @@ func TestAcceptedDeliveries(t *testing.T) {
 	}
 	if id := p.st.alerter.channels[0].id; unsafe.StringData(in.tellings[0].channel) == unsafe.StringData(id) {
 		t.Error("the outage keeps the text of the config in memory")
+	}
+}
+
+// A channel that is told of degraded nodes, too, knows the second outage of a node
+// that was degraded in between by the id of the first.
+func TestAcceptedAfterDegraded(t *testing.T) {
+	const m = time.Minute
+	conf := alertConfig(Alerting{BackoffLimit: 3})
+	conf.Routes = []Route{{Match: selectors{"*"}, To: []string{"slack"}, MinStatus: sick}}
+	p := newPlay(conf)
+	s := newStore(nil, quiet)
+	p.at(0, "a=healthy", "b=healthy", "c=healthy")
+	for i, word := range []string{"a=dead", "a=sick", "a=dead", "a=healthy"} {
+		p.at(time.Duration(i+1)*m, word)
+		p.until(p.now.Add(m / 2))
+		s.Result(notify.Target{Channel: "slack"}, p.last, nil)
+	}
+	for range 4 { // all of them late
+		(<-s.accepted).apply(p.st, p.now)
+	}
+	all := p.st.history.all
+	if len(all) != 2 || len(all[0].tellings) != 1 || len(all[1].tellings) != 1 {
+		t.Fatalf("%d outages", len(all))
+	}
+	for i, out := range all {
+		if out.tellings[0].accepted.IsZero() {
+			t.Errorf("outage %d was told and never accepted", i+1)
+		}
 	}
 }

@@ -118,30 +118,34 @@ func (o *outages) toldOf(out *outage, channel string, now time.Time) {
 // about outages.
 type accepted struct {
 	channel string
-	outages []string // ids
+	outages []string  // ids, as the channel knows them
+	nodes   []nodeKey // of these
+	told    time.Time // when the channel was told
 	at      time.Time
 }
 
 func (a accepted) apply(st *state, _ time.Time) {
-	st.history.acceptedBy(a.channel, a.outages, a.at)
+	st.history.acceptedBy(a)
 	st.dirty = true
 }
 
 // acceptedBy notes that a recipient of a channel has accepted a message about
-// outages that go on. The first one counts.
-func (o *outages) acceptedBy(channel string, ids []string, at time.Time) {
-	named := make(map[string]bool, len(ids))
-	for _, id := range ids {
-		named[id] = true
+// outages. The first one counts. A channel that is told of degraded nodes, too,
+// knows a second outage of a node that was degraded between them by the id of the
+// first.
+func (o *outages) acceptedBy(a accepted) {
+	ids, nodes := make(map[string]bool, len(a.outages)), make(map[nodeKey]bool, len(a.nodes))
+	for i, id := range a.outages {
+		ids[id], nodes[a.nodes[i]] = true, true
 	}
 	for _, out := range o.all {
-		if !named[out.id] {
+		if !ids[out.id] && !nodes[nodeKey{out.service.ID, out.node.ID}] {
 			continue
 		}
 		for i, t := range out.tellings {
-			if t.channel == channel && t.accepted.IsZero() {
+			if t.channel == a.channel && t.accepted.IsZero() && (ids[out.id] || utc(t.at).Equal(utc(a.told))) {
 				out.tellings = slices.Clone(out.tellings) // snapshots share the old ones
-				out.tellings[i].accepted = at
+				out.tellings[i].accepted = a.at
 				out.unkept, o.anyUnkept, o.changed = true, true, true
 			}
 		}

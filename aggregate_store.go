@@ -183,10 +183,10 @@ func (s *store) Result(t notify.Target, a notify.Alert, err error) {
 		return
 	}
 	s.meter.delivery.observe(e.Time.Sub(a.Time))
-	got := accepted{channel: t.Channel, at: e.Time}
+	got := accepted{channel: t.Channel, told: a.Time, at: e.Time}
 	for _, o := range a.Outages {
 		if !o.Over {
-			got.outages = append(got.outages, o.ID)
+			got.outages, got.nodes = append(got.outages, o.ID), append(got.nodes, nodeKey{o.Service, o.Node})
 		}
 	}
 	select {
