@@ -135,7 +135,7 @@ func TestChannelProblems(t *testing.T) {
 			`3: notify.webhook.body: fails for an example alert of type "changed" with status "dead": line 1:2: executing "body" at <.subjekt>: map has no entry for key "subjekt"`},
 		{"[notify.webhook]\n" + hook + "body = \"{{(index .outages 0).label}}\"",
 			`3: notify.webhook.body: fails for an example alert of type "startup" with status "healthy": line 1:3: executing "body" at <index .outages 0>: error calling index: reflect: slice index out of range`},
-		{"[notify.webhook]\n" + hook + "headers = { \"A B\" = \"x\" }", `3: notify.webhook.headers: "A B" is not the name of a header`},
+		{"[notify.webhook]\n" + hook + "headers = { \"A B\" = \"x\" }", `3: notify.webhook.headers: "A B" is not the name of a header; allowed: letters, digits and hyphens, like Authorization`},
 		{"[notify.webhook]\n" + hook + "headers = { host = \"x\" }", `3: notify.webhook.headers: "host" is set by Vigil itself`},
 		{"[notify.webhook]\n" + hook + "headers = { X = \"a\\nb\" }", `3: notify.webhook.headers: the value of "X" holds a control character; allowed: one line of text`},
 		{"[notify.webhook]\n" + hook + "headers = [\"x\"]", `3: notify.webhook.headers: is a list; allowed: a table of strings, like { Authorization = "Bearer ..." }`},

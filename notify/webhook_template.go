@@ -34,7 +34,7 @@ func (w *Webhook) readRequestForm(k Keys) {
 		value := headers[name]
 		switch {
 		case !httpguts.ValidHeaderFieldName(name):
-			k.Fault("headers", "%s is not the name of a header", k.Show("headers", name))
+			k.Fault("headers", "%s is not the name of a header; allowed: letters, digits and hyphens, like Authorization", k.Show("headers", name))
 		case slices.Contains(hopHeaders, http.CanonicalHeaderKey(name)):
 			k.Fault("headers", "%s is set by Vigil itself", k.Show("headers", name))
 		case !httpguts.ValidHeaderFieldValue(value):
