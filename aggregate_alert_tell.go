@@ -274,13 +274,13 @@ type nodeLevel struct {
 // changed.
 func (st *state) relevel(ns *nodeState, now time.Time) {
 	s, known := ns.status(ns.track.fresh)
+	if s == healthy && ns.tally[healthy] < ns.tally.total() {
+		known = false // a replica that was not well is yet to be checked, and enough others are
+	}
 	if !known && ns.byID != nil && !st.alerter.restored {
 		// No check will find out about replicas that reported to an earlier
 		// program, and the next report may be long in coming.
 		s, known = ns.status(ns.checked())
-	}
-	if s == healthy && ns.tally[healthy] < ns.tally.total() {
-		known = false // a replica that was not well is yet to be checked, and enough others are
 	}
 	l := &ns.alert
 	was := ns.isDown()

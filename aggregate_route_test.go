@@ -132,4 +132,18 @@ func TestReplicasNeeded(t *testing.T) {
 			t.Errorf("after %d checks: known %v, %v", i+1, level.known, level.status)
 		}
 	}
+
+	// One that reported before the restart and does so no more keeps nobody waiting.
+	l := newLife(t, &Config{Services: []*Service{{ID: "web", Nodes: []*Node{{ID: "a", Mode: modeLocal, Needed: Needed{Count: 1}}}}}})
+	says := func(id string, s status) {
+		(&healthReport{node: l.conf.Services[0].Nodes[0], report: report{replica: id, interval: time.Hour, health: s}}).apply(l.st, l.now)
+	}
+	says("a", dead)
+	says("b", dead)
+	l.save()
+	l.restart(time.Minute)
+	says("b", healthy)
+	if level := l.st.services[0].nodes[0].alert; !level.known || level.status != sick {
+		t.Errorf("with a replica that is gone: known %v, %v", level.known, level.status)
+	}
 }
