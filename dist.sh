@@ -78,7 +78,9 @@ for system in $systems; do
 	binary=vigil
 	[ "$os" != windows ] || binary=vigil.exe
 	mkdir "$work/$name"
-	GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=true -tags timetzdata -ldflags '-s -w -buildid=' \
+	linking='-s -w -buildid='
+	[ "$arch" != amd64 ] || linking+=' -funcalign=16' # as on the others; 32 takes 0.12 MiB more
+	GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=true -tags timetzdata -ldflags "$linking" \
 		-o "$work/$name/$binary" .
 	cp -r README.md PROTOCOL.md CHANGELOG.md LICENSE config.cfg docs packaging/vigil.service packaging/compose.yaml \
 		packaging/prometheus packaging/grafana packaging/kubernetes "$work/$name"
