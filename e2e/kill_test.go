@@ -236,37 +236,45 @@ func (v *victim) call(token, method, route string, in, out any) int {
 	return resp.StatusCode
 }
 
-// flip has one outage after the other, each with a replica of its own. As any
-// agent does, it reports again and again; it goes on when people know.
-func (v *victim) flip(ctx context.Context, name string) (outages int) {
+// flip has one outage after the other, each with two replicas of its own, of which
+// one may follow the other. As any agent does, it reports again and again; it goes
+// on when people know.
+func (v *victim) flip(ctx context.Context, rnd *rand.Rand) (outages int) {
 	for i := 0; ctx.Err() == nil; i++ {
-		id := fmt.Sprintf("%s-%d", name, i)
-		path := "web:flip:" + id
-		report := func(health string, until func(last told) bool) bool {
+		ids := []string{fmt.Sprint("r0-", i), fmt.Sprint("r1-", i)}
+		report := func(health string, until func(last told, path string) bool) bool {
+			pause := time.Duration(rnd.Int64N(int64(800*time.Millisecond))) - 400*time.Millisecond
 			limit := time.Now().Add(2 * time.Minute) // the kills leave it little time on a busy machine
 			for time.Now().Before(limit) {
-				v.call("reporter", "POST", "reporter/web/flip/",
-					map[string]any{"replica": id, "interval": 300, "health": health}, nil)
+				for _, id := range ids {
+					v.call("reporter", "POST", "reporter/web/flip/",
+						map[string]any{"replica": id, "interval": 300, "health": health}, nil)
+					time.Sleep(pause)
+				}
+				pause = 0
 				know := 0
 				for _, channel := range flipChannels {
-					if all := v.alerts(channel); len(all) > 0 && until(all[len(all)-1]) {
-						know++
+					all := v.alerts(channel)
+					for _, id := range ids {
+						if len(all) > 0 && until(all[len(all)-1], "web:flip:"+id) {
+							know++
+						}
 					}
 				}
-				if know == len(flipChannels) {
+				if know == len(flipChannels)*len(ids) {
 					return true
 				}
 				time.Sleep(20 * time.Millisecond)
 			}
 			return false
 		}
-		if !report("dead", func(last told) bool { return slices.Contains(last.Replicas, path) }) {
-			v.missed("not everybody was told of the outage of " + path)
+		if !report("dead", func(last told, path string) bool { return slices.Contains(last.Replicas, path) }) {
+			v.missed(fmt.Sprint("not everybody was told of the outages of ", ids))
 		}
-		if !report("healthy", func(last told) bool { return !slices.Contains(last.Replicas, path) }) {
-			v.missed("not everybody was told of the end of the outage of " + path)
+		if !report("healthy", func(last told, path string) bool { return !slices.Contains(last.Replicas, path) }) {
+			v.missed(fmt.Sprint("not everybody was told of the end of the outages of ", ids))
 		}
-		outages++
+		outages += len(ids)
 	}
 	return outages
 }
@@ -369,10 +377,8 @@ func killRounds(t *testing.T, rounds int) {
 	users.Go(func() { v.flipQuietly(ctx) })
 	flipping, calm := context.WithCancel(ctx)
 	defer calm()
-	outages := make([]int, 2)
-	for i := range outages {
-		flips.Go(func() { outages[i] = v.flip(flipping, fmt.Sprint("r", i)) })
-	}
+	outages := 0
+	flips.Go(func() { outages = v.flip(flipping, rand.New(rand.NewPCG(seed, 3))) })
 
 	kills := 0
 	for range rounds {
@@ -412,18 +418,14 @@ func killRounds(t *testing.T, rounds int) {
 	if all := v.alerts("loads"); len(all) > 0 {
 		t.Errorf("a channel was told what no route tells it: %+v", all)
 	}
-	total := 0
-	for _, n := range outages {
-		total += n
-	}
-	if total == 0 || op.acks < rounds || plans.acks < rounds {
-		t.Errorf("only %d outages, %d and %d acknowledged calls", total, op.acks, plans.acks)
+	if outages == 0 || op.acks < rounds || plans.acks < rounds {
+		t.Errorf("only %d outages, %d and %d acknowledged calls", outages, op.acks, plans.acks)
 	}
 	if strings.Contains(v.log.String(), "level=ERROR") && !strings.Contains(v.log.String(), "damaged file") || t.Failed() {
 		t.Errorf("log:\n%s", tail(v.log.String(), 4000))
 	}
 	t.Logf("%d kills: %d acknowledged calls, none lost; %d outages in %d alerts of two channels, %d of which came again, marked; %d files damaged",
-		kills, op.acks+plans.acks, total, alerts, repeats, strings.Count(v.log.String(), "damaged file"))
+		kills, op.acks+plans.acks, outages, alerts, repeats, strings.Count(v.log.String(), "damaged file"))
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
