@@ -36,6 +36,8 @@ func (j jid) check(hasLocal, hasResource bool) error {
 		return errors.New("not valid UTF-8")
 	case j.domain == "":
 		return errors.New("no domain")
+	case strings.Contains("."+j.domain+".", ".."):
+		return errors.New("an empty part in the domain")
 	case strings.ContainsFunc(j.domain, unfit) || strings.ContainsAny(j.domain, `"&'<>@\`):
 		return errors.New("a character in the domain that no domain has")
 	case hasLocal && j.local == "":

@@ -20,6 +20,8 @@ func TestParseJID(t *testing.T) {
 		{in: "vigil@[::1]", want: jid{"vigil", "[::1]", ""}},
 		{in: "", err: "no domain"},
 		{in: "vigil@", err: "no domain"},
+		{in: "vigil@example..com", err: "an empty part in the domain"},
+		{in: "..", err: "an empty part in the domain"},
 		{in: "@example.com", err: "nothing before the @"},
 		{in: "vigil@example.com/", err: "nothing after the /"},
 		{in: "a b@example.com", err: "a character before the @ that is not allowed there"},
@@ -45,6 +47,7 @@ func FuzzParseJID(f *testing.F) {
 	f.Add("vigil@example.com/x")
 	f.Add("a@b@c/d/e")
 	f.Add("Ä@.\x00")
+	f.Add("..")
 	f.Fuzz(func(t *testing.T, s string) {
 		j, err := parseJID(s)
 		if err != nil {
