@@ -137,7 +137,7 @@ export async function gone({ base, open, check, views }) {
   check(/cannot be refreshed at the moment\. It shows Nov 20, 3:05\sPM\.$/.test(said), `a server that is gone: ${said}`);
   check(await banner(page) === "3 of 6 systems are down", "the last known state is gone too");
 
-  await page.unroute(mine(base));
+  await page.unrouteAll({ behavior: "wait" });
   await pass(page, base, 61);
   check(await lost(page) === "", "the page does not see that the server is back");
   const after = await pass(page, base, 21);
@@ -162,7 +162,7 @@ export async function proxied({ base, open, check, views }) {
     const what = `${answer.status} ${answer.body}`;
     check(/cannot be refreshed/.test(await lost(page)), `not called unreachable: ${what}`);
     check(await page.evaluate(() => document.getElementById("main").innerText) === was, `the page shows something else after ${what}`);
-    await page.unroute(mine(base));
+    await page.unrouteAll({ behavior: "wait" });
     await pass(page, base, 61);
     check(await lost(page) === "", `still called unreachable after ${what}`);
   }
@@ -178,7 +178,7 @@ export async function proxied({ base, open, check, views }) {
   await later(3000);
   check(early === 1, `${early} looks while the first was not answered`);
   check(await banner(page) === "3 of 6 systems are down" && await lost(page) === "", "a slow answer is taken for none");
-  await page.unroute(mine(base), { behavior: "ignoreErrors" });
+  await page.unrouteAll({ behavior: "wait" });
   await page.context().close();
 }
 
@@ -221,7 +221,7 @@ export async function cached({ base, open, check, views, taken }) {
     });
     await pass(page, base, 8);
     check((await lost(page) !== "") === late, `a page that a cache has had for ${age} s: ${await lost(page)}`);
-    await page.unroute(mine(base));
+    await page.unrouteAll({ behavior: "wait" });
   }
   await page.context().close();
 }
@@ -284,7 +284,7 @@ export async function widget({ base, open, check, views }) {
   await page.route(`${base}/live/embed`, (route) => route.abort());
   await pass(page, base, 61);
   check(await says() === "embed wait: The status cannot be reached", `the widget says ${await says()} without a server`);
-  await page.unroute(`${base}/live/embed`);
+  await page.unrouteAll({ behavior: "wait" });
   await pass(page, base, 61);
   check(/^embed warn/.test(await says()), `the widget says ${await says()} when the server is back`);
   check(loads === 0 && await page.evaluate(() => document.activeElement.nodeName === "A"), "the widget loads itself anew");
