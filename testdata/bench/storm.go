@@ -50,7 +50,7 @@ func (w *weather) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if !w.dead {
 		news = alert.Recovered
 	}
-	if err != nil || w.told == nil || len(news) == 0 {
+	if err != nil || w.told == nil {
 		return
 	}
 	if w.first.IsZero() {
@@ -83,7 +83,10 @@ func (w *weather) turn(p *program, targets int, dead bool) (g gust, err error) {
 	w.mu.Lock()
 	w.dead, w.turned, w.told, w.first, w.total = dead, make(map[int]time.Time), make(map[int]time.Time), time.Time{}, -1
 	w.mu.Unlock()
-	shown, listed := 0, min(targets, 1000)
+	shown, listed := 0, targets
+	if targets > 500 {
+		listed = 1 // the list of outages leaves little room for that of replicas
+	}
 	if dead {
 		shown = targets
 	}
