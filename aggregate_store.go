@@ -42,6 +42,7 @@ type store struct {
 	events   *eventLog // where the end of each delivery is noted; may be nil
 
 	unsaved []record         // not being written yet
+	ahead   int              // how many of these the disk was given to write ahead
 	acks    []ack            // of these
 	whole   iter.Seq[record] // for the next job
 	wanted  bool             // a whole state is to be written
@@ -307,17 +308,19 @@ func (s *store) add(b batch, now time.Time) {
 		s.whole, s.asked = b.whole, false
 	}
 	s.bound()
-	if s.writing && len(s.unsaved) <= maxUrgent && slices.ContainsFunc(b.records, record.urgent) {
-		s.takeUrgent()
-		s.disk.urgent <- slices.Clone(s.unsaved)
+	if s.writing && slices.ContainsFunc(b.records, record.urgent) {
+		s.disk.urgent <- append(s.takeUrgent(), s.unsaved[s.ahead:]...)
+		s.ahead = len(s.unsaved)
 	}
 }
 
-// takeUrgent takes back urgent records that the disk has not come to yet.
-func (s *store) takeUrgent() {
+// takeUrgent takes back the records that the disk has not written ahead yet.
+func (s *store) takeUrgent() []record {
 	select {
-	case <-s.disk.urgent:
+	case records := <-s.disk.urgent:
+		return records
 	default:
+		return nil
 	}
 }
 
@@ -342,7 +345,7 @@ func (s *store) bound() {
 	if s.disk == nil || len(s.unsaved) <= maxUnsaved {
 		return
 	}
-	s.unsaved, s.whole, s.wanted = nil, nil, true
+	s.unsaved, s.ahead, s.whole, s.wanted = nil, 0, nil, true
 	answer(s.acks, unsaved(errDiskSlow))
 	s.acks = nil
 }
@@ -379,7 +382,7 @@ func (s *store) begin(jobs chan<- job, now time.Time) {
 		s.wanted = false
 	}
 	s.promises = s.acks
-	s.unsaved, s.acks, s.whole = nil, nil, nil
+	s.unsaved, s.ahead, s.acks, s.whole = nil, 0, nil, nil
 	s.writing, s.began = true, now
 	s.takeUrgent() // they are part of the job
 	jobs <- s.job  // of capacity 1, and the last one is done

@@ -22,9 +22,6 @@ const (
 	// reads much more than there is to know.
 	compactSize = 1 << 20
 	compactAge  = 24 * time.Hour
-
-	// maxUrgent is how many records are written ahead of their turn at a time.
-	maxUrgent = 1000
 )
 
 // A disk writes the store's files. It belongs to the goroutine that writes and

@@ -319,6 +319,8 @@ func TestAlertsAreSavedFirst(t *testing.T) {
 					events <- wholeState{} // a new journal and a new state file
 					synctest.Wait()
 				}
+				s.put(batch{records: slices.Repeat([]record{note("much else")}, 2000)})
+				synctest.Wait()
 				died := time.Now()
 				events <- result{replica: replicas(conf.Services)[0], status: dead, at: died}
 				a := <-alerts
