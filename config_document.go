@@ -125,6 +125,8 @@ func (s *scanner) syntaxFault(err error) problem {
 	case strings.Contains(fault.text, `got '\n'`) && strings.Contains(fault.text, "table"):
 		fault.line-- // the parser has counted the line's own end
 		fault.shape()
+	case strings.HasPrefix(fault.text, "unexpected EOF"), strings.Contains(fault.text, `got '\x00' instead`):
+		fault.key, fault.text = "syntax", "the file ends within this line (is it cut off?); allowed: key = value, [table] or [[table]]"
 	case strings.HasPrefix(fault.text, "expected value but found '\\n'"):
 		fault.text = "has no value; allowed: " + anyValue
 	case strings.Contains(fault.text, "invalid datetime") && strings.HasSuffix(fault.key, ".start"):

@@ -77,6 +77,23 @@ func wordsOf(warnings []problem, err error) string {
 	return strings.Join(said, "\n")
 }
 
+// Wherever a config is cut off, what is said of it is about the file, and not about
+// what its parser looked for.
+func TestConfigCutOff(t *testing.T) {
+	text := read(t, "config.cfg")
+	for n := 1; n < len(text); n += 5 {
+		said := saidOf(text[:n], true)
+		for _, jargon := range []string{"EOF", `\x00`, "separator", "top-level"} {
+			if strings.Contains(said, jargon) {
+				t.Fatalf("cut off behind %q:\n%s", text[max(0, n-20):n], said)
+			}
+		}
+	}
+	if said := saidOf("[server]\nine", true); said != "config.cfg:2: syntax: the file ends within this line (is it cut off?); allowed: key = value, [table] or [[table]]" {
+		t.Error(said)
+	}
+}
+
 func TestNearest(t *testing.T) {
 	words := []string{"replicas", "reveal_replica_name", "id", "inet", "label", "mode"}
 	for _, test := range []struct{ wrong, want string }{
