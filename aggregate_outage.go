@@ -131,8 +131,8 @@ func (a accepted) apply(st *state, _ time.Time) {
 
 // acceptedBy notes that a recipient of a channel has accepted a message about
 // outages. The first one counts. A channel that is told of degraded nodes, too,
-// knows a second outage of a node that was degraded between them by the id of the
-// first.
+// knows a node's second outage by the id of the first when the node was degraded
+// between them.
 func (o *outages) acceptedBy(a accepted) {
 	ids, nodes := make(map[string]bool, len(a.outages)), make(map[nodeKey]bool, len(a.nodes))
 	for i, id := range a.outages {

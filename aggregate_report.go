@@ -279,8 +279,8 @@ func (j *jobState) record(deadline time.Time) *jobRecord {
 	return &jobRecord{utc(j.last), utc(j.due), utc(j.started), j.took.Seconds(), utc(deadline)}
 }
 
-// restoreJob takes up a job where an earlier program left it, with what it was
-// then. No ping could come from alive, when that ended, until now.
+// restoreJob takes up a job where an earlier program left it; was is the status
+// that it had. No ping could come from alive, when that program ended, until now.
 func (st *state) restoreJob(r *replicaState, rec *jobRecord, was string, alive, now time.Time) {
 	if rec == nil || r.node.conf.Heartbeat == nil {
 		return

@@ -100,7 +100,7 @@ func backlogLines(all map[string][]notify.Alert) string {
 	return strings.Join(lines, "\n")
 }
 
-// A power cut may leave the begin of a second copy of what was written ahead of
+// A power cut may leave the beginning of a second copy of what was written ahead of
 // its turn. That takes nothing back.
 func TestCopyCutOff(t *testing.T) {
 	alert := func(id string, reminders int) record {

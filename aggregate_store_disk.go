@@ -140,7 +140,8 @@ func (d *disk) sync() error {
 
 // wait waits for a step that may take long. Urgent records that come meanwhile
 // are written to the journal at once: then a kill does not lose them, however
-// slow the disk is. A power cut does, so they come again with the next job.
+// slow the disk is. A power cut loses them until they come again, with the next
+// job.
 func (d *disk) wait(step func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- step() }()

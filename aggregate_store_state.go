@@ -234,7 +234,7 @@ func newRestored() *restored {
 
 // isPast reports whether the record is the second copy of one about an alert that
 // later ones followed. What was written ahead of its turn comes once more, and a
-// power cut may leave only the begin of that.
+// power cut may leave only the beginning of that.
 func (im *restored) isPast(rec record) bool {
 	switch {
 	case rec.Alert != nil:

@@ -214,7 +214,7 @@ func parseTime(s string, now time.Time, past bool) (time.Time, error) {
 	return t, nil
 }
 
-// parseSince parses the begin of a span that ends now: how long ago, or when.
+// parseSince parses the beginning of a span that ends now: how long ago, or when.
 func parseSince(s string, now time.Time) (time.Time, error) {
 	if d, err := parseDuration(s); err == nil {
 		return now.Add(-d), nil
