@@ -36,7 +36,10 @@ const (
 // A dialFunc opens a connection, as net.Dialer.DialContext does.
 type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
-var errTooMuch = errors.New("the server sent more than any dialogue needs")
+var (
+	errTooMuch  = errors.New("the server sent more than any dialogue needs")
+	errNoAnswer = errors.New("no answer in time")
+)
 
 // A boundedConn reads no more than left bytes in all, and gives each read and
 // write a deadline. It is below TLS.
@@ -96,9 +99,6 @@ func interruptOn(ctx context.Context, conn net.Conn) (stop func() bool) {
 // only the operator can fix as permanent. An expired certificate is not one of
 // them: it may be renewed, or this machine's clock set, within the hour.
 func netError(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = context.DeadlineExceeded
-	}
 	if cert, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
 			return cert
@@ -109,8 +109,8 @@ func netError(err error) error {
 		return &PermanentError{errors.New("the server does not speak TLS on this port")}
 	}
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return errNoAnswer
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("the server hung up: %w", err)
 	}

@@ -223,7 +223,7 @@ func (n httpNotifier) clean(err error) error {
 		return context.Canceled
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		return fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+		return errNoAnswer
 	}
 	return errors.New(n.hide.said(err.Error()))
 }

@@ -133,7 +133,7 @@ func testFrozen(t *testing.T, s *server, n *xmppNotifier, alert Alert) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	err := n.Notify(ctx, alert)
-	if !isUnconfirmed(err) || !strings.Contains(err.Error(), "no answer in time") {
+	if !isUnconfirmed(err) || !strings.HasSuffix(err.Error(), ": no answer in time") {
 		t.Errorf("%v, want an unconfirmed delivery", err)
 	}
 	if n := asked.Load(); n != 3 {

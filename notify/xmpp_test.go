@@ -77,7 +77,7 @@ func TestXMPPStalls(t *testing.T) {
 			limit = chatVerdictTimeout
 		}
 		took, err := run(t, script+"\nHANG")
-		if took != limit || err == nil || isPermanent(err) || isUnconfirmed(err) != sent || !strings.Contains(err.Error(), "no answer in time") {
+		if took != limit || err == nil || isPermanent(err) || isUnconfirmed(err) != sent || !strings.HasSuffix(err.Error(), ": no answer in time") {
 			t.Errorf("silence after %q: %v after %v, want a temporary error after %v, unconfirmed: %v", lastLine(script), err, took, limit, sent)
 		}
 		took, err = run(t, script)
