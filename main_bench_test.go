@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -101,15 +102,19 @@ func accept(ln net.Listener, handle func(net.Conn)) {
 	}
 }
 
-// freeAddress returns a loopback address on which nobody listens.
+// freeAddress returns a loopback address on which nobody listens. Its port lies
+// below those that the kernel gives to clients, so that it stays free.
 func freeAddress(tb testing.TB) string {
 	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
+	for range 100 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
+		if ln, err := net.Listen("tcp", address); err == nil {
+			ln.Close()
+			return address
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	tb.Fatal("no free port")
+	return ""
 }
 
 // residentBytes returns the resident memory of a process.

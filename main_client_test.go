@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,11 +13,7 @@ import (
 
 // What a command says when the other end is not a Vigil that lets it in.
 func TestClientErrors(t *testing.T) {
-	dead, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead.Close()
+	dead := freeAddress(t)
 	answer := func(code int, kind, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", kind)
@@ -74,7 +69,7 @@ func TestClientErrors(t *testing.T) {
 		{"", "-url http://127.0.0.1:1", exitError, "no token: set VIGIL_MANAGER_TOKEN to the manager_token of that Vigil"},
 		{"x", "-url ftp://127.0.0.1", exitError, `-url "ftp://127.0.0.1" has a scheme that is not allowed; allowed: an http:// or https:// URL of a page`},
 		{"x", "-url http://127.0.0.1:1/?a=b", exitError, `-url "http://127.0.0.1:1/?a=b" has more than a host and a path; allowed: an http:// or https:// URL of a page`},
-		{"x", "-url http://" + dead.Addr().String(), exitError, "http://" + dead.Addr().String() + ": connect: connection refused; is Vigil running there?"},
+		{"x", "-url http://" + dead, exitError, "http://" + dead + ": connect: connection refused; is Vigil running there?"},
 		{"", "", exitError, "there is no config.cfg in this folder: name the config with -c, or give -url and VIGIL_MANAGER_TOKEN"},
 		{"", "-c none.cfg", exitError, "none.cfg: cannot be read: no such file or directory; name an existing file with -c"},
 		{"", "now", exitUsage, `unexpected argument "now" (see 'vigil reload -h')`},

@@ -73,7 +73,7 @@ func TestStormOfDependents(t *testing.T) {
 	t.Parallel()
 	const children = 1000
 	chat := newChat(t)
-	router, farm, lone := reopen(t, "127.0.0.1:0"), reopen(t, "127.0.0.1:0"), reopen(t, "127.0.0.1:0")
+	router, farm, lone := reopen(t, freeAddress(t)), reopen(t, freeAddress(t)), reopen(t, freeAddress(t))
 	var config strings.Builder
 	fmt.Fprintf(&config, `[server]
 log_level = "info"

@@ -111,12 +111,7 @@ func (r *running) waitForNodes(want string) {
 func TestLocalEndToEnd(t *testing.T) {
 	t.Parallel()
 	env := []string{"VIGIL_TOKEN=t0ken with a space"}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	inet := free.Addr().String()
-	free.Close()
+	inet := freeAddress(t)
 	config := fmt.Sprintf(`
 [server]
 inet = %q

@@ -7,8 +7,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -207,21 +205,6 @@ func startRabbitMQ(t *testing.T) *rabbitmq {
 		t.Fatalf("rabbitmq.sh did not start: %q, %v", line, err)
 	}
 	return q
-}
-
-// freePort returns a port of 127.0.0.1 that nobody listens on. It lies below
-// those that the kernel gives to clients, so that it stays free.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		port := 20_000 + rand.IntN(12_000)
-		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
 }
 
 // call does something through the server's HTTP API.

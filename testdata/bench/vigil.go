@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -120,14 +121,18 @@ func untilServing(address string) error {
 	return fmt.Errorf("does not serve: %w", err)
 }
 
-// freeAddress returns a loopback address on which nobody listens.
-func freeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freeAddress returns a loopback address on which nobody listens. Its port lies
+// below those that the kernel gives to clients, so that it stays free.
+func freeAddress() (address string, err error) {
+	for range 100 {
+		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", address); err == nil {
+			ln.Close()
+			return address, nil
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
+	return "", err
 }
 
 func (p *program) stop() {
