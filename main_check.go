@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,6 +57,10 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	warnings = slices.DeleteFunc(warnings, func(p problem) bool { return p.note })
 	if *strict && err == nil {
 		err, warnings = joinProblems(warnings), nil
+	}
+	if err == nil { // faults in templates and words keep Vigil from starting, too
+		_, err = newSite(c, c.Assets, slog.New(slog.DiscardHandler))
+		err = hangingAssets(c, err)
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, err)

@@ -89,6 +89,11 @@ func TestCheck(t *testing.T) {
 	write("odd.cfg", "[branding]\npage_url = \"https://s.example\"\npage_titel = \"x\"\n")
 	write("noted.cfg", "[branding]\npage_url = \"https://s.example\"\n[server]\nmanager_token = \"${VIGIL_TEST_NOT_SET}\"\n")
 	write("bad.cfg", "[branding]\npage_titel = \"x\"\n[server]\nlog_level = 1\n")
+	write("dressed.cfg", "[branding]\npage_url = \"https://s.example\"\nlanguage = \"sv\"\n[assets]\npath = \"own\"\n")
+	if err := os.MkdirAll("own/templates/words", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write("own/templates/words/sv.toml", "down_for = \"Nere i {time}\"\n")
 
 	const odd = "odd.cfg:3: branding.page_titel: is not a known key and is ignored; did you mean \"page_title\"?\n"
 	const bad = "bad.cfg:1: branding.page_url: is missing; allowed: an http:// or https:// URL, like https://status.example.com\n" +
@@ -105,6 +110,7 @@ func TestCheck(t *testing.T) {
 		{"-strict -c odd.cfg", 1, "", odd},
 		{"-strict -c noted.cfg", 0, "\n\nnoted.cfg: valid\n", ""},
 		{"-c bad.cfg", 1, "", bad + "\n1 warning:\nbad.cfg:2: branding.page_titel: is not a known key and is ignored; did you mean \"page_title\"?\n"},
+		{"-c dressed.cfg", 1, "", "assets: words/sv.toml: down_for: \"Nere i {time}\" has the placeholders [{time}]; needed: [{length}]\n"},
 		{"-c none.cfg", 1, "", "none.cfg: cannot be read: no such file or directory; 'vigil init -o none.cfg' writes one to start from\n"},
 		{"-h", 0, checkUsage, ""},
 		{"--help", 0, checkUsage, ""},
