@@ -20,12 +20,13 @@ import (
 type colour [3]float64
 
 // The page's own colours that a brand colour has to stand out against. They
-// are the least favourable in app.css: --ground by day, and --hover by night.
+// are the least favourable in app.css that links are written on: an entry of
+// the history that the address names, by day and by night.
 var (
 	white     = colour{1, 1, 1}
 	black     = colour{0, 0, 0}
-	dayGround = colour{0xf3 / 255.0, 0xf5 / 255.0, 0xf8 / 255.0}
-	nightCard = colour{0x1b / 255.0, 0x21 / 255.0, 0x2a / 255.0}
+	dayTint   = colour{0xed / 255.0, 0xf2 / 255.0, 0xfa / 255.0}
+	nightTint = colour{0x19 / 255.0, 0x26 / 255.0, 0x3c / 255.0}
 )
 
 // defaultBrand is used where no colour is configured.
@@ -121,7 +122,7 @@ func (b brand) css() string {
 	return fmt.Sprintf(
 		":root{--brand:%s;--on-brand:%s;--brand-ink:%s}"+
 			"@media screen and (prefers-color-scheme:dark){:root{--brand-ink:%s}}",
-		fill, text, b.logo.toward(black, dayGround, legible), b.logo.toward(white, nightCard, legible))
+		fill, text, b.logo.toward(black, dayTint, legible), b.logo.toward(white, nightTint, legible))
 }
 
 // paint puts the icon's colours into an SVG whose currentColor stands for the

@@ -16,6 +16,7 @@ func TestBrandContrast(t *testing.T) {
 	for i := range 1 << 12 {
 		colours = append(colours, fmt.Sprintf("#%03x", i))
 	}
+	schemes := linkGrounds(t)
 	for _, c := range colours {
 		css := newBrand(Branding{LogoColor: c}).css()
 		found := regexp.MustCompile(`#[0-9a-f]{6}`).FindAllString(css, -1)
@@ -26,16 +27,52 @@ func TestBrandContrast(t *testing.T) {
 		for i, s := range found {
 			parsed[i], _ = parseColour(s)
 		}
-		for what, ratio := range map[string]float64{
-			"text on it":      contrast(parsed[0], parsed[1]),
-			"it on white":     contrast(parsed[2], dayGround),
-			"it on dark card": contrast(parsed[3], nightCard),
-		} {
-			if ratio < 4.5 {
-				t.Errorf("%q: %s: contrast %.2f", c, what, ratio)
+		if ratio := contrast(parsed[0], parsed[1]); ratio < 4.5 {
+			t.Errorf("%q: text on it: contrast %.2f", c, ratio)
+		}
+		for i, scheme := range schemes {
+			for name, ground := range scheme {
+				if ratio := contrast(parsed[2+i], ground); ratio < 4.5 {
+					t.Errorf("%q: a link on %s of scheme %d: contrast %.2f", c, name, i, ratio)
+				}
 			}
 		}
 	}
+}
+
+// linkGrounds returns what app.css has links on, by day and by night.
+func linkGrounds(t *testing.T) (schemes [2]map[string]colour) {
+	t.Helper()
+	css := read(t, "assets/app.css")
+	if !strings.Contains(css, ".entry:target { background: color-mix(in srgb, var(--info) var(--tint), var(--card));") {
+		t.Fatal("an entry that the address names is on another ground")
+	}
+	tokens := make(map[string]string)
+	for i, root := range regexp.MustCompile(`(?s)  --ground: .*?\}`).FindAllString(css, 2) {
+		for _, m := range regexp.MustCompile(`--(\w+): ([^;]+);`).FindAllStringSubmatch(root, -1) {
+			tokens[m[1]] = m[2] // by night as by day where it is not said anew
+		}
+		scheme := make(map[string]colour)
+		for _, name := range []string{"ground", "card", "hover", "info"} {
+			c, ok := parseColour(tokens[name])
+			if !ok {
+				t.Fatalf("no --%s in %s", name, root)
+			}
+			scheme[name] = c
+		}
+		var percent float64
+		if _, err := fmt.Sscanf(tokens["tint"], "%f%%", &percent); err != nil {
+			t.Fatal(err)
+		}
+		named := scheme["card"]
+		for k := range named {
+			named[k] += (scheme["info"][k] - named[k]) * percent / 100
+		}
+		scheme["a named entry"] = named
+		delete(scheme, "info")
+		schemes[i] = scheme
+	}
+	return schemes
 }
 
 func TestContrast(t *testing.T) {

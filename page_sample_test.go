@@ -231,7 +231,7 @@ func toldSample() *snapshot {
 		{id: "t3", title: "Some requests are slow", text: "We are looking into it.", at: at(5 * time.Minute), incident: true, state: "investigating", match: []string{"id-Website:id-Edge"}},
 	}
 	s.pastAnnouncements = []announcement{
-		{id: "t4", title: "Mail was late", text: "Mail is queued.", at: at(71*time.Hour + 50*time.Minute), incident: true, state: "resolved", match: []string{"id-Mail:id-Inbound"},
+		{id: "t4", title: "Mail was late", text: "Mail is queued, see https://acme.example/mail.", at: at(71*time.Hour + 50*time.Minute), incident: true, state: "resolved", match: []string{"id-Mail:id-Inbound"},
 			updates: []announcementUpdate{{at: at(71 * time.Hour), state: "resolved", text: "All mail is delivered."}}},
 		{id: "t5", title: "Office closed", text: "Support answers on Monday.", at: at(200 * time.Hour), until: at(150 * time.Hour)},
 	}

@@ -133,7 +133,7 @@ async function everyState() {
 
 // Other pages than the first are looked at as that is, and so is every language.
 async function asides() {
-  const paths = ["/mixed/embed", "/healthy/nothing", "/wordy/embed/id-x", "/told/history", "/empty/history", "/hostile/history", "/told/node/id-Website/id-Front%20pages", "/rtl/history", ...languages.flatMap((l) => [`/lang-${l}/`, `/lang-${l}/history`])];
+  const paths = ["/mixed/embed", "/healthy/nothing", "/wordy/embed/id-x", "/told/history", "/told/history#t4", "/empty/history", "/hostile/history", "/told/node/id-Website/id-Front%20pages", "/rtl/history", ...languages.flatMap((l) => [`/lang-${l}/`, `/lang-${l}/history`])];
   await each(paths.flatMap((path) => (path.startsWith("/lang") ? ["light", "small"] : ["light", "dark", "small"]).map((view) => [path, view])), async ([path, view]) => {
     const page = await open(path, { ...views[view], extraHTTPHeaders: { Accept: "text/html" } }, { quiet: true });
     const width = await tooWide(page);
