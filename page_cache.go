@@ -369,7 +369,7 @@ func (p *page) serveWidget(now *rendering, sv *serviceView) http.HandlerFunc {
 			v := newPageView(now.site, lang, base, now.snap)
 			if sv != nil {
 				v.State, v.Anchor = sv.state(), anchor(sv.conf)
-				v.Sentence = lang.say("service_state", "service", steady(sv.conf.Label), "state", lang.words[stateWords[v.State]])
+				v.Sentence = lang.say("service_state", "service", isolate(sv.conf.Label), "state", lang.words[stateWords[v.State]])
 			}
 			html, err := execute(now.site, "embed.html", v)
 			return now.site.reply([]byte(html), now.site.embedFields), err

@@ -348,4 +348,9 @@ func TestPartsOfThePage(t *testing.T) {
 	if page := body(t, get(h, "GET", "/node/id-Website/id-Shop")); !strings.Contains(page, "<title>Shop: operational | Acme Status</title>") {
 		t.Error("the title of a node's page does not say which it is")
 	}
+	s = wordySample()
+	hebrew := s.services[1].conf
+	if page := body(t, get(newTestPage(t, s).handler(nil), "GET", "/embed/"+escapeAll(hebrew.ID))); !strings.Contains(page, "</i>\u2068"+hebrew.Label+"\u2069: degraded</a>") {
+		t.Errorf("a label turns round what stands beside it:\n%s", page)
+	}
 }
