@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -291,4 +294,151 @@ func announcing(title, text string) *snapshot {
 	s := healthySample()
 	s.announcements = []announcement{{id: "6f0c0f1e-8f6e-4d0a-9a52-35b7a1a5a001", title: title, text: text, at: sampleTime}}
 	return s
+}
+
+// spoken is a page on which every text that somebody writes is this one.
+func spoken(text string) *snapshot {
+	job := polled("a", dead, 1)
+	job.reason = text
+	s := newSampler().service("s", node("n", modePoll, job, polled("b", sick, 1)).revealed().linked("https://x.example/", text).past(90, map[int]time.Duration{0: time.Hour}, nil)).snapshot
+	sv := s.services[0].conf
+	sv.Label, sv.Nodes[0].Label, sv.Nodes[0].Labels = text, text, map[string]string{"a": text}
+	b := &s.conf.Branding
+	b.PageTitle, b.CompanyName = text, text
+	at := func(hours int) time.Time { return sampleTime.Add(time.Duration(hours) * time.Hour) }
+	updates := []announcementUpdate{{at: at(-2), state: "identified", text: text}}
+	s.announcements = []announcement{
+		{id: "a", title: text, text: text + ".", at: at(-3)},
+		{id: "b", title: text, text: text + ".", at: at(-3), incident: true, state: "identified", match: []string{sv.ID}, updates: updates},
+	}
+	s.pastAnnouncements = []announcement{{id: "c", title: text, text: text + ".", at: at(-40), incident: true, state: stateResolved, match: []string{sv.ID},
+		updates: []announcementUpdate{{at: at(-38), state: stateResolved, text: text}}}}
+	s.quietTimes = []*quietTime{{id: "d", title: text, text: text, selectors: selectors{"*"}, start: at(1), end: at(2)}}
+	s.maintained = []*quietTime{{id: "e", title: text, text: text, selectors: selectors{"*"}, start: at(-80), end: at(-79)}}
+	s.incidents = []incident{
+		{id: "f", service: sv, node: sv.Nodes[0], start: at(-1), reason: text},
+		{id: "g", service: sv, node: sv.Nodes[0], start: at(-39), end: at(-38), reason: text},
+		{id: "h", service: sv, node: sv.Nodes[0], start: at(-90), end: at(-89), reason: text},
+	}
+	return s
+}
+
+// spokenRoutes are the routes that say something of that page.
+var spokenRoutes = []string{
+	"/", "/history", "/node/id-s/id-n", "/embed", "/embed/id-s", "/nothing", "/feed.atom", "/feed/id-s.atom",
+	"/badge/color", "/badge/icon/id-s", "/badge/uptime/id-s/id-n",
+	"/status/report", "/status/history", "/status/sla", "/status/node/id-s/id-n",
+}
+
+// Whatever labels, reasons, announcements, updates and translations hold, every
+// route answers with it as text: it adds no element and no attribute, and turns
+// no other text round.
+func TestHostileText(t *testing.T) {
+	plain := newTestPage(t, spoken("a")).handler(nil)
+	for name, text := range map[string]string{
+		"script": "<script>alert(1)</script>\"'`&{{.}} --> ]]> </title></style></bdi></svg><img src=x onerror=alert(1)>",
+		"turned": "\u202Eturned\u2066 \u202Dround",
+		"long":   strings.Repeat("x", 10_000),
+		"NUL":    "a\x00b\x00",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newTestPage(t, spoken(text)).handler(nil)
+			for _, route := range spokenRoutes {
+				sameElements(t, route, plain, h, strings.NewReplacer("\u202E", "", "\u202D", "", "\u2066", "", "\x00", "\ufffd").Replace(text))
+			}
+		})
+	}
+	t.Run("translation", func(t *testing.T) {
+		const evil = "<script>alert(1)</script>\"'`&</title></style></svg>\x00"
+		dir := t.TempDir()
+		words := filepath.Join(dir, "templates", "words")
+		if err := os.MkdirAll(words, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		quote := func(s string) string {
+			quoted, err := json.Marshal(s + evil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(quoted)
+		}
+		var file strings.Builder
+		en := builtInLanguages(t)[english]
+		for key, word := range en.words {
+			fmt.Fprintf(&file, "%s = %s\n", key, quote(word))
+		}
+		for key, forms := range en.plurals {
+			fmt.Fprintf(&file, "%s = { one = %s, other = %s }\n", key, quote(forms["one"]), quote(forms["other"]))
+		}
+		for key, names := range en.names {
+			var quoted []string
+			for _, name := range names {
+				quoted = append(quoted, quote(name))
+			}
+			fmt.Fprintf(&file, "%s = [%s]\n", key, strings.Join(quoted, ", "))
+		}
+		if err := os.WriteFile(filepath.Join(words, "xx.toml"), []byte(file.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := spoken("a")
+		s.conf.Assets, s.conf.Branding.Language = dir, "xx"
+		h := newTestPage(t, s).handler(nil)
+		for _, route := range spokenRoutes {
+			sameElements(t, route, plain, h, "")
+		}
+	})
+}
+
+// sameElements holds what one handler answers to have the structure of what
+// another does, and to say a text where it is on a page at all.
+func sameElements(t *testing.T, route string, plain, hostile http.Handler, text string) {
+	t.Helper()
+	want, got := body(t, get(plain, "GET", route, "Accept: text/html")), body(t, get(hostile, "GET", route, "Accept: text/html"))
+	if strings.HasPrefix(route, "/status/") {
+		if !json.Valid([]byte(got)) {
+			t.Errorf("%s is not JSON: %.300s", route, got)
+		}
+		return
+	}
+	if strings.ContainsAny(got, "\x00\u202E\u202D\u2066") {
+		t.Errorf("%s has NUL, or marks that turn text round", route)
+	}
+	if !strings.HasPrefix(got, "<!DOCTYPE html>") {
+		if a, b := xmlElements(t, route, want), xmlElements(t, route, got); a != b {
+			t.Errorf("%s has other elements:\n%.300s\nwant\n%.300s", route, b, a)
+		}
+		return
+	}
+	isText := func(n *html.Node) bool { return slices.Contains([]string{"title", "bdi", "p", "li"}, n.Data) }
+	a, _ := published(t, want, isText)
+	b, texts := published(t, got, isText)
+	if !maps.Equal(a, b) {
+		t.Errorf("%s has other elements:\n%v\nwant\n%v", route, b, a)
+	}
+	said := strings.Join(texts, "\n")
+	if !strings.Contains(said, text) {
+		t.Errorf("%s does not say %.100q:\n%.1000q", route, text, said)
+	}
+}
+
+// xmlElements returns the elements of a feed or badge, with their attributes'
+// names.
+func xmlElements(t *testing.T, route, text string) string {
+	t.Helper()
+	var all strings.Builder
+	for d := xml.NewDecoder(strings.NewReader(text)); ; {
+		token, err := d.Token()
+		if err == io.EOF {
+			return all.String()
+		} else if err != nil {
+			t.Fatalf("%s: %v", route, err)
+		}
+		if e, ok := token.(xml.StartElement); ok {
+			all.WriteString(e.Name.Local)
+			for _, a := range e.Attr {
+				all.WriteString(" " + a.Name.Local)
+			}
+			all.WriteByte('\n')
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,13 +143,10 @@ func browserStates(t *testing.T) http.Handler {
 
 	live := mixedSample()
 	p := serve("live", live)
-	later := laterSample(live)
+	states := map[string]*snapshot{"mixed": live, "later": laterSample(live)}
+	states["written"], states["answered"] = writtenSamples(live)
 	mux.HandleFunc("POST /publish", func(_ http.ResponseWriter, r *http.Request) { // one at a time
-		if r.FormValue("state") == "later" {
-			p.snaps.publish(later)
-		} else {
-			p.snaps.publish(live)
-		}
+		p.snaps.publish(states[r.FormValue("state")])
 		if err := p.refresh(p.snaps.public()); err != nil {
 			t.Error(err)
 		}
@@ -208,6 +206,24 @@ func laterSample(s *snapshot) *snapshot {
 		next.services[i] = &changed
 	}
 	return &next
+}
+
+// writtenSamples are a snapshot of which people write, and what they have written
+// a minute later: one incident has news, another is over, and a maintenance has
+// begun.
+func writtenSamples(s *snapshot) (*snapshot, *snapshot) {
+	written := *s
+	written.announcements = toldSample().announcements[1:]
+	written.quietTimes = []*quietTime{{id: "m", title: "New disks", text: "t", selectors: selectors{"id-Mail"}, start: s.at.Add(30 * time.Second), end: s.at.Add(time.Hour)}}
+	answered := written
+	answered.at = s.at.Add(time.Minute)
+	news, over := written.announcements[0], written.announcements[1]
+	news.state = "monitoring"
+	news.updates = append(slices.Clone(news.updates), announcementUpdate{at: answered.at, state: "monitoring", text: "The new one is in place."})
+	over.state = stateResolved
+	over.updates = []announcementUpdate{{at: answered.at, state: stateResolved, text: "It is over."}}
+	answered.announcements, answered.pastAnnouncements = []announcement{news}, []announcement{over}
+	return &written, &answered
 }
 
 // brandedSample has everything that an operator can add.

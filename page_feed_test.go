@@ -10,9 +10,12 @@ import (
 )
 
 func TestFeedGolden(t *testing.T) {
-	h := newTestPage(t, mixedSample()).handler(nil)
-	for name, target := range map[string]string{"feed": "/feed.atom", "feed.service": "/feed/id-Mail.atom"} {
-		got := body(t, get(h, "GET", target))
+	mixed, told := newTestPage(t, mixedSample()), newTestPage(t, toldSample())
+	for name, c := range map[string]struct {
+		page  *page
+		route string
+	}{"feed": {mixed, "/feed.atom"}, "feed.service": {mixed, "/feed/id-Mail.atom"}, "feed.told": {told, "/feed.atom"}} {
+		got := body(t, get(c.page.handler(nil), "GET", c.route))
 		golden(t, "page/"+name+".xml", []byte(strings.ReplaceAll(got, "><", ">\n<")))
 	}
 }
@@ -88,6 +91,12 @@ func TestBadges(t *testing.T) {
 	}
 	s = newSampler().service("New", node("New", modePush)).snapshot
 	all.WriteString("<!-- nothing known -->\n" + body(t, get(newTestPage(t, s).handler(nil), "GET", "/badge/uptime/id-New")) + "\n")
+	for _, s := range []*snapshot{startingSample(), maintainedSample()} {
+		h := newTestPage(t, s).handler(nil)
+		for _, target := range []string{"/badge/color", "/badge/icon"} {
+			all.WriteString("<!-- " + target + " -->\n" + body(t, get(h, "GET", target)) + "\n")
+		}
+	}
 	golden(t, "page/badges.svg.txt", all.Bytes())
 }
 

@@ -66,16 +66,40 @@ func body(t testing.TB, res *http.Response) string {
 func TestPageGolden(t *testing.T) {
 	for name, sample := range samples {
 		t.Run(name, func(t *testing.T) {
-			p := newTestPage(t, sample())
-			got := p.now.Load().page.plain.body
-			// Their hashes change with every touch of the style sheet.
-			text := string(got)
-			for _, a := range p.now.Load().site.assets {
-				text = strings.ReplaceAll(text, "?v="+a.hash, "?v=HASH")
-			}
-			golden(t, "page/"+name+".html", []byte(text))
+			pageGolden(t, newTestPage(t, sample()), "/", name)
 		})
 	}
+	// Of many services, those that are well are folded.
+	crowd := crowdSample(foldAbove + 2)
+	sv := crowd.services[5]
+	broken := sv.nodes[1].replicas.at(0)
+	broken.status, broken.since = dead, sampleTime.Add(-time.Hour)
+	sv.nodes[1].status, sv.status, crowd.status = dead, dead, dead
+	told := newTestPage(t, toldSample())
+	for name, c := range map[string]struct {
+		page  *page
+		route string
+	}{
+		"crowd":         {newTestPage(t, crowd), "/"},
+		"opened":        {told, "/node/id-Website/id-Front%20pages"},
+		"history":       {told, "/history"},
+		"embed":         {told, "/embed"},
+		"embed.service": {told, "/embed/id-Mail"},
+		"missing":       {told, "/nothing"},
+	} {
+		t.Run(name, func(t *testing.T) { pageGolden(t, c.page, c.route, name) })
+	}
+}
+
+// pageGolden compares what a route answers with a file.
+func pageGolden(t *testing.T, p *page, route, name string) {
+	t.Helper()
+	text := body(t, get(p.handler(nil), "GET", route, "Accept: text/html"))
+	// Their hashes change with every touch of the style sheet.
+	for _, a := range p.now.Load().site.assets {
+		text = strings.ReplaceAll(text, "?v="+a.hash, "?v=HASH")
+	}
+	golden(t, "page/"+name+".html", []byte(text))
 }
 
 // Nobody but the node's owner may know where a replica is, or why it is dead.

@@ -442,3 +442,54 @@ func TestOverlayExample(t *testing.T) {
 		}
 	}
 }
+
+// The addresses that docs/page.md has for other pages are there, and so are
+// those of its HTML.
+func TestAddressesOfPage(t *testing.T) {
+	t.Parallel()
+	r := startVigil(t, `
+[server]
+log_level = "info"
+inet = "127.0.0.1:0"
+[branding]
+page_url = "https://status.example.com/"
+[storage]
+path = ""
+[[probe.service]]
+id = "web"
+label = "Web"
+[[probe.service.node]]
+id = "site"
+label = "Site"
+mode = "push"
+`)
+	_, text, _ := strings.Cut(read(t, "docs/page.md"), "## On other pages")
+	var paths []string
+	for _, cell := range regexp.MustCompile("(?m)^\\| `[^|]*").FindAllString(text, -1) {
+		for _, m := range regexp.MustCompile("`(/[^`]*)`").FindAllStringSubmatch(cell, -1) {
+			paths = append(paths, m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile(`src="https://status\.example\.com(/[^"]*)"`).FindAllStringSubmatch(text, -1) {
+		paths = append(paths, m[1])
+	}
+	if len(paths) < 15 {
+		t.Errorf("only %q", paths)
+	}
+	for _, path := range paths {
+		path, anchor, _ := strings.Cut(path, "#")
+		first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		want := cmp.Or(map[string]string{"badge": "image/svg+xml", "feed": "application/atom+xml; charset=utf-8",
+			"feed.atom": "application/atom+xml; charset=utf-8", "status": "application/json"}[first], "text/html; charset=utf-8")
+		resp, body := r.call("GET", path, "", "")
+		if got := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || got != want {
+			t.Errorf("%s: %s, %s, want %s", path, resp.Status, got, want)
+		}
+		if anchor != "" && !strings.Contains(body, ` id="`+anchor+`"`) {
+			t.Errorf("%s: no #%s", path, anchor)
+		}
+		if csp := resp.Header.Get("Content-Security-Policy"); first == "embed" && !strings.Contains(csp, "frame-ancestors *;") {
+			t.Errorf("%s cannot be framed: %s", path, csp)
+		}
+	}
+}

@@ -98,6 +98,36 @@ export async function live({ base, out, open, check, views, browser }) {
   await page.context().close();
 }
 
+// What people write of an outage and of maintenance comes in the same way.
+export async function written({ base, out, open, check, views }) {
+  await publish(base, "written");
+  const page = await open("/live/", { ...views.light, viewport: { width: 1280, height: 500 } }, { quiet: true });
+  let loads = 0;
+  page.on("load", () => loads++);
+  const says = () => page.evaluate(() => ({
+    kinds: [...document.querySelectorAll(".note .kind b")].map((b) => b.textContent).join(" > "),
+    states: [...document.querySelector(".note .log").querySelectorAll("b")].map((b) => b.textContent).join(" > "),
+    past: /Some requests are slow/.test(document.getElementById("past").innerText),
+    focus: !!window.marked && document.activeElement === window.marked && window.marked.isConnected,
+    top: document.activeElement.getBoundingClientRect().top,
+  }));
+  await page.locator(".note", { hasText: "Orders fail at the last step" }).locator(".hits a").first().focus();
+  await page.evaluate(() => { window.marked = document.activeElement; });
+  await page.waitForTimeout(100);
+  const before = await says();
+  check(before.kinds === "Down for 1 h 1 min > Incident > Planned maintenance" && before.states === "Update > Identified > Investigating" && !before.past, `what people wrote: ${JSON.stringify(before)}`);
+  await publish(base, "answered");
+  await page.waitForFunction(() => /The new one is in place/.test(document.getElementById("main").innerText), null, { timeout: 15e3 });
+  const after = await says();
+  check(after.kinds === "Down for 1 h 2 min > Maintenance", `the notes after an update: ${after.kinds}`);
+  check(after.states === "Monitoring > Update > Identified > Investigating", `the updates of an incident: ${after.states}`);
+  check(after.past, "an incident that is over is not among the last days");
+  check(after.focus && Math.abs(after.top - before.top) < 150, `news of an incident lose the focus, or move it: ${JSON.stringify(after)}`);
+  check(loads === 0, `the page was loaded ${loads} times more`);
+  await page.screenshot({ path: `${out}/written.png` });
+  await page.context().close();
+}
+
 // With nobody to look at it the page does not look at the server.
 export async function hidden({ base, open, check, views }) {
   await publish(base, "mixed");
