@@ -196,7 +196,7 @@ func (t *told) outage(st *state, ns *nodeState) notify.Outage {
 			break
 		}
 		if r.status == dead || r.status == sick && s == sick {
-			o.Replicas = append(o.Replicas, notify.Replica{Path: r.path(), Reason: r.reason, Node: node})
+			o.Replicas = append(o.Replicas, notify.Replica{Path: r.path(), Label: ns.conf.Labels[r.id], Reason: r.reason, Node: node})
 		}
 	}
 	return o

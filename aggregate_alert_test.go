@@ -237,6 +237,24 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
+// Replicas with labels are called by these.
+func TestLabelsInAlerts(t *testing.T) {
+	conf := alertConfig(Alerting{})
+	node := conf.Services[0].Nodes[0]
+	node.Targets = append(node.Targets, Target{Raw: "tcp://a:81"})
+	node.Labels = map[string]string{"tcp://a:81": "Paris"}
+	p := newPlay(conf)
+	p.at(0, "a=dead", "b=dead", "c=healthy", "d=healthy")
+	p.until(p.begin.Add(time.Second))
+	var got []string
+	for _, r := range p.last.Outages[0].Replicas {
+		got = append(got, r.Path+" "+r.Label)
+	}
+	if want := []string{"web:a:tcp://a:80 ", "web:a:tcp://a:81 Paris"}; !slices.Equal(got, want) {
+		t.Errorf("told of %q, want %q", got, want)
+	}
+}
+
 // A channel counts as told only of what it gets: reminders, where it gets
 // nothing else, and acknowledgements, where it keeps incidents of its own.
 func TestAlertsThatChannelsGet(t *testing.T) {
