@@ -213,6 +213,9 @@ func parseJSONPath(path string) ([]JSONStep, error) {
 	return steps, nil
 }
 
+// jsonMarks end a key that is not in quotes.
+const jsonMarks = `.["] `
+
 // cutJSONKey returns the key at the start of a path, and the rest.
 func cutJSONKey(path string) (key, rest string, err error) {
 	if strings.HasPrefix(path, `"`) {
@@ -225,7 +228,7 @@ func cutJSONKey(path string) (key, rest string, err error) {
 		}
 		return key, path[len(quoted):], nil
 	}
-	end := strings.IndexAny(path, `.["] `)
+	end := strings.IndexAny(path, jsonMarks)
 	if end < 0 {
 		end = len(path)
 	}

@@ -26,18 +26,20 @@ const (
 // A transportKey says for which checks a transport opens connections.
 type transportKey struct {
 	node     *Node // with its own TLS or address family; nil for all others
+	away     bool  // to other hosts than the configured one
 	protocol int   // 1: HTTP/1 only
 }
 
 // proxyContext is the key of the proxy in a context.
 type proxyContext struct{}
 
-// transport returns what opens the connections of the node's checks. It keeps
-// neither connections nor TLS sessions.
-func (p *poller) transport(n *Node, onlyHTTP1 bool) *http.Transport {
+// transport returns what opens the connections of the node's checks to its host,
+// or to another one that a redirect leads to. It keeps neither connections nor
+// TLS sessions.
+func (p *poller) transport(n *Node, away, onlyHTTP1 bool) *http.Transport {
 	var key transportKey
 	if n.IPFamily != "" || !sameTLS(&n.TLS, new(TLS)) {
-		key.node = n
+		key.node, key.away = n, away
 	}
 	if onlyHTTP1 {
 		key.protocol = 1
@@ -46,6 +48,10 @@ func (p *poller) transport(n *Node, onlyHTTP1 bool) *http.Transport {
 		return t.(*http.Transport)
 	}
 	family := n.IPFamily
+	secure := tlsConfig(&n.TLS, "")
+	if away {
+		secure.ServerName, secure.Certificates = "", nil
+	}
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			host, port, err := net.SplitHostPort(addr)
@@ -58,7 +64,7 @@ func (p *poller) transport(n *Node, onlyHTTP1 bool) *http.Transport {
 			proxy, _ := r.Context().Value(proxyContext{}).(*url.URL)
 			return proxy, nil
 		},
-		TLSClientConfig:   tlsConfig(&n.TLS, ""),
+		TLSClientConfig:   secure,
 		DisableKeepAlives: true,
 		// Each connection has buffers of its own: most answers fit in small ones.
 		ReadBufferSize:         2 << 10,
@@ -78,13 +84,16 @@ func (p *poller) transport(n *Node, onlyHTTP1 bool) *http.Transport {
 // for.
 func (p *poller) checkHTTP(ctx context.Context, q *inquiry) error {
 	u, method := q.target.URL, methodOf(q.node)
-	seen := make(map[string]bool)
+	seen := make(map[string]bool) // requests
 	for hop := 0; ; hop++ {
 		to, err := p.visit(ctx, q, u, method, hop)
 		if to == nil || err != nil {
 			return err
 		}
-		if seen[u.String()] = true; seen[to.url.String()] {
+		if hop > 0 || q.node.NoCacheBuster { // else its query was another one
+			seen[method+" "+u.String()] = true
+		}
+		if seen[to.method+" "+to.url.String()] {
 			return badAnswer("redirects lead in a circle")
 		}
 		if hop == maxRedirects {
@@ -128,7 +137,7 @@ func (p *poller) visit(ctx context.Context, q *inquiry, u *url.URL, method strin
 	defer done()
 	seen := traceOf(ctx)
 	seen.answer(resp)
-	if hop == 0 && resp.TLS != nil {
+	if resp.TLS != nil && q.isHome(u) && q.certificate.ends.IsZero() {
 		q.certificate = firstToEnd(*resp.TLS)
 	}
 	if n.FollowRedirects {
@@ -169,7 +178,7 @@ func (p *poller) roundTrip(ctx context.Context, q *inquiry, u *url.URL, method s
 	}
 	// A connection taken by hand, because HTTP/2 connections of a Transport
 	// may serve two checks even with keep-alives off.
-	conn, err := p.transport(q.node, onlyHTTP1).NewClientConn(ctx, u.Scheme, net.JoinHostPort(u.Hostname(), port))
+	conn, err := p.transport(q.node, !q.isHome(u), onlyHTTP1).NewClientConn(ctx, u.Scheme, net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -330,11 +339,10 @@ func (p *poller) request(ctx context.Context, q *inquiry, u *url.URL, method str
 			req.ContentLength = int64(len(n.HTTPBody))
 		}
 	}
-	home := q.target.URL
-	if !strings.EqualFold(u.Hostname(), home.Hostname()) || home.Scheme == "https" && u.Scheme == "http" {
+	if !q.isHome(u) {
 		return req.WithContext(ctx)
 	}
-	if home.User != nil {
+	if home := q.target.URL; home.User != nil {
 		password, _ := home.User.Password()
 		req.SetBasicAuth(home.User.Username(), password)
 	}
@@ -346,6 +354,13 @@ func (p *poller) request(ctx context.Context, q *inquiry, u *url.URL, method str
 		req.Header.Set(key, value)
 	}
 	return req.WithContext(ctx)
+}
+
+// isHome reports whether a URL is of the configured host, and no less secure. Only
+// that host is sent the node's credentials, headers and client certificate.
+func (q *inquiry) isHome(u *url.URL) bool {
+	home := q.target.URL
+	return strings.EqualFold(u.Hostname(), home.Hostname()) && (home.Scheme != "https" || u.Scheme == "https")
 }
 
 // header returns the value of a field of configured headers, in any letter case.
@@ -432,14 +447,14 @@ func walkJSON(value any, steps []JSONStep) (any, error) {
 
 // jsonPath writes steps as they stand in a config.
 func jsonPath(steps []JSONStep) (path string) {
-	for _, step := range steps {
-		switch {
-		case step.Key == nil:
-			path += "[" + strconv.Itoa(step.Index) + "]"
-		case path == "":
-			path = *step.Key
-		default:
-			path += "." + *step.Key
+	for i, step := range steps {
+		if step.Key != nil && i > 0 {
+			path += "."
+		}
+		if step.Key != nil && *step.Key != "" && !strings.ContainsAny(*step.Key, jsonMarks) {
+			path += *step.Key
+		} else {
+			path += step.String()
 		}
 	}
 	return path

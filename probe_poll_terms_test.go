@@ -74,6 +74,7 @@ func TestHTTPMatches(t *testing.T) {
 		{"/json", "data[0]", "", [2]string{}, "JSON: data is an object, not a list"},
 		{"/json", "data.items[0].state.deep", "", [2]string{}, `JSON: data.items[0].state is text, not an object with "deep"`},
 		{"/json", "data.items", "", [2]string{}, "JSON: data.items is a list, not a single value"},
+		{"/json", `"a.b"."x z"`, "", [2]string{}, `JSON: "a.b" has no "x z"`},
 		{"/list", "[0]", "a", [2]string{}, ""},
 		{"/list", "x", "a", [2]string{}, `JSON: the body is a list, not an object with "x"`},
 		{"/text", "x", "a", [2]string{}, "body is not JSON"},
@@ -124,8 +125,11 @@ func TestHTTPRedirects(t *testing.T) {
 		if r.URL.Path == "/keep" {
 			to["/keep"], code = "/end", http.StatusTemporaryRedirect
 		}
-		if strings.HasPrefix(r.URL.Path, "/down") {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/down"):
 			to[r.URL.Path] = r.URL.Path + "n"
+		case r.URL.Path == "/plain" && r.URL.RawQuery != "", r.URL.Path == "/form" && r.Method == http.MethodPost:
+			to[r.URL.Path] = r.URL.Path
 		}
 		if location, ok := to[r.URL.Path]; ok {
 			if location != "" {
@@ -148,7 +152,10 @@ func TestHTTPRedirects(t *testing.T) {
 		{"/keep", Node{HTTPMethod: "POST", HTTPBody: "b"}, "", []string{"home POST /keep?N pw k b", "home POST /end? pw k b"}},
 		{"/once?q=1", Node{NoCacheBuster: true}, "", []string{"home HEAD /once?q=1 pw k", "home HEAD /end? pw k"}},
 		{"/away", Node{}, "HTTP 418", []string{"home HEAD /away?N pw k", "other HEAD /x?a=b"}},
-		{"/circle", Node{}, "redirects lead in a circle", []string{"home HEAD /circle?N pw k", "home HEAD /circle2? pw k"}},
+		{"/circle", Node{}, "redirects lead in a circle", []string{"home HEAD /circle?N pw k", "home HEAD /circle2? pw k", "home HEAD /circle? pw k"}},
+		{"/circle", Node{NoCacheBuster: true}, "redirects lead in a circle", []string{"home HEAD /circle? pw k", "home HEAD /circle2? pw k"}},
+		{"/plain", Node{}, "", []string{"home HEAD /plain?N pw k", "home HEAD /plain? pw k"}},
+		{"/form", Node{HTTPMethod: "POST", HTTPBody: "b", NoCacheBuster: true}, "", []string{"home POST /form? pw k b", "home GET /form? pw k"}},
 		{"/down", Node{}, "more than 10 redirects", nil},
 		{"/ftp", Node{}, "HTTP 302 to something other than a web server", nil},
 		{"/bad", Node{}, "HTTP 302 with a broken Location", nil},
@@ -165,6 +172,66 @@ func TestHTTPRedirects(t *testing.T) {
 		}
 		if n := len(seen); n > maxRedirects+1 {
 			t.Errorf("%s: %d requests", tt.path, n)
+		}
+	}
+}
+
+// A redirect to another host does not take the node's server name and client
+// certificate along, and the certificate that is judged is that of the node's
+// host, at whichever hop it is shown.
+func TestHTTPRedirectsOverTLS(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	ca := newAuthority(t, time.Now().Add(30*day))
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	client := ca.issue(t, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })
+	var shown sync.Map // whether the client has shown a certificate, by server
+	serve := func(name string, left time.Duration, to string) string {
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			shown.Store(name, len(r.TLS.PeerCertificates) > 0)
+			if to != "" {
+				http.Redirect(w, r, to, http.StatusFound)
+			}
+		}))
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+		srv.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, Certificates: []tls.Certificate{ca.issue(t, func(c *x509.Certificate) {
+			c.DNSNames, c.NotAfter = []string{name}, time.Now().Add(left+50*time.Second)
+		})}}
+		srv.StartTLS()
+		t.Cleanup(srv.Close)
+		return srv.URL
+	}
+	other := strings.Replace(serve("localhost", 2*day, ""), "127.0.0.1", "localhost", 1)
+	away, end := serve("shop.example", 20*day, other), serve("shop.example", 20*day, "")
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, map[string]string{"/": end, "/other": other}[r.URL.Path], http.StatusFound)
+	}))
+	defer plain.Close()
+	p := testPoller(t, pollMetrics())
+	for _, tt := range []struct {
+		name, url string
+		tls       TLS
+		status    status
+		reason    string
+		shown     map[string]bool
+	}{
+		{"to another host", away, TLS{ServerName: "shop.example", Certificates: []tls.Certificate{client}, ExpirySickBelow: 21 * day},
+			sick, "certificate of shop.example ends in 20 d", map[string]bool{"shop.example": true, "localhost": false}},
+		{"to another host, which ends first", away, TLS{ExpirySickBelow: 19 * day}, healthy, "", nil},
+		{"to TLS", plain.URL + "/", TLS{ExpirySickBelow: 21 * day}, sick, "certificate of shop.example ends in 20 d", nil},
+		{"to TLS of another host", plain.URL + "/other", TLS{ExpirySickBelow: 21 * day}, healthy, "", nil},
+	} {
+		shown.Clear()
+		tt.tls.Roots = roots
+		got := p.check(t.Context(), pollReplica(t, tt.url, Node{FollowRedirects: true, TLS: tt.tls}))
+		if got.status != tt.status || got.reason != tt.reason {
+			t.Errorf("%s: %v %q, want %v %q", tt.name, got.status, got.reason, tt.status, tt.reason)
+		}
+		for server, want := range tt.shown {
+			if got, _ := shown.Load(server); got != want {
+				t.Errorf("%s: %s was shown a client certificate: %v, want %v", tt.name, server, got, want)
+			}
 		}
 	}
 }
@@ -369,6 +436,7 @@ func TestFirstToEnd(t *testing.T) {
 		{"intermediate first", []*x509.Certificate{leaf, short}, [][]*x509.Certificate{{leaf, short, root}}, "cross-signed"},
 		{"the better way", []*x509.Certificate{leaf, short, long}, [][]*x509.Certificate{{leaf, short, root}, {leaf, long, root}}, "leaf"},
 		{"one that does not matter", []*x509.Certificate{leaf, long, expired}, [][]*x509.Certificate{{leaf, long, root}}, "leaf"},
+		{"an authority that was sent", []*x509.Certificate{leaf, long, root}, [][]*x509.Certificate{{leaf, long, root}}, "root"},
 		{"its own authority", []*x509.Certificate{leaf}, [][]*x509.Certificate{{leaf}}, "leaf"},
 		{"nothing sent", nil, nil, ""},
 	} {

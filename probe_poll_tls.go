@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -98,8 +99,9 @@ type certificate struct {
 }
 
 // firstToEnd returns the certificate of the connection that ends first. Where
-// there are several ways to an authority, the one that holds longest counts;
-// authorities that this machine knows by itself do not.
+// there are several ways to an authority, the one that holds longest counts.
+// Authorities do not that the server did not send, or that this machine knows by
+// itself.
 func firstToEnd(state tls.ConnectionState) (best certificate) {
 	if len(state.PeerCertificates) == 0 {
 		return certificate{}
@@ -109,7 +111,7 @@ func firstToEnd(state tls.ConnectionState) (best certificate) {
 		chains = [][]*x509.Certificate{chainOf(state.PeerCertificates)}
 	}
 	for _, chain := range chains {
-		if last := len(chain) - 1; last > 0 && (len(state.VerifiedChains) > 0 || systemRoot(chain[last])) {
+		if last := len(chain) - 1; last > 0 && (!slices.ContainsFunc(state.PeerCertificates, chain[last].Equal) || systemRoot(chain[last])) {
 			chain = chain[:last]
 		}
 		first := chain[0]

@@ -31,6 +31,7 @@ var figures = []struct{ bound, file, constant, unit string }{
 	{"wrong tokens of one address in a minute", "page_api.go", "wrongTokens", ""},
 	{"replicas that report", "aggregate_report.go", "maxReported", ""},
 	{"id of a replica", "probe_push.go", "maxReplicaID", "bytes"},
+	{"size of the list in an alert", "notify/alert.go", "maxAlert", "bytes"},
 	{"announcements", "aggregate_announce.go", "maxKeptAnnouncements", ""},
 	{"maintenances and silences", "aggregate_announce.go", "maxQuietTimes", ""},
 	{"updates of an announcement", "aggregate_announce.go", "maxUpdates", ""},
