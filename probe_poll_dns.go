@@ -116,7 +116,9 @@ func dnsQuestion(t *Target, id uint16) ([]byte, error) {
 func (p *poller) checkDNS(ctx context.Context, q *inquiry) error {
 	var servers []netip.AddrPort
 	if q.target.Host == "" {
-		servers = systemNameServers("/etc/resolv.conf")
+		if servers = systemNameServers("/etc/resolv.conf", q.node.IPFamily); len(servers) == 0 {
+			return errors.New("no " + q.node.IPFamily + " name server")
+		}
 	} else {
 		addrs, err := p.dialer.lookup(ctx, q.target.Host, q.node.IPFamily)
 		if err != nil {
@@ -331,8 +333,8 @@ func (a *dnsAnswer) judge(q *inquiry, seen *trace) error {
 }
 
 // systemNameServers returns the name servers of this machine, three at most as
-// resolv.conf(5) has it.
-func systemNameServers(path string) (servers []netip.AddrPort) {
+// resolv.conf(5) has it, and of those the ones of a family.
+func systemNameServers(path, family string) (servers []netip.AddrPort) {
 	file, _ := os.ReadFile(path)
 	for line := range strings.Lines(string(file)) {
 		if fields := strings.Fields(line); len(fields) >= 2 && fields[0] == "nameserver" && len(servers) < 3 {
@@ -344,5 +346,8 @@ func systemNameServers(path string) (servers []netip.AddrPort) {
 	if servers == nil {
 		servers = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53")}
 	}
-	return servers
+	return slices.DeleteFunc(servers, func(s netip.AddrPort) bool {
+		is4 := s.Addr().Unmap().Is4()
+		return family == "ipv4" && !is4 || family == "ipv6" && is4
+	})
 }

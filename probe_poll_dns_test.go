@@ -246,10 +246,12 @@ func TestSystemNameServers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "resolv.conf")
 	os.WriteFile(path, []byte("# a comment\nsearch example.com\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver nonsense\nnameserver ::1\nnameserver 192.0.2.4\n"), 0o600)
 	want := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53"), netip.MustParseAddrPort("[fe80::1%eth0]:53"), netip.MustParseAddrPort("[::1]:53")}
-	if got := systemNameServers(path); !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+	for family, want := range map[string][]netip.AddrPort{"": want, "ipv4": want[:1], "ipv6": want[1:]} {
+		if got := systemNameServers(path, family); !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", family, got, want)
+		}
 	}
-	if got := systemNameServers(path + "-none"); len(got) != 1 || got[0].String() != "127.0.0.1:53" {
+	if got := systemNameServers(path+"-none", ""); len(got) != 1 || got[0].String() != "127.0.0.1:53" {
 		t.Errorf("without a file: %v", got)
 	}
 }
