@@ -87,7 +87,7 @@ func openStore(conf Storage, log *slog.Logger) (*store, *restored, error) {
 	}
 	dir, err := openFolder(path)
 	if err == nil {
-		if mode := dir.othersWrite(); mode != "" {
+		if mode := othersWrite(path); mode != "" {
 			log.Warn("other users can write to the storage folder: run chmod go-w on it", "path", path, "mode", mode)
 		}
 		var im *restored

@@ -377,10 +377,10 @@ func makeFolder(path string) error {
 	return nil
 }
 
-// othersWrite returns the folder's permissions when other users may write
-// there, else "".
-func (f *diskFolder) othersWrite() string {
-	info, err := os.Stat(f.path)
+// othersWrite returns a folder's permissions when other users may write there,
+// else "".
+func othersWrite(path string) string {
+	info, err := os.Stat(path)
 	if runtime.GOOS == "windows" || err != nil || info.Mode().Perm()&0o022 == 0 {
 		return ""
 	}

@@ -196,7 +196,8 @@ func (w *Window) describe(now time.Time) string {
 	return text + ", from " + begin.Format(form) + " to " + end.Format(form)
 }
 
-// describe says where the folder is, and whether it can be written.
+// describe says where the folder is, whether it can be written, and whether only
+// by Vigil.
 func (s *Storage) describe() string {
 	if s.Path == "" {
 		return "none: everything is forgotten at the end"
@@ -211,6 +212,9 @@ func (s *Storage) describe() string {
 			outcome = "Vigil would not start"
 		}
 		return fmt.Sprintf("%s, which cannot be written (%v): %s", path, withoutPath(err), outcome)
+	}
+	if mode := othersWrite(path); mode != "" {
+		return fmt.Sprintf("%s, which other users can write to (%s)", path, mode)
 	}
 	return path
 }
@@ -423,6 +427,9 @@ func printWatched(line func(label, format string, args ...any), c *Config) {
 	}
 	if nodes[modeLocal] > 0 {
 		line("  local", "%s, dead %s after a report was due", plural(nodes[modeLocal], "node"), seconds(m.LocalDelayDead))
+	}
+	if nodes[modeHeartbeat] > 0 {
+		line("  heartbeat", "%s, dead when a ping is overdue", plural(nodes[modeHeartbeat], "node"))
 	}
 	for i, t := range c.Connectivity {
 		label := ""

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -185,6 +186,22 @@ maintenance "Nightly" of *, daily, from 2026-11-27 22:00 UTC to 2026-11-27 23:00
 	}
 }
 
+func TestCheckHeartbeats(t *testing.T) {
+	text := "[branding]\npage_url = \"https://s.example\"\n[[probe.service]]\nid = \"jobs\"\nlabel = \"Jobs\"\n"
+	for _, id := range []string{"backup", "cleaning"} {
+		text += fmt.Sprintf("[[probe.service.node]]\nid = %q\nlabel = \"L\"\nmode = \"heartbeat\"\ntoken = \"%[1]s-0123456789\"\ninterval = 60\ngrace = 5\n", id)
+	}
+	c, _, err := parseConfig(strings.NewReader(text), "", environ(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	printPlan(&out, c, time.Now())
+	if want := "\n  heartbeat 2 nodes, dead when a ping is overdue\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("got\n%s\nwant in it%s", &out, want)
+	}
+}
+
 // The proxy of each node is named, without its user and password.
 func TestCheckProxies(t *testing.T) {
 	withoutProxies(t)
@@ -242,5 +259,12 @@ func TestCheckStorage(t *testing.T) {
 	left, err := os.ReadDir(".")
 	if err != nil || len(left) != 1 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if err := errors.Join(os.Mkdir("open", 0o700), os.Chmod("open", 0o770)); err != nil {
+		t.Fatal(err)
+	}
+	storage := Storage{Path: "open"}
+	if got, want := storage.describe(), "/open, which other users can write to (-rwxrwx---)"; !strings.HasSuffix(got, want) {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -254,7 +254,7 @@ func ruleOf(v verdict, r *replica) string {
 		return "http_json_healthy_match"
 	case strings.HasPrefix(v.reason, "no record matches"):
 		return "dns_match"
-	case has(" ends in "):
+	case has(" ends in ", " ended "):
 		return "tls_expiry_sick_below, tls_expiry_dead_below"
 	case strings.HasPrefix(v.reason, "certificate"):
 		return "tls_verify"

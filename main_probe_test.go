@@ -164,3 +164,22 @@ scripts = ["echo a bit slow; exit 1"]
 		t.Errorf("%q is not at the end of\n%s", want, &all)
 	}
 }
+
+// The rule of a verdict is the key to change.
+func TestRuleOf(t *testing.T) {
+	target, err := parseTarget("https://shop.example/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &replica{node: &Node{Metrics: new(Metrics), Targets: []Target{target}}}
+	for reason, want := range map[string]string{
+		"certificate of shop.example ends in 9 d":   "tls_expiry_sick_below, tls_expiry_dead_below",
+		"certificate of shop.example ended 2 d ago": "tls_expiry_sick_below, tls_expiry_dead_below", // without tls_verify
+		"certificate expired 2 d ago":               "tls_verify",
+		"JSON: state is down, which did not match":  "http_json_healthy_match",
+	} {
+		if got := ruleOf(verdict{status: dead, reason: reason}, r); got != want {
+			t.Errorf("%s: %s, want %s", reason, got, want)
+		}
+	}
+}
