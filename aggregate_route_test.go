@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -63,6 +64,14 @@ func TestAlertsByRoute(t *testing.T) {
 	p.until(p.begin.Add(5 * m))
 	p.expect(t, "being sick is told, too", "1m0.2s changed sick +a?", "2m0.2s changed dead +a", "2m0.2s changed dead +a",
 		"3m0.2s changed sick a?", "3m0.2s changed healthy -a", "4m0.2s changed healthy -a")
+
+	p = begin(Route{To: team, MinStatus: sick})
+	for day := range 5 {
+		p.until(p.begin.Add(m + time.Duration(day)*24*time.Hour))
+		p.st.applyResult(result{replica: p.replicas[0], status: sick, reason: fmt.Sprintf("certificate of a.example ends in %d d", 9-day), at: p.now}, p.now)
+	}
+	p.until(p.now.Add(m))
+	p.expect(t, "a certificate that ends sooner each day is told once", "1m0.2s changed sick +a?(certificate of a.example ends in 9 d)")
 
 	reminding := Route{To: team, MinStatus: dead, Reminders: Reminders{ReminderInterval: 5 * m}}
 	p = begin(reminding, Route{To: boss, MinStatus: dead, Reminders: Reminders{ReminderInterval: 8 * m}})

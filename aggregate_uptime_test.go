@@ -144,9 +144,10 @@ func TestHistoryKnows(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	poll := &Node{ID: "poll", Targets: []Target{{Raw: "tcp://a"}, {Raw: "tcp://b"}}}
 	push := &Node{ID: "push", Mode: modePush}
+	rare := &Node{ID: "rare", Targets: []Target{{Raw: "tcp://c"}}, Metrics: &Metrics{PollInterval: time.Hour}}
 	conf := &Config{
 		Metrics:  Metrics{PollInterval: time.Minute, PollDelayDead: 10 * time.Second, RetryWait: 2 * time.Second, RetryCount: 1},
-		Services: []*Service{{ID: "s", Nodes: []*Node{poll, push}}},
+		Services: []*Service{{ID: "s", Nodes: []*Node{poll, push, rare}}},
 	}
 	all := replicas(conf.Services)
 	st := newState(conf, now)
@@ -190,6 +191,13 @@ func TestHistoryKnows(t *testing.T) {
 	st.dropReplica(r, now)
 	pass(time.Hour)
 	expect(1, "03-01 1m0s/0s/1m0s, up 1m0s of 2m0s")
+
+	// A node's own interval says how long its status holds.
+	check(2, healthy)
+	pass(2 * time.Hour)
+	expect(2, "03-01 2h0m0s/0s/0s, up 2h0m0s of 2h0m0s")
+	pass(time.Hour)
+	expect(2, "up 0s of 0s")
 }
 
 // stepped returns t with the wall clock moved by d, and the monotonic one

@@ -99,3 +99,21 @@ func TestLocalConfigInTheWild(t *testing.T) {
 		t.Errorf("the defaults are\n%+v, want\n%+v", least, wild)
 	}
 }
+
+// A node of an agent has values of its own, like one of a monitor.
+func TestLocalOwnValues(t *testing.T) {
+	const text = "[report]\nendpoint = \"https://s.example\"\ntoken = \"t\"\n[metrics]\ninterval = 60\n[[probe.service]]\nid = \"lan\"\n" +
+		"[[probe.service.node]]\nid = \"gate\"\nmode = \"poll\"\nreplicas = [\"https://192.0.2.1\"]\npoll_interval = 7\npoll_delay_dead = 3\ntls_verify = false\n" +
+		"[[probe.service.node]]\nid = \"disk\"\nmode = \"script\"\nscripts = [\"exit 0\"]\nscript_interval = 9\n"
+	c, warnings, err := parseLocal(strings.NewReader(text), "local.cfg", environ(nil))
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	gate, disk := c.Services[0].Nodes[0], c.Services[0].Nodes[1]
+	if m := gate.Metrics; m.PollInterval != 7*time.Second || m.PollDelayDead != 3*time.Second || m.ScriptInterval != time.Minute || !gate.TLS.SkipVerify {
+		t.Errorf("%+v, %+v", m, gate.TLS)
+	}
+	if m := disk.Metrics; m.ScriptInterval != 9*time.Second || m.PollInterval != time.Minute {
+		t.Errorf("%+v", m)
+	}
+}

@@ -57,6 +57,15 @@ func TestSampleConfigUncommented(t *testing.T) {
 	for _, w := range warnings {
 		t.Error(w)
 	}
+	for _, mode := range []string{"poll", "heartbeat"} {
+		node := &table{doc: new(document), vals: map[string]any{"id": "n", "label": "N", "mode": mode}}
+		new(Config).readNode(node, make(map[string]*table), make(map[string]*table))
+		for _, key := range node.known {
+			if !regexp.MustCompile(`\b` + key + `\b`).MatchString(sampleConfig) {
+				t.Errorf("the sample does not explain %q of a node", key)
+			}
+		}
+	}
 	full, err := os.ReadFile("testdata/config/full.cfg")
 	if err != nil {
 		t.Fatal(err)
