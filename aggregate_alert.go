@@ -62,6 +62,7 @@ type channel struct {
 type told struct {
 	id       string // of the outage
 	status   status // sick or dead
+	down     bool   // it was told to be dead
 	min      status // of the routes that it was told by
 	since    time.Time
 	dead     int              // replicas, at most at a time

@@ -120,12 +120,13 @@ func (c *channel) began(st *state, ns *nodeState, alert string, isNew bool, now 
 		}
 		c.told[key] = known
 	}
-	if known.since.IsZero() {
+	if known.since.IsZero() || isNew { // the channel may know it as sick
 		if known.since = l.since[l.status]; ns.track.outage != nil && l.status == dead {
 			known.since = ns.track.outage.start
 		}
 	}
 	known.status = l.status
+	known.down = known.down || l.status == dead
 	known.min, _ = c.least(key)
 	known.dead = max(known.dead, ns.tally[dead])
 	o := known.outage(st, ns)
@@ -157,7 +158,7 @@ func (c *channel) ended(st *state, ns *nodeState, alert string) notify.Outage {
 	known := c.told[key]
 	o := known.outage(st, ns)
 	o.Status = notify.Status(ns.alert.status.String())
-	o.Replicas, o.Over, o.Until = known.replicas, true, ns.alert.below[known.status]
+	o.Replicas, o.Over, o.Degraded, o.Until = known.replicas, true, !known.down, ns.alert.below[known.status]
 	c.forget(st, key, alert)
 	return o
 }
@@ -166,7 +167,8 @@ func (c *channel) ended(st *state, ns *nodeState, alert string) notify.Outage {
 func (c *channel) gone(st *state, key nodeKey, alert string, now time.Time) notify.Outage {
 	known := c.told[key]
 	o := notify.Outage{ID: known.id, Service: key.service, Node: key.node, ServiceLabel: known.labels[0], NodeLabel: known.labels[1],
-		Status: notify.Status(known.status.String()), Since: known.since, Until: now, Over: true, Gone: true, Replicas: known.replicas}
+		Status: notify.Status(known.status.String()), Since: known.since, Until: now, Over: true, Gone: true, Degraded: !known.down,
+		Replicas: known.replicas}
 	c.forget(st, key, alert)
 	return o
 }

@@ -80,6 +80,31 @@ func TestAlertsByRoute(t *testing.T) {
 	p.expect(t, "reminders of their own", "1m0.2s changed dead +a", "1m0.2s changed dead +a", "6m0.2s reminder dead #1 a",
 		"9m0.2s reminder dead #1 a", "11m0.2s reminder dead #2 a")
 
+	// Who was told that a node is sick is told that it died, also after a reload; and
+	// at the end, what is true, also after a restart.
+	degraded := Route{To: team, MinStatus: sick}
+	p = begin(degraded)
+	p.at(m, "a=sick", "b=sick")
+	p.reload(2*m, routeConfig(degraded, Route{Match: selectors{"web:c"}, To: team, MinStatus: dead}))
+	p.at(3*m, "a=dead")
+	p.until(p.begin.Add(4 * m))
+	p.expect(t, "dead after a reload", "1m0.2s changed sick +a? +b?", "3m0.2s changed dead +a b?")
+	if since := p.last.Outages[0].Since.Sub(p.begin); since != 3*m {
+		t.Errorf("dead since %v", since)
+	}
+	p.at(5*m, "a=sick")
+	p.until(p.begin.Add(6 * m))
+	p.alerts = nil
+	for key, known := range p.st.alerter.channels[0].told {
+		*known = *known.record("team", key, "").told()
+	}
+	p.at(7*m, "a=healthy", "b=healthy")
+	p.until(p.begin.Add(8 * m))
+	p.expect(t, "the end", "7m0.2s changed healthy -a -b")
+	if a, b := p.last.Outages[0], p.last.Outages[1]; a.Degraded || !b.Degraded || a.Until.Sub(a.Since) != 4*m || b.Until.Sub(b.Since) != 6*m {
+		t.Errorf("told of the end: %+v", p.last.Outages)
+	}
+
 	// A route that comes during an outage, and one that goes.
 	p = begin(Route{To: team, MinStatus: dead})
 	p.at(m, "a=dead")

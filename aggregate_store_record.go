@@ -297,6 +297,7 @@ type heardRecord struct {
 	Over     bool      `json:"over,omitempty"` // it was told of the end
 	ID       string    `json:"id,omitempty"`   // of the outage
 	Status   string    `json:"status,omitempty"`
+	Down     bool      `json:"down,omitempty"`  // it was told to be dead before that
 	Least    string    `json:"least,omitempty"` // status that its routes told of
 	Since    time.Time `json:"since,omitzero"`
 	Dead     int       `json:"dead,omitempty"` // replicas
@@ -308,7 +309,7 @@ type heardRecord struct {
 // record is what the channel knows of a node, by an alert or in general.
 func (t *told) record(channel string, key nodeKey, alert string) *heardRecord {
 	rec := &heardRecord{Channel: channel, Service: key.service, Node: key.node, ID: t.id, Status: t.status.String(),
-		Least: t.min.String(), Since: utc(t.since), Dead: t.dead, Labels: t.labels, Alert: alert}
+		Down: t.down && t.status != dead, Least: t.min.String(), Since: utc(t.since), Dead: t.dead, Labels: t.labels, Alert: alert}
 	for _, r := range t.replicas {
 		rec.Replicas = append(rec.Replicas, r.Path)
 	}
@@ -422,7 +423,7 @@ func (c *channel) restoreOld(st *state, im *restored) {
 func (c *channel) toldOld(key nodeKey, out *outage, r notify.Replica) {
 	known := c.told[key]
 	if known == nil {
-		known = &told{id: newUUID(), status: dead, min: dead}
+		known = &told{id: newUUID(), status: dead, down: true, min: dead}
 		if out != nil {
 			known.id, known.since = out.id, out.start
 		}
@@ -436,8 +437,8 @@ func (c *channel) toldOld(key nodeKey, out *outage, r notify.Replica) {
 
 // told is what the record says.
 func (rec *heardRecord) told() *told {
-	t := &told{id: rec.ID, status: parseStatus(rec.Status), min: parseStatus(rec.Least), since: rec.Since.Local(),
-		dead: rec.Dead, labels: rec.Labels}
+	t := &told{id: rec.ID, status: parseStatus(rec.Status), down: rec.Down || parseStatus(rec.Status) == dead,
+		min: parseStatus(rec.Least), since: rec.Since.Local(), dead: rec.Dead, labels: rec.Labels}
 	for _, path := range rec.Replicas {
 		t.replicas = append(t.replicas, notify.Replica{Path: path, Node: rec.Service + ":" + rec.Node})
 	}

@@ -94,6 +94,8 @@ type Outage struct {
 	Over   bool      `json:"over,omitempty"`  // it ended, for this channel: Status may still be Sick
 	Gone   bool      `json:"gone,omitempty"`  // with Over: the node is no longer monitored
 
+	Degraded bool `json:"degraded,omitempty"` // with Over: it was degraded and never down, as far as this channel was told
+
 	// Replicas are the dead ones (the sick ones when the node is sick) or, when
 	// it is Over, those that were dead.
 	Replicas  []Replica `json:"replicas,omitempty"`

@@ -133,7 +133,7 @@ func newLine(o Outage, a Alert) line {
 	switch {
 	case o.Since.IsZero():
 	case o.Over:
-		l.when = "was down " + span(o.Until.Sub(o.Since))
+		l.when = o.lasted()
 	case o.New:
 		l.when = "since " + clockSince(o.Since, a.Time)
 	default:
@@ -210,24 +210,26 @@ func Subject(a Alert) string {
 // subject is the first line of a message, which a locked phone shows, and its
 // mood.
 func subject(a Alert, outages []Outage) (string, Status) {
-	var down, sick, over, still []Outage // those that go on are down, sick or still
-	gone := true                         // all that are over
-	var longest time.Time
+	var down, sick, over, still, degraded []Outage // began as down or sick, ended, or go on as dead or sick
+	gone := true                                   // all that are over
 	for _, o := range outages {
 		switch {
 		case o.Over:
 			over = append(over, o)
 			gone = gone && o.Gone
+		case (!o.New || a.Kind == Reminder) && o.Status == Sick:
+			degraded = append(degraded, o)
 		case !o.New || a.Kind == Reminder:
 			still = append(still, o)
-			if longest.IsZero() || o.Since.Before(longest) && !o.Since.IsZero() {
-				longest = o.Since
-			}
 		case o.Status == Sick:
 			sick = append(sick, o)
 		default:
 			down = append(down, o)
 		}
+	}
+	word := "down"
+	if len(still) == 0 && len(degraded) > 0 {
+		still, word = degraded, "degraded"
 	}
 	title := "[" + clip(cmp.Or(oneLine(a.Page.Title), "Status page"), maxTitle) + "] "
 	if a.Test {
@@ -256,26 +258,29 @@ func subject(a Alert, outages []Outage) (string, Status) {
 	case len(sick) > 0:
 		return put("DEGRADED", namesOf(sick, a.MoreDown, Outage.nameAndReason), back), Sick
 	case len(over) > 0:
-		word, mood := "UP", a.Status
+		what, mood := "UP", a.Status
 		if gone {
-			word = "NO LONGER MONITORED"
+			what = "NO LONGER MONITORED"
 		}
 		if len(still) > 0 {
 			mood = Sick
 		}
-		rest := also(". Still down: ", namesOf(still, a.MoreDown, Outage.name), 45)
-		return put(word, namesOf(over, a.MoreOver, Outage.nameAndTime), rest), mood
+		rest := also(". Still "+word+": ", namesOf(still, a.MoreDown, Outage.name), 45)
+		return put(what, namesOf(over, a.MoreOver, Outage.nameAndTime), rest), mood
 	case len(still) > 0:
-		word := "STILL DOWN"
-		if a.Status == Sick {
-			word = "STILL DEGRADED"
+		var longest time.Time
+		for _, o := range still {
+			if longest.IsZero() || o.Since.Before(longest) && !o.Since.IsZero() {
+				longest = o.Since
+			}
 		}
+		what := "STILL " + strings.ToUpper(word)
 		if !longest.IsZero() {
-			word += " for " + span(a.Time.Sub(longest))
+			what += " for " + span(a.Time.Sub(longest))
 		}
-		return put(word, namesOf(still, a.MoreDown, Outage.nameAndReason), ""), a.Status
+		return put(what, namesOf(still, a.MoreDown, Outage.nameAndReason), ""), a.Status
 	}
-	word := map[Status]string{Dead: "DOWN", Sick: "DEGRADED"}[a.Status]
+	word = map[Status]string{Dead: "DOWN", Sick: "DEGRADED"}[a.Status]
 	return clip(title+cmp.Or(word, "UP")+end, maxSubject), a.Status
 }
 
@@ -306,9 +311,18 @@ func (o Outage) nameAndTime() string {
 	case o.Since.IsZero():
 		return o.name()
 	case o.Status == Sick && !o.Gone:
-		return o.name() + " (degraded, was down " + span(o.Until.Sub(o.Since)) + ")"
+		return o.name() + " (degraded, " + o.lasted() + ")"
 	}
-	return o.name() + " (was down " + span(o.Until.Sub(o.Since)) + ")"
+	return o.name() + " (" + o.lasted() + ")"
+}
+
+// lasted is how long an outage that is over took.
+func (o Outage) lasted() string {
+	word := "was down "
+	if o.Degraded {
+		word = "was degraded "
+	}
+	return word + span(o.Until.Sub(o.Since))
 }
 
 // also is a second clause of a subject, at most so long; "" without names.

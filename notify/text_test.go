@@ -113,6 +113,32 @@ GONE  Website > Shop (web:shop)  no longer monitored  was down 1 min
 BACK  API > Sign-in (api:login)  degraded  was down 12 min
 
 29 Mar 2026 08:58:28 UTC+0200, https://status.example.com/`},
+		{"no longer degraded, and still degraded", down.with(func(a *Alert) {
+			better, still := a.Outages[0], a.Outages[1]
+			better.New, better.Over, better.Degraded, better.Status, better.Until = false, true, true, Healthy, at.Add(time.Minute)
+			still.Status = Sick
+			a.Status, a.Outages = Sick, []Outage{better, still}
+		}), 0,
+			`[Crisp Status] UP: Website > Shop (was degraded 1 min). Still degraded: API > Sign-in
+
+BACK  Website > Shop (web:shop)  was degraded 1 min
+STILL  API > Sign-in (api:login)  degraded: 2 of 3: no answer in 3 s  for 12 min
+  - tcp://a.example.net:80: no answer in 3 s
+  - tcp://b.example.net:80: no answer in 3 s
+
+29 Mar 2026 08:58:28 UTC+0200, https://status.example.com/`},
+		{"reminder of one that is down and one that is degraded", down.with(func(a *Alert) {
+			ill := a.Outages[0]
+			ill.New, ill.Status, ill.Since, ill.Replicas = false, Sick, at.Add(-2*time.Hour), nil
+			a.Kind, a.Reminders, a.Outages = Reminder, 1, []Outage{ill, a.Outages[1]}
+			a.Outages[1].Replicas = a.Outages[1].Replicas[:1]
+		}), 0,
+			`[Crisp Status] STILL DOWN for 12 min: API > Sign-in (no answer in 3 s), reminder 1
+
+STILL  Website > Shop (web:shop)  degraded  for 2 h
+STILL  API > Sign-in (api:login)  tcp://a.example.net:80: no answer in 3 s  for 12 min
+
+29 Mar 2026 08:58:28 UTC+0200, https://status.example.com/`},
 		{"of an earlier version", deadAlert().with(func(a *Alert) { a.Recovered, a.Merged = []string{"api:main:0"}, 1 }), 0,
 			`[Crisp Status] DOWN: web > core (connection refused). Back: api > main
 
