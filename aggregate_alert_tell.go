@@ -138,15 +138,17 @@ func (c *channel) began(st *state, ns *nodeState, alert string, isNew bool, now 
 	return o
 }
 
-// openOutages lists, by channel, the outages that it was told of and that go
-// on.
+// openOutages lists, by channel, the outages that it got alerts of and that go
+// on. With reminders_only those are the ones that it was reminded of.
 func (st *state) openOutages() map[string][]notify.Outage {
 	open := make(map[string][]notify.Outage)
 	for _, c := range st.alerter.channels {
 		for key, known := range c.told {
-			if ns := st.byKey[key]; ns != nil {
-				open[c.id] = append(open[c.id], known.outage(st, ns))
+			ns := st.byKey[key]
+			if ns == nil || c.conf.RemindersOnly && !ns.track.outage.toldTo(c.id) {
+				continue
 			}
+			open[c.id] = append(open[c.id], known.outage(st, ns))
 		}
 	}
 	return open
@@ -212,7 +214,7 @@ const maxToldListed = 1000
 func (a *alerter) acknowledged(ns *nodeState, out *outage, st *state, now time.Time) {
 	for _, c := range a.channels {
 		known := c.told[ns.key()]
-		if known == nil {
+		if known == nil || c.conf.RemindersOnly && !out.toldTo(c.id) {
 			continue
 		}
 		note := "Acknowledged"

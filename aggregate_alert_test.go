@@ -260,17 +260,25 @@ func TestLabelsInAlerts(t *testing.T) {
 func TestAlertsThatChannelsGet(t *testing.T) {
 	const m = time.Minute
 	conf := alertConfig(Alerting{BackoffLimit: 3, ReminderInterval: 10 * m})
-	conf.Notify = channels("team", "boss", "pager")
+	conf.Notify = channels("team", "boss", "pager", "night")
 	conf.Notify.Channels[1].RemindersOnly = true
 	conf.Notify.Channels[2].Kind = "pagerduty"
+	conf.Notify.Channels[3].Kind, conf.Notify.Channels[3].RemindersOnly = "pagerduty", true
 	p := newPlay(conf)
 	p.at(0, "a=healthy", "b=healthy", "c=healthy")
 	p.at(m, "a=dead")
+	p.until(p.begin.Add(10 * m))
+	if open := p.st.openOutages(); len(open["team"]) != 1 || len(open["boss"]) != 0 {
+		t.Errorf("before the first reminder, told of %+v", open)
+	}
 	p.until(p.begin.Add(12 * m))
+	if open := p.st.openOutages(); len(open["team"]) != 1 || len(open["boss"]) != 1 {
+		t.Errorf("after the first reminder, told of %+v", open)
+	}
 	p.expect(t, "reminders only", "1m0.2s changed dead +a", "1m0.2s changed dead +a",
-		"11m0.2s reminder dead #1 a", "11m0.2s reminder dead #1 a", "11m0.2s reminder dead #1 a")
+		"11m0.2s reminder dead #1 a", "11m0.2s reminder dead #1 a", "11m0.2s reminder dead #1 a", "11m0.2s reminder dead #1 a")
 	in := p.st.snapshot(p.now).incidents[0]
-	for channel, at := range map[string]time.Duration{"team": m, "pager": m, "boss": 11 * m} {
+	for channel, at := range map[string]time.Duration{"team": m, "pager": m, "boss": 11 * m, "night": 11 * m} {
 		if !slices.Contains(in.tellings, telling{channel: channel, at: p.begin.Add(at + gatherQuiet)}) {
 			t.Errorf("%s is not told after %v: %+v", channel, at, in.tellings)
 		}
@@ -278,15 +286,21 @@ func TestAlertsThatChannelsGet(t *testing.T) {
 
 	p.st.acknowledge(in.id, &acknowledgement{by: "Ann", at: p.now, until: p.now.Add(24 * time.Hour)}, p.now, make(chan error, 1))
 	p.until(p.begin.Add(13 * m))
-	p.expect(t, "acknowledged", "12m0s acknowledged dead a | Acknowledged by Ann")
+	p.expect(t, "acknowledged", "12m0s acknowledged dead a | Acknowledged by Ann", "12m0s acknowledged dead a | Acknowledged by Ann")
 	p.st.eventLog = newTestLog(t, new(bytes.Buffer))
 	p.st.acknowledge(in.id, &acknowledgement{text: "on it", at: p.now, until: p.now.Add(24 * time.Hour)}, p.now, make(chan error, 1))
 	p.until(p.begin.Add(14 * m))
-	p.expect(t, "acknowledged without a name", "13m0s acknowledged dead a | Acknowledged: on it")
+	p.expect(t, "acknowledged without a name", "13m0s acknowledged dead a | Acknowledged: on it", "13m0s acknowledged dead a | Acknowledged: on it")
 	if e := <-p.st.eventLog.in; e.Kind != "ack" || e.Text != "on it" {
 		t.Errorf("the log has %+v", e)
 	}
 	p.at(20*m, "a=healthy")
 	p.until(p.begin.Add(21 * m))
-	p.expect(t, "over", "20m0.2s changed healthy -a", "20m0.2s changed healthy -a")
+	p.expect(t, "over", "20m0.2s changed healthy -a", "20m0.2s changed healthy -a", "20m0.2s changed healthy -a")
+
+	p.at(30*m, "a=dead")
+	p.until(p.begin.Add(31 * m))
+	p.st.acknowledge(outagesAt(p.st, "a")[0], &acknowledgement{at: p.now, until: p.now.Add(24 * time.Hour)}, p.now, make(chan error, 1))
+	p.until(p.begin.Add(32 * m))
+	p.expect(t, "acknowledged before the first reminder", "30m0.2s changed dead +a", "30m0.2s changed dead +a", "31m0s acknowledged dead a | Acknowledged")
 }

@@ -104,7 +104,7 @@ func (st *state) acknowledge(id string, a *acknowledgement, now time.Time, done 
 
 // toldOf notes when a channel is told of an outage.
 func (o *outages) toldOf(out *outage, channel string, now time.Time) {
-	if slices.ContainsFunc(out.tellings, func(t telling) bool { return t.channel == channel }) {
+	if out.toldTo(channel) {
 		return
 	}
 	// The id is a part of its config's text, which is not to stay for as long as the
@@ -112,6 +112,11 @@ func (o *outages) toldOf(out *outage, channel string, now time.Time) {
 	t := telling{channel: strings.Clone(channel), at: now}
 	out.tellings = append(out.tellings[:len(out.tellings):len(out.tellings)], t)
 	out.unkept, o.anyUnkept, o.changed = true, true, true
+}
+
+// toldTo reports whether a channel was told of the outage; there may be none.
+func (out *outage) toldTo(channel string) bool {
+	return out != nil && slices.ContainsFunc(out.tellings, func(t telling) bool { return t.channel == channel })
 }
 
 // An accepted is an event: a recipient of a channel has accepted a message

@@ -186,9 +186,10 @@ func (p *posted) add(a Alert) {
 	}
 }
 
-// again returns the alert to post now, if any.
+// again returns the alert to post now, if any. It reminds, so that a target with
+// reminders_only gets all of it.
 func (p *posted) again(now time.Time) (Alert, bool) {
 	p.ended = slices.DeleteFunc(p.ended, func(o Outage) bool { return now.Sub(o.Until) > endedFor })
-	a := Alert{ID: "again", Kind: Changed, Time: now, Page: p.page, Outages: slices.Concat(p.open, p.ended)}
+	a := Alert{ID: "again", Kind: Reminder, Time: now, Page: p.page, Outages: slices.Concat(p.open, p.ended)}
 	return a, len(a.Outages) > 0
 }

@@ -175,8 +175,8 @@ func (f statusOf) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: f(req), Header: make(http.Header), Body: io.NopCloser(strings.NewReader("{}")), Request: req}, nil
 }
 
-// With reminders_only, an incident opens with the first reminder, and its end
-// still comes.
+// With reminders_only, an incident opens with the first reminder, and its
+// acknowledgement and its end still come.
 func TestIncidentsOfRemindersOnly(t *testing.T) {
 	alerts := goldenAlerts()
 	var got []Alert
@@ -184,14 +184,14 @@ func TestIncidentsOfRemindersOnly(t *testing.T) {
 		got = append(got, a)
 		return nil
 	}}}
-	for _, name := range []string{"changed", "reminder", "recovery"} {
+	for _, name := range []string{"changed", "reminder", "acknowledged", "recovery"} {
 		if target.Wants(alerts[name]) {
 			if err := target.Deliver(t.Context(), alerts[name]); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if len(got) != 2 || got[0].Kind != Reminder || len(got[1].Outages) != 1 || !got[1].Outages[0].Over {
+	if len(got) != 3 || got[0].Kind != Reminder || got[1].Kind != Acknowledged || len(got[1].Outages) != 1 || len(got[2].Outages) != 1 || !got[2].Outages[0].Over {
 		t.Errorf("delivered %+v", got)
 	}
 	if plain := (Target{RemindersOnly: true}); plain.Wants(alerts["recovery"]) {
@@ -206,6 +206,10 @@ type alertmanagerFake struct {
 	mu   sync.Mutex
 	ends map[string]time.Time
 	err  error // what it answers, when set
+}
+
+func newAlertmanagerFake(t *testing.T) *alertmanagerFake {
+	return &alertmanagerFake{t: t, ends: make(map[string]time.Time)}
 }
 
 func (f *alertmanagerFake) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -236,6 +240,33 @@ func (f *alertmanagerFake) RoundTrip(req *http.Request) (*http.Response, error) 
 	return &http.Response{StatusCode: 200, Header: make(http.Header), Body: io.NopCloser(strings.NewReader("")), Request: req}, nil
 }
 
+// bench has a dispatcher with one channel, which posts to it.
+func (f *alertmanagerFake) bench(remindersOnly bool) *bench {
+	c := Config{Channels: channels(&Alertmanager{URLs: []string{"http://am.example:9093"}})}
+	c.Channels[0].RemindersOnly = remindersOnly
+	targets := c.Targets("1")
+	n := targets[0].Notifier.(httpNotifier)
+	n.client = &http.Client{Transport: f}
+	targets[0].Notifier = n
+	b := newBench(nil)
+	b.Dispatcher = NewDispatcher(targets, b.journal, b.Dispatcher.log)
+	return b
+}
+
+// downNow is an outage that begins now.
+func downNow(id string) Outage {
+	return outage(id).with(func(o *Outage) { o.Since = time.Now() })
+}
+
+// want checks what it takes to go on.
+func (f *alertmanagerFake) want(step, want string) {
+	f.t.Helper()
+	synctest.Wait()
+	if got := f.firing(); got != want {
+		f.t.Errorf("%s: firing %q, want %q", step, got, want)
+	}
+}
+
 // firing lists what it takes to go on.
 func (f *alertmanagerFake) firing() string {
 	f.mu.Lock()
@@ -262,29 +293,10 @@ func (f *alertmanagerFake) restart(err error) {
 // restarts of this program.
 func TestAlertmanagerIsToldAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fake := &alertmanagerFake{t: t, ends: make(map[string]time.Time)}
-		begin := func() *bench {
-			c := Config{Channels: channels(&Alertmanager{URLs: []string{"http://am.example:9093"}})}
-			targets := c.Targets("1")
-			n := targets[0].Notifier.(httpNotifier)
-			n.client = &http.Client{Transport: fake}
-			targets[0].Notifier = n
-			b := newBench(nil)
-			b.Dispatcher = NewDispatcher(targets, b.journal, b.Dispatcher.log)
-			return b
-		}
-		down := func(id string) Outage {
-			return outage(id).with(func(o *Outage) { o.Since = time.Now() })
-		}
-		want := func(step, want string) {
-			t.Helper()
-			synctest.Wait()
-			if got := fake.firing(); got != want {
-				t.Errorf("%s: firing %q, want %q", step, got, want)
-			}
-		}
-		b := begin().run()
-		a, other := down("a"), down("b")
+		fake := newAlertmanagerFake(t)
+		want := fake.want
+		b := fake.bench(false).run()
+		a, other := downNow("a"), downNow("b")
 		b.send(t, Alert{ID: "1", Kind: Changed, Status: Dead, Time: time.Now(), Outages: []Outage{a, other}})
 		want("told", "VigilNodeDown web:a, VigilNodeDown web:b")
 		time.Sleep(30 * time.Minute)
@@ -302,7 +314,7 @@ func TestAlertmanagerIsToldAgain(t *testing.T) {
 		want("20 min later", "VigilNodeDegraded web:b")
 		b.end()
 
-		b = begin()
+		b = fake.bench(false)
 		b.Told("alertmanager", Page{}, []Outage{sick})
 		b.Told("slack", Page{}, []Outage{a})
 		b.run()
@@ -314,6 +326,27 @@ func TestAlertmanagerIsToldAgain(t *testing.T) {
 		fake.restart(nil)
 		time.Sleep(2 * postEvery)
 		want("after the member was away for long", "VigilNodeDegraded web:b")
+		b.end()
+	})
+}
+
+// With reminders_only, what goes on is posted again, too: what there was a reminder
+// of, and nothing else.
+func TestAlertmanagerWithRemindersOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := newAlertmanagerFake(t)
+		b := fake.bench(true).run()
+		a, other := downNow("a"), downNow("b")
+		b.send(t, Alert{ID: "1", Kind: Changed, Status: Dead, Time: time.Now(), Outages: []Outage{a}})
+		time.Sleep(2 * postEvery)
+		fake.want("before the reminder", "")
+		b.send(t, Alert{ID: "2", Kind: Reminder, Status: Dead, Time: time.Now(), Reminders: 1, Outages: []Outage{a}})
+		time.Sleep(30 * time.Minute)
+		fake.want("half an hour after it", "VigilNodeDown web:a")
+		over := a.with(func(o *Outage) { o.Over, o.Status, o.Until = true, Healthy, time.Now() })
+		b.send(t, Alert{ID: "3", Kind: Changed, Status: Dead, Time: time.Now(), Outages: []Outage{over, other}})
+		time.Sleep(2 * postEvery)
+		fake.want("after its end", "")
 		b.end()
 	})
 }

@@ -117,7 +117,7 @@ func (q *queue) run(ctx context.Context) {
 			}
 			q.journal.Queued(q.target.Key, a)
 			if q.target.forgets {
-				q.posted.add(a)
+				q.posted.add(q.target.own(a))
 			}
 			if q.add(a) {
 				wait = after(time.Until(q.hold))

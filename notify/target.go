@@ -29,7 +29,7 @@ func wants(a Alert, remindersOnly, incidents bool) bool {
 	switch {
 	case a.Kind == Acknowledged && !incidents:
 		return false
-	case !remindersOnly, a.Kind == Reminder, a.Test:
+	case !remindersOnly, a.Kind == Reminder, a.Kind == Acknowledged, a.Test:
 		return true
 	}
 	return incidents && slices.ContainsFunc(a.Outages, func(o Outage) bool { return o.Over })
@@ -46,9 +46,7 @@ func (t Target) Deliver(ctx context.Context, a Alert) (err error) {
 			return ctx.Err()
 		}
 	}
-	if t.RemindersOnly && a.Kind != Reminder && !a.Test { // only to close its incidents
-		a.Outages = slices.DeleteFunc(slices.Clone(a.Outages), func(o Outage) bool { return !o.Over })
-	}
+	a = t.own(a)
 	ctx, cancel := context.WithTimeout(ctx, deliveryLimit)
 	defer cancel()
 	defer func() {
@@ -57,6 +55,15 @@ func (t Target) Deliver(ctx context.Context, a Alert) (err error) {
 		}
 	}()
 	return t.Notify(ctx, a)
+}
+
+// own returns the alert as the target gets it. With reminders_only, an alert of
+// changes only closes incidents.
+func (t Target) own(a Alert) Alert {
+	if t.RemindersOnly && a.Kind != Reminder && a.Kind != Acknowledged && !a.Test {
+		a.Outages = slices.DeleteFunc(slices.Clone(a.Outages), func(o Outage) bool { return !o.Over })
+	}
+	return a
 }
 
 // A panicError is a bug in a notifier. It counts as a temporary failure.
