@@ -151,6 +151,20 @@ func TestDeadmanLateChecks(t *testing.T) {
 	})
 }
 
+// A node that a reload adds has its time from then on.
+func TestDeadmanAfterAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rig := newDeadmanRig(t)
+		rig.began = rig.began.Add(-24 * time.Hour)
+		conf := *rig.snaps.load().conf
+		conf.Services = []*Service{{ID: "web", Nodes: []*Node{{ID: "new", Mode: modePoll, Targets: []Target{{Raw: "tcp://192.0.2.2:1"}}}}}}
+		rig.snaps.publish(newState(&conf, time.Now()).snapshot(time.Now()))
+		rig.call(t, "")
+		time.Sleep(conf.Metrics.lapse(modePoll) + time.Second)
+		rig.call(t, "web:new was last checked 191 s ago")
+	})
+}
+
 func TestDeadmanWithoutAggregator(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rig := newDeadmanRig(t)
@@ -167,6 +181,20 @@ func TestDeadmanRuns(t *testing.T) {
 		defer cancel()
 		if err := rig.run(ctx); err != nil || len(rig.trip.calls) != 3 {
 			t.Errorf("%v, %d calls", err, len(rig.trip.calls))
+		}
+
+		// A reload makes it call more often at once, and elsewhere.
+		slow, fast := *rig.snaps.load().conf, *rig.snaps.load().conf
+		slow.Deadman, fast.Deadman = &Deadman{URL: "https://hc.example/slow", Interval: time.Hour}, &Deadman{URL: "https://hc.example/fast", Interval: time.Minute}
+		publish := func(conf *Config) { rig.snaps.publish(newState(conf, time.Now()).snapshot(time.Now())) }
+		publish(&slow)
+		time.AfterFunc(2*time.Minute, func() { publish(&fast) })
+		rig.trip.calls = nil
+		ctx, cancel = context.WithTimeout(t.Context(), 3*time.Minute-time.Second)
+		defer cancel()
+		err := rig.run(ctx)
+		if got := strings.Join(rig.trip.calls, ", "); err != nil || got != "GET https://hc.example/slow, GET https://hc.example/fast" {
+			t.Errorf("%v, calls %s", err, got)
 		}
 	})
 }

@@ -145,7 +145,8 @@ type deadman struct {
 	client     *http.Client
 	log        *slog.Logger
 
-	began  time.Time
+	conf   *Config   // the current one, and since when
+	began  time.Time // it is, or the program runs
 	broken map[string]brokenChannel
 	held   string // why the last call was held back; "" when it was not
 	missed bool   // the last call failed
@@ -172,7 +173,7 @@ const idleDeadman = 5 * time.Second
 
 func newDeadman(b *snapshots, events chan<- event, m *meters, s *store, log *slog.Logger) *deadman {
 	return &deadman{
-		snaps: b, events: events, deliveries: m.deliveries.read, failing: s.meter.failing.Load, log: log,
+		snaps: b, conf: b.load().conf, events: events, deliveries: m.deliveries.read, failing: s.meter.failing.Load, log: log,
 		client: &http.Client{Timeout: deadmanTimeout, CheckRedirect: followNone},
 	}
 }
@@ -180,11 +181,15 @@ func newDeadman(b *snapshots, events chan<- event, m *meters, s *store, log *slo
 // run calls until ctx ends, which is no error.
 func (d *deadman) run(ctx context.Context) error {
 	d.began = time.Now()
+	var last time.Time // turn
 	for {
 		wait := idleDeadman
 		if conf := d.snaps.load().conf.Deadman; conf != nil {
-			wait = conf.Interval
-			d.turn(ctx, conf)
+			if time.Since(last) >= conf.Interval {
+				d.turn(ctx, conf)
+				last = time.Now()
+			}
+			wait = min(wait, time.Until(last.Add(conf.Interval))) // which a reload may change
 		}
 		if !sleep(ctx, wait) {
 			return nil
@@ -268,6 +273,9 @@ func (d *deadman) trouble(ctx context.Context, now time.Time) string {
 // late returns which check has not come to an end in time, or "".
 func (d *deadman) late(now time.Time) string {
 	snap := d.snaps.load()
+	if snap.conf != d.conf { // its new nodes have their time from now on
+		d.conf, d.began = snap.conf, now
+	}
 	for s, n := range snap.nodes() {
 		limit := cmp.Or(n.conf.Metrics, &snap.conf.Metrics).lapse(n.conf.Mode)
 		if limit == 0 {
@@ -275,8 +283,8 @@ func (d *deadman) late(now time.Time) string {
 		}
 		for _, r := range n.replicas.all() {
 			last := d.began
-			if at := time.UnixMilli(r.last); at.After(last) {
-				last = at
+			if r.last != 0 {
+				last = time.UnixMilli(r.last)
 			}
 			if now.Sub(last) > limit {
 				return fmt.Sprintf("%s:%s was last checked %s ago", s.conf.ID, n.conf.ID, seconds(now.Sub(last).Round(time.Second)))
