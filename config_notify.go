@@ -20,16 +20,16 @@ func (c *Config) readNotify(t *table) {
 	a.Escalate = t.yes("reminder_escalate", false)
 
 	c.Notify.Page = notify.Page{Title: c.Branding.PageTitle, URL: c.Branding.PageURL}
-	lines := make(map[string]int) // by id: where a channel was opened
+	tables := make(map[string]*table) // of channels, by id
 	for _, kind := range notify.Kinds() {
 		for _, sub := range t.channelTables(kind) {
 			ch := notify.Read(kind, channelKeys{sub})
 			sub.rest()
-			if line, taken := lines[ch.ID]; taken && ch.ID != "" {
-				sub.fault("id", "%q is also the id of the channel in line %d; allowed: a different id for each channel", ch.ID, line)
+			if other := tables[ch.ID]; other != nil && ch.ID != "" {
+				sub.fault("id", "%q is also the id of the channel in line %d; allowed: a different id for each channel", ch.ID, other.line)
 				continue
 			}
-			lines[ch.ID] = sub.line
+			tables[ch.ID] = sub
 			if ch.Service == nil {
 				c.Notify.Off = append(c.Notify.Off, ch.ID)
 				continue
@@ -38,6 +38,12 @@ func (c *Config) readNotify(t *table) {
 		}
 	}
 	c.readRoutes(t)
+	for _, ch := range c.Notify.Channels {
+		routes := routesOf(c, ch.ID)
+		if ch.RemindersOnly && len(routes) > 0 && !slices.ContainsFunc(routes, func(r Route) bool { return r.ReminderInterval > 0 }) {
+			tables[ch.ID].warn("reminders_only", "is true, but reminder_interval is not set, so this channel gets no alerts")
+		}
+	}
 	c.readDeadman(t)
 	t.rest()
 }

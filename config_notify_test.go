@@ -20,7 +20,7 @@ func TestChannelIDs(t *testing.T) {
 		{"none", "[notify]", "[]"},
 		{"a plain table", "[notify.slack]" + hook, "[slack by a hook at a.example]"},
 		{"a plain table with an id", "[notify.slack]\nid = \"ops\"" + hook, "[ops: slack by a hook at a.example]"},
-		{"two of a kind", "[[notify.slack]]" + hook + "[[notify.slack]]\nid = \"db-team\"\nreminders_only = true" + hook,
+		{"two of a kind", "[notify]\nreminder_interval = 60\n[[notify.slack]]" + hook + "[[notify.slack]]\nid = \"db-team\"\nreminders_only = true" + hook,
 			"[slack by a hook at a.example db-team: slack by a hook at a.example (reminders only)]"},
 		{"inline tables", "[notify]\nwebhook = [{ id = \"a\", hook_url = \"https://a.example\" }, { id = \"b\", hook_url = \"https://b.example\" }]",
 			"[a: webhook at a.example b: webhook at b.example]"},
