@@ -335,6 +335,18 @@ func TestAlertsOfDependents(t *testing.T) {
 	p.expect(t, "recoveries are never held back", "3m0.2s changed dead +a b", "4m0.2s changed dead a -b")
 
 	p = begin()
+	works := &quietTime{id: "q", title: "Works", selectors: selectors{"web:a"}, start: p.now, end: p.begin.Add(10 * m)}
+	if err := answered(t, func(done chan<- error) { p.st.plan(works, p.now, done) }); err != nil {
+		t.Fatal(err)
+	}
+	p.at(m, "a=dead", "b=dead")
+	p.until(p.begin.Add(9 * m))
+	p.expect(t, "during a maintenance of a")
+	p.at(11*m, "a=healthy")
+	p.until(p.begin.Add(20 * m))
+	p.expect(t, "after it", "10m0.2s changed dead +a", "11m0.2s changed dead -a", "13m0.2s changed dead +b")
+
+	p = begin()
 	p.at(m, "a=dead")
 	p.until(p.begin.Add(m + s))
 	alert := p.last

@@ -40,7 +40,8 @@ func notifyServer(t *testing.T) (config string, sent func() string) {
 [branding]
 page_title = "Acme Status"
 page_url = "https://status.example.com/"
-[notify.webhook]
+[[notify.webhook]]
+id = "db-team"
 hook_url = "BASE/hook"
 [notify.gotify]
 app_url = "BASE"
@@ -71,14 +72,14 @@ func TestNotify(t *testing.T) {
 		err  string // a part
 		sent string // a part
 	}{
-		{"", exitError, "pushover#1: accepted\n" + refusal + "gotify: accepted\nwebhook: accepted\n", "",
+		{"", exitError, "pushover#1: accepted\n" + refusal + "gotify: accepted\ndb-team: accepted\n", "",
 			`"title":"[Acme Status] TEST: UP","message":"This is a test message. Nothing happened.`},
 		{"-channel gotify", exitOK, "gotify: accepted\n", "", ""},
-		{"-channel pushover#1", exitOK, "pushover#1: accepted\n", "", ""},
-		{"-channel pushover", exitError, "pushover#1: accepted\n" + refusal, "", ""},
-		{"-channel webhook -status dead", exitOK, "webhook: accepted\n", "",
+		{"-to pushover#1", exitOK, "pushover#1: accepted\n", "", ""},
+		{"-to pushover", exitError, "pushover#1: accepted\n" + refusal, "", ""},
+		{"-to db-team -status dead", exitOK, "db-team: accepted\n", "",
 			`"replicas":["vigil:notify:test"],"page":{"title":"Acme Status","url":"https://status.example.com/"},`},
-		{"-channel slack", exitUsage, "", `-to "slack": ` + config + " configures pushover#1, pushover#2, gotify, webhook", ""},
+		{"-to slack", exitUsage, "", `-to "slack": ` + config + " configures pushover#1, pushover#2, gotify, db-team", ""},
 		{"-status ill", exitUsage, "", `-status "ill": want healthy, sick or dead`, ""},
 		{"-nonsense", exitUsage, "", "unknown flag -nonsense", ""},
 		{"now", exitUsage, "", `unexpected argument "now"`, ""},
