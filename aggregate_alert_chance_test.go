@@ -185,6 +185,11 @@ func (c *chance) hear(id string, a notify.Alert) {
 			c.fault("%s hears of %v as another outage", id, key)
 		case !o.Over && !had && a.Kind == notify.Reminder:
 			c.fault("%s hears %s of %v, of which it was not told", id, a.Kind, key)
+		case o.Over && had && o.Degraded != was.Degraded && !a.Repeat:
+			c.fault("%s hears that %v was never down: %v", id, key, o.Degraded)
+		}
+		if !o.Over { // what is true so far
+			o.Degraded = o.Status == notify.Sick && (!had || was.Degraded)
 		}
 		if o.Over {
 			delete(known, key)
@@ -223,7 +228,25 @@ func (c *chance) decided(a notify.Alert, before map[nodeKey]*told) {
 		case known == nil:
 			c.begins(a.Channel, key)
 		}
+		if o.Over {
+			continue
+		}
+		s := map[notify.Status]status{notify.Sick: sick, notify.Dead: dead}[o.Status]
+		worse := known == nil || known.status < s
+		if since := c.level(key).since[s]; o.New && !worse || !o.New && worse && since.After(c.settled) {
+			c.fault("%s hears of %v, %s since %v, as new: %v", a.Channel, key, o.Status, since, o.New)
+		}
 	}
+}
+
+// copied is a copy of what a channel was told.
+func copied(all map[nodeKey]*told) map[nodeKey]*told {
+	copies := make(map[nodeKey]*told, len(all))
+	for key, known := range all {
+		one := *known
+		copies[key] = &one
+	}
+	return copies
 }
 
 // begins checks that a channel may be told now that a node is not well.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -150,7 +149,7 @@ func (c *chance) until(end time.Time) {
 		for {
 			before := make(map[string]map[nodeKey]*told)
 			for _, ch := range c.st.alerter.channels {
-				before[ch.id] = maps.Clone(ch.told)
+				before[ch.id] = copied(ch.told)
 			}
 			a, ok := c.st.alerter.due(c.st, c.now)
 			if !ok {
