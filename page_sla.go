@@ -132,7 +132,17 @@ func newSLANode(conf *Node, s sum, length time.Duration) slaNode {
 	minutes := func(d time.Duration) int64 { return int64(math.Round(d.Minutes())) }
 	n.Minutes = slaMinutes{Down: minutes(down), Maintenance: minutes(under), Unknown: minutes(max(0, length-up-down-under))}
 	// What the others leave, so that they add up.
-	n.Minutes.Up = max(0, minutes(length)-n.Minutes.Down-n.Minutes.Maintenance-n.Minutes.Unknown)
+	n.Minutes.Up = minutes(length) - n.Minutes.Down - n.Minutes.Maintenance - n.Minutes.Unknown
+	if n.Minutes.Up < 0 { // they were rounded up, and left nothing
+		most := &n.Minutes.Unknown
+		for _, part := range [...]*int64{&n.Minutes.Down, &n.Minutes.Maintenance} {
+			if *part > *most {
+				most = part
+			}
+		}
+		*most += n.Minutes.Up
+		n.Minutes.Up = 0
+	}
 	share := func(of time.Duration) *float64 {
 		if of <= 0 {
 			return nil

@@ -80,6 +80,12 @@ func TestSLA(t *testing.T) {
 			t.Errorf("%s\ngot  %s\nwant %s", month, got, want)
 		}
 	}
+	// Never up, and both halves of a minute are rounded up.
+	never := sum{}
+	never.parts[dead], never.parts[maintained] = 30*time.Second, 90*time.Minute+30*time.Second
+	if n := newSLANode(node, never, 91*time.Minute); n.Minutes != (slaMinutes{Down: 1, Maintenance: 90}) {
+		t.Errorf("91 minutes without any up: %+v", n.Minutes)
+	}
 	for _, month := range []string{"2026-13", "2026-12", "2027-01", "2019-01", "0001-01", "11", "2026-11-01", "99999-01"} {
 		if _, err := parseSLAMonth(month, now); err == nil {
 			t.Errorf("%s is a month", month)
