@@ -85,17 +85,22 @@ func newAnnouncementJSON(a announcement) announcementJSON {
 
 // announcement answers with one of them, whole.
 func (m *managerAPI) announcement(c *managerCall) (any, error) {
-	var found announcement
-	err := m.call(c.r, func(st *state, _ time.Time, done chan<- error) {
+	found, err := m.find(c)
+	if err != nil {
+		return nil, err
+	}
+	return newAnnouncementJSON(found), nil
+}
+
+// find returns the announcement that the call names.
+func (m *managerAPI) find(c *managerCall) (found announcement, err error) {
+	err = m.call(c.r, func(st *state, _ time.Time, done chan<- error) {
 		if i := st.announcementAt(c.id, done); i >= 0 {
 			found = st.announcements[i]
 			done <- nil
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
-	return newAnnouncementJSON(found), nil
+	return found, err
 }
 
 // announce publishes an announcement and answers with its id.
@@ -129,12 +134,23 @@ func (m *managerAPI) editAnnouncement(c *managerCall) (any, error) {
 	if err := c.decode(&b, decodeStrict); err != nil {
 		return nil, err
 	}
+	if b.Revision == nil {
+		return nil, invalid("revision is missing: that of the announcement as you have read it")
+	}
+	old, err := m.find(c)
+	if err != nil {
+		return nil, err
+	}
+	same := b.Until != nil && b.Until.Equal(inSecond(old.until))
+	if same {
+		b.Until = nil // it may have passed
+	}
 	a, err := b.announcement(c.conf, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	if b.Revision == nil {
-		return nil, invalid("revision is missing: that of the announcement as you have read it")
+	if same {
+		a.until = old.until
 	}
 	a.id, a.revision = c.id, *b.Revision
 	return nil, m.call(c.r, func(st *state, now time.Time, done chan<- error) { st.editAnnouncement(a, now, done) })

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -199,6 +200,20 @@ func TestAnnouncementEdits(t *testing.T) {
 			t.Fatal(body)
 		}
 	}
+	// One that has ended can be corrected, and stays ended.
+	_, body = rig.do(t, "POST", post, tok, `{"title":"Shut","text":"b","until":"`+time.Now().Add(500*time.Millisecond).Format(time.RFC3339Nano)+`"}`)
+	past := post + strings.Split(body, `"`)[3] + "/"
+	rig.until(t, "it has ended", func(s *snapshot) bool { return len(s.announcements) == 0 && len(s.pastAnnouncements) == 2 })
+	_, body = rig.do(t, "GET", past, tok, "")
+	_, until, _ := strings.Cut(body, `"until":`)
+	until, _, _ = strings.Cut(until, ",")
+	rig.table(t, []apiRow{
+		{"edit of the past", "PUT", past, tok, `{"title":"Closed","text":"b","revision":1,"until":` + until + `}`, 200, ""},
+		{"another past", "PUT", past, tok, `{"title":"Closed","text":"b","revision":2,"until":"2020-01-01T00:00:00Z"}`, 400, fault("until is not a time within the next 366 days")},
+	})
+	rig.until(t, "it is corrected", func(s *snapshot) bool {
+		return len(s.announcements) == 0 && slices.ContainsFunc(s.pastAnnouncements, func(a announcement) bool { return a.title == "Closed" })
+	})
 	rig.table(t, []apiRow{{"too many updates", "POST", at + "update/", tok, `{"text":"More."}`, 507, fault("an announcement has at most 100 updates with 65536 bytes of text")}})
 }
 
