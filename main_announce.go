@@ -423,14 +423,6 @@ func (c *clientCommand) spans(ctx context.Context, kind, end string) error {
 	return nil
 }
 
-// An openOutage is what "vigil ack" reads of an outage.
-type openOutage struct {
-	ID      string     `json:"id"`
-	Service string     `json:"service"`
-	Node    string     `json:"node"`
-	End     *time.Time `json:"end"`
-}
-
 // runAck is "vigil ack".
 func runAck(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("vigil ack", flag.ContinueOnError)
@@ -451,27 +443,29 @@ func runAck(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		if err != nil {
 			return exitError, err
 		}
-		method, body := http.MethodDelete, any(nil)
+		word, method, body := "Taken back for", http.MethodDelete, any(nil)
 		if !*end {
 			who, why, both := strings.Cut(c.args[1], ", ")
 			if !both {
 				who, why = os.Getenv("USER"), c.args[1]
 			}
-			method, body = http.MethodPut, map[string]any{"by": who, "text": why, "seconds": int64(*length / time.Second)}
+			word, method, body = "Acknowledged", http.MethodPut, map[string]any{"by": who, "text": why, "seconds": int64(*length / time.Second)}
 		}
+		done := []string{}
 		for _, id := range ids {
-			if err := c.client.call(ctx, method, "outage/"+url.PathEscape(id)+"/ack/", body, nil); err != nil {
+			err := c.client.call(ctx, method, "outage/"+url.PathEscape(id)+"/ack/", body, nil)
+			if fault, ok := errors.AsType[*apiFault](err); ok && fault.code == http.StatusConflict && len(ids) > 1 {
+				continue // one of many has just ended
+			}
+			if err != nil {
 				return exitError, err
 			}
+			done = append(done, id)
 		}
 		if c.flags.json {
-			return exitOK, c.out.json(map[string][]string{"outages": ids})
+			return exitOK, c.out.json(map[string][]string{"outages": done})
 		}
-		word := "Acknowledged"
-		if *end {
-			word = "Taken back for"
-		}
-		fmt.Fprintf(stdout, "%s %s.\n", word, plural(len(ids), "outage"))
+		fmt.Fprintf(stdout, "%s %s.\n", word, plural(len(done), "outage"))
 		return exitOK, nil
 	})
 }
@@ -485,16 +479,20 @@ func (c *clientCommand) openOutages(ctx context.Context, which string) (ids []st
 	if uuid.MatchString(which) {
 		return []string{which}, nil
 	}
-	var all []openOutage
+	var all []struct {
+		ID  string     `json:"id"`
+		End *time.Time `json:"end"`
+	}
 	if err := c.client.call(ctx, http.MethodGet, "outages/"+selectorQuery([]string{which}), nil, &all); err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(o openOutage) bool { return o.End != nil })
-	if len(all) == 0 {
-		return nil, fmt.Errorf("no open outage matches %q", which)
-	}
 	for _, o := range all {
-		ids = append(ids, o.ID)
+		if o.End == nil {
+			ids = append(ids, o.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, fmt.Errorf("no open outage matches %q", which)
 	}
 	return ids, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What a command says when the other end is not a Vigil that lets it in.
@@ -60,6 +61,15 @@ func TestClientErrors(t *testing.T) {
 			}
 		})
 	}
+	t.Run("no answer", func(t *testing.T) {
+		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+		defer server.Close()
+		c := &client{bases: []string{server.URL}, token: "s3cret", transport: &http.Transport{DisableKeepAlives: true}}
+		_, err := c.ask(t.Context(), 50*time.Millisecond, http.MethodGet, "status/", nil)
+		if want := server.URL + ": no answer in time; is Vigil overloaded, or is another program on its port?"; err == nil || err.Error() != want {
+			t.Errorf("%v\nwant %s", err, want)
+		}
+	})
 	t.Chdir(t.TempDir())
 	for _, tt := range []struct {
 		token, args string
@@ -84,6 +94,33 @@ func TestClientErrors(t *testing.T) {
 		if want := "vigil reload: " + tt.want + "\n"; code != tt.code || errs.String() != want {
 			t.Errorf("vigil reload %s: exit code %d, %swant\n%s", tt.args, code, &errs, want)
 		}
+	}
+}
+
+// An outage that ends while many are acknowledged keeps none of the others from it.
+func TestAckOfMany(t *testing.T) {
+	t.Setenv("VIGIL_MANAGER_TOKEN", "x")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.Method == http.MethodGet:
+			io.WriteString(w, `[{"id":"a","end":null},{"id":"b","end":"2026-11-26T22:00:00Z"},{"id":"c","end":null},{"id":"d","end":null}]`)
+		case r.URL.Path != "/manager/outage/a/ack/" && r.URL.Path != "/manager/outage/d/ack/":
+			w.WriteHeader(http.StatusConflict)
+			io.WriteString(w, `{"error":"this outage is over"}`)
+		}
+	}))
+	defer server.Close()
+	for args, want := range map[string]string{"": "Acknowledged 2 outages.\n", " -json": "{\n  \"outages\": [\n    \"a\",\n    \"d\"\n  ]\n}\n"} {
+		var out bytes.Buffer
+		if code := run(t.Context(), strings.Fields("ack * Ann -url "+server.URL+args), &out, &out); code != exitOK || out.String() != want {
+			t.Errorf("exit code %d, %q", code, &out)
+		}
+	}
+	const id = "0f6ed9cb-8a19-4a62-b8f5-9c1d5b1f6a0e"
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"ack", id, "Ann", "-url", server.URL}, &out, &out); code != exitError || out.String() != "vigil ack: this outage is over\n" {
+		t.Errorf("one that is over: exit code %d, %q", code, &out)
 	}
 }
 
