@@ -42,6 +42,7 @@ type play struct {
 	now      time.Time
 	alerts   []string
 	last     notify.Alert
+	sent     []notify.Alert
 }
 
 func newPlay(conf *Config) *play {
@@ -56,7 +57,7 @@ func (p *play) until(t time.Time) {
 	for {
 		p.st.expire(p.now)
 		for alert, ok := p.st.alerter.due(p.st, p.now); ok; alert, ok = p.st.alerter.due(p.st, p.now) {
-			p.alerts, p.last = append(p.alerts, p.describe(alert)), alert
+			p.alerts, p.last, p.sent = append(p.alerts, p.describe(alert)), alert, append(p.sent, alert)
 		}
 		at, ok := p.st.wake(p.now)
 		if !ok || at.After(t) {

@@ -59,7 +59,8 @@ func runLog(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		if len(c.args) > 0 {
 			query["selector"] = c.args
 		}
-		body, err := c.client.ask(ctx, clientTime, http.MethodGet, "log/?"+query.Encode(), nil)
+		// A long log takes as long as the server writes at most.
+		body, err := c.client.ask(ctx, writeTimeout+clientTime, http.MethodGet, "log/?"+query.Encode(), nil)
 		if err != nil {
 			return exitError, err
 		}
@@ -100,7 +101,7 @@ func (e *logEvent) cells() []cell {
 		return []cell{{text: e.Service + ":" + e.Node}, status}
 	case "replica":
 		status := statusCell(e.To)
-		if status.text += " is replica " + e.Replica; e.Reason != "" {
+		if status.text = "replica " + e.Replica + " " + status.text; e.Reason != "" {
 			status.text += ": " + e.Reason
 		}
 		return []cell{{text: e.Service + ":" + e.Node}, status}
@@ -133,10 +134,10 @@ const replayUsage = `usage: vigil replay -c new.cfg [-since 30d] [flags]
 
 Shows which alerts another config would have sent: it feeds the log of events to
 the alerters of that config, at the original times, and counts the messages of
-each channel, then and now. Nothing is sent. Start-up messages do not count.
-Replicas of a node are told apart where the log has them. Acknowledgements,
-silences and maintenances made by operators are not repeated; maintenances of
-the config are.
+each channel, then and now. Nothing is sent. Start-up messages, notices about
+Vigil itself and acknowledgements do not count. Replicas of a node are told
+apart where the log has them. Acknowledgements, silences and maintenances made
+by operators are not repeated; maintenances of the config are.
 
   -c, --config file   the config to try; its storage.path has the log
   -since time         how long ago to begin, like 90m or 30d, or when, like
@@ -295,16 +296,17 @@ type replay struct {
 	messages []replayedMessage // oldest first
 
 	nodes       map[nodeKey]*nodeState
-	transitions int              // that were fed
-	unknown     map[nodeKey]bool // nodes of the log that the config does not have
-	then        map[string]int   // messages of the log, by channel
+	changed     map[*nodeState]time.Time // when a replica of a node last did
+	transitions int                      // that were fed
+	unknown     map[nodeKey]bool         // nodes of the log that the config does not have
+	then        map[string]int           // messages of the log, by channel
 }
 
 // newReplay returns a replay of a config that begins with everything healthy.
 func newReplay(conf *Config, begin time.Time) *replay {
 	quiet := *conf
 	quiet.Alerting.Startup = false // a replay is no start
-	r := &replay{st: newState(&quiet, begin), now: begin, nodes: make(map[nodeKey]*nodeState),
+	r := &replay{st: newState(&quiet, begin), now: begin, nodes: make(map[nodeKey]*nodeState), changed: make(map[*nodeState]time.Time),
 		unknown: make(map[nodeKey]bool), then: make(map[string]int), sent: make(map[string]int), messages: []replayedMessage{}}
 	for ns := range r.st.allNodes() {
 		r.nodes[ns.key()] = ns
@@ -351,7 +353,7 @@ func (r *replay) until(t time.Time) {
 func (r *replay) feed(e logEvent) {
 	switch e.Kind {
 	case "alert":
-		if e.Type != string(notify.Startup) {
+		if kind := notify.Kind(e.Type); kind == notify.Changed || kind == notify.Reminder {
 			r.then[e.Channel]++
 		}
 		return
@@ -375,8 +377,9 @@ func (r *replay) feed(e logEvent) {
 	}
 	r.transitions++
 	// What replicas have brought about is there already, on this config's terms.
-	if s == healthy || !slices.ContainsFunc(ns.replicas, func(rs *replicaState) bool { return rs.status >= s }) {
-		for _, rs := range ns.replicas {
+	better := !slices.ContainsFunc(ns.replicas, func(rs *replicaState) bool { return rs.status >= s })
+	for _, rs := range ns.replicas {
+		if better || rs.status > s && (s == healthy || !r.changed[ns].Equal(e.Time)) {
 			r.st.set(rs, s, e.Reason, r.now)
 		}
 	}
@@ -395,6 +398,7 @@ func (r *replay) replica(ns *nodeState, e logEvent, s status) {
 		r.st.addReplica(ns, e.Replica)
 	}
 	r.st.set(ns.replicas[i], s, e.Reason, r.now)
+	r.changed[ns] = e.Time
 	r.until(r.now)
 }
 

@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"vigil/notify"
 )
 
 // writeEvents writes a log of events into a storage folder.
@@ -85,6 +89,8 @@ func TestReplay(t *testing.T) {
 		turned(at(66*time.Minute), "jobs", "unknown", "healthy", ""),
 		turned(at(70*time.Minute), "gone", "healthy", "dead", ""), // a node of the past
 		{Time: at(70 * time.Minute), Kind: "alert", Channel: "email", Type: "startup"},
+		{Time: at(71 * time.Minute), Kind: "alert", Type: "notice"}, // to all channels, about Vigil itself
+		{Time: at(72 * time.Minute), Kind: "alert", Channel: "pager", Type: "acknowledged"},
 	})
 	config := filepath.Join(t.TempDir(), "new.cfg")
 	if err := os.WriteFile(config, []byte(replayConfig), 0o600); err != nil {
@@ -185,6 +191,54 @@ func TestReplayOfReplicas(t *testing.T) {
 		}
 		if !ok {
 			t.Errorf("%q: it tells\n%s\nwant\n%s", tt.terms, strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
+		}
+	}
+}
+
+// By the config that was in force, a replay sends what was sent, when it was.
+func TestReplayOfTheSameConfig(t *testing.T) {
+	for seed := range uint64(20) {
+		rnd := rand.New(rand.NewPCG(seed, 0))
+		conf := alertConfig(Alerting{BackoffLimit: 3, ReminderInterval: 10 * time.Minute})
+		conf.Metrics.PollInterval = time.Hour
+		first := conf.Services[0].Nodes[0] // has two replicas, a and b
+		first.Targets = append(first.Targets, Target{Raw: "tcp://a:81"})
+		conf.Notify = channels("all", "late", "some")
+		conf.Routes = []Route{
+			{Match: selectors{"*"}, To: []string{"all"}, MinStatus: sick, Reminders: conf.Alerting.reminders()},
+			{Match: selectors{"*"}, To: []string{"late"}, MinStatus: dead, After: 2 * time.Minute, RecoverAfter: time.Minute, Reminders: conf.Alerting.reminders()},
+			{Match: selectors{"web:a"}, To: []string{"some"}, MinStatus: dead},
+		}
+		begin := newPlay(conf).begin
+		conf.Maintenance = []Window{{Title: "Works", Selectors: selectors{"web:b"}, Start: begin.Add(time.Hour), Duration: 20 * time.Minute, Repeat: repeatDaily}}
+		p := newPlay(conf)
+		p.st.eventLog = newTestLog(t, new(bytes.Buffer))
+		p.at(0, "a=healthy", "b=healthy", "c=healthy", "d=healthy")
+		at := time.Minute
+		for at < 3*time.Hour {
+			p.at(at, "abcd"[rnd.IntN(4):][:1]+"="+statusNames[rnd.IntN(3)])
+			at += time.Duration(rnd.IntN(200_000)) * time.Millisecond
+		}
+		p.at(4*time.Hour, "a=healthy", "b=healthy", "c=healthy", "d=healthy")
+		p.until(p.begin.Add(5 * time.Hour))
+
+		r := newReplay(conf, begin)
+		for r.listed = true; len(p.st.eventLog.in) > 0; {
+			r.feed(*<-p.st.eventLog.in)
+		}
+		r.until(p.now)
+		message := func(at time.Time, channel, kind, subject string) string {
+			return fmt.Sprintf("%v %s %s %s", at.Sub(begin), channel, kind, subject)
+		}
+		var then, now []string
+		for _, a := range p.sent {
+			then = append(then, message(a.Time, a.Channel, string(a.Kind), notify.Subject(a)))
+		}
+		for _, m := range r.messages {
+			now = append(now, message(m.Time, m.Channel, m.Type, m.Subject))
+		}
+		if len(then) < 30 || !slices.Equal(then, now) {
+			t.Errorf("seed %d: then\n%s\nnow\n%s", seed, strings.Join(then, "\n"), strings.Join(now, "\n"))
 		}
 	}
 }
