@@ -108,8 +108,7 @@ func newEventLog(s *store, log *slog.Logger) *eventLog {
 	return l
 }
 
-// logTransition notes a change of a node's status. What changes during a
-// maintenance is noted at its end.
+// logTransition notes a change of a node's status, during a maintenance too.
 func (st *state) logTransition(ns *nodeState, now time.Time) {
 	const unknown = "unknown"
 	// A node under maintenance has a status of its own there.
@@ -186,10 +185,8 @@ func (l *eventLog) writeAll(ctx context.Context, written chan<- struct{}) {
 }
 
 func (l *eventLog) close() {
-	if l.file != nil {
-		_ = l.file.Close() // what it says changes nothing any more
-		l.file = nil
-	}
+	_ = l.file.Close() // nil has a Close too, and what it says changes nothing any more
+	l.file = nil
 }
 
 // gather returns the event and those that wait behind it.
@@ -259,9 +256,9 @@ func (l *eventLog) append(day string, lines []byte) error {
 	if l.root == nil {
 		return nil
 	}
+	defer func() { l.dropped.Add(uint64(bytes.Count(lines, []byte("\n")))) }() // what is left of them
 	if l.file == nil || l.day != day {
 		if err := l.open(day); err != nil {
-			l.dropped.Add(uint64(bytes.Count(lines, []byte("\n"))))
 			return err
 		}
 	}
@@ -270,12 +267,11 @@ func (l *eventLog) append(day string, lines []byte) error {
 			l.full = true
 			l.log.Warn("log of events is full for today", "limit", eventDayBytes)
 		}
-		l.dropped.Add(uint64(bytes.Count(lines, []byte("\n"))))
 		return nil
 	}
 	n, err := l.file.Write(lines)
 	l.size += int64(n)
-	if err != nil {
+	if lines = lines[n:]; err != nil {
 		l.close()
 	}
 	return err
@@ -464,34 +460,39 @@ func (l *eventLog) readDay(ctx context.Context, name string, since time.Time, yi
 }
 
 // readEvents yields the events since a time that a file holds. Lines that are
-// no events are counted.
+// no events, however long, are counted.
 func readEvents(ctx context.Context, r io.Reader, since time.Time, yield func(e logEvent) bool) (damaged int, more bool, err error) {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 4096), maxEventLine+1)
-	for n := 0; lines.Scan(); n++ {
+	lines := bufio.NewReaderSize(r, maxEventLine+1)
+	for n := 0; err == nil; n++ {
 		if n%1000 == 0 && ctx.Err() != nil {
 			return damaged, false, nil
 		}
-		var head struct {
+		var line []byte
+		line, err = lines.ReadSlice('\n')
+		bad := err == bufio.ErrBufferFull // and line is lost
+		for err == bufio.ErrBufferFull {
+			_, err = lines.ReadSlice('\n')
+		}
+		if line = bytes.TrimRight(line, "\r\n"); len(line) == 0 {
+			continue
+		}
+		var e struct {
+			logEvent
 			Format int `json:"vigil_events"`
 		}
-		if n == 0 && json.Unmarshal(lines.Bytes(), &head) == nil && head.Format != 0 {
-			if head.Format > eventFormat {
-				return damaged, true, fmt.Errorf("format %d is newer than this program", head.Format)
-			}
-			continue
-		}
-		var e logEvent
-		if len(lines.Bytes()) == 0 {
-			continue
-		}
-		if json.Unmarshal(lines.Bytes(), &e) != nil || e.Kind == "" || e.Time.IsZero() {
+		bad = bad || json.Unmarshal(line, &e) != nil
+		switch {
+		case n == 0 && e.Format > eventFormat:
+			return damaged, true, fmt.Errorf("format %d is newer than this program", e.Format)
+		case n == 0 && e.Format != 0:
+		case bad || e.Kind == "" || e.Time.IsZero():
 			damaged++
-			continue
-		}
-		if !e.Time.Before(since) && !yield(e) {
+		case !e.Time.Before(since) && !yield(e.logEvent):
 			return damaged, false, nil
 		}
 	}
-	return damaged, true, lines.Err()
+	if err == io.EOF {
+		err = nil
+	}
+	return damaged, true, err
 }

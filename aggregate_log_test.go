@@ -100,7 +100,8 @@ func TestEventLogDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := file.WriteString("\n\x00\n{}\n{\"time\":\"2026-11-26T12:00:01Z\",\"kind\":\"tran"); err != nil {
+	long := strings.Repeat("\x00", 3*maxEventLine) // what a power cut may leave
+	if _, err := file.WriteString("\n\x00\n{}\n" + long + "\n{\"time\":\"2026-11-26T12:00:01Z\",\"kind\":\"tran"); err != nil {
 		t.Fatal(err)
 	}
 	file.Close()
@@ -110,8 +111,11 @@ func TestEventLogDamage(t *testing.T) {
 		}
 	}
 	l.write([]logEvent{turned(now.Add(time.Minute), "b", "dead", "healthy", "")})
-	if got, damaged := nodesSince(t, l, time.Time{}); !slices.Equal(got, []string{"a", "b"}) || damaged != 5 {
-		t.Errorf("read %q, %d damaged, want a, b and 5", got, damaged)
+	l.file.Close() // so that what comes next cannot be written
+	l.write([]logEvent{turned(now.Add(2*time.Minute), "c", "healthy", "dead", "")})
+	l.write([]logEvent{turned(now.Add(3*time.Minute), "d", "dead", "healthy", "")})
+	if got, damaged := nodesSince(t, l, time.Time{}); !slices.Equal(got, []string{"a", "b", "d"}) || damaged != 6 || l.dropped.Load() != 1 {
+		t.Errorf("read %q, %d damaged, %d dropped, want a, b, d, 6 and 1", got, damaged, l.dropped.Load())
 	}
 	if _, err := l.root.Stat("notes.txt"); err != nil {
 		t.Error(err)

@@ -162,7 +162,7 @@ func (c *client) askAt(ctx context.Context, base, method, path string, sent []by
 		return nil, clientError(base, err)
 	}
 	if len(body) > maxAnswer {
-		return nil, fmt.Errorf("%s: the answer is larger than %d MiB", base, maxAnswer>>20)
+		return nil, fmt.Errorf("%s: the answer is larger than %d MiB: ask for less, by a selector or -since", base, maxAnswer>>20)
 	}
 	return body, answerError(base, path, resp, body)
 }

@@ -235,7 +235,8 @@ func (m *managerAPI) check(c *managerCall) (any, error) {
 
 // log writes the events since ?since= (RFC 3339; without it, of 24 hours), oldest
 // first, as newline-delimited JSON. With ?selector=, which may be repeated, it
-// writes only what concerns the nodes that are selected.
+// writes only what concerns the nodes that are selected, with the deliveries of
+// alerts about them.
 func (m *managerAPI) log(c *managerCall) (any, error) {
 	selected, err := c.selectors()
 	if err != nil {
@@ -267,8 +268,17 @@ func (m *managerAPI) log(c *managerCall) (any, error) {
 		defer out.Flush()
 		enc := json.NewEncoder(out)
 		enc.SetEscapeHTML(false)
+		alerts := make(map[string]bool) // about the nodes that are selected
 		damaged, err := m.eventLog.read(c.r.Context(), since, func(e logEvent) bool {
-			return !all && !e.concerns(selected) || enc.Encode(e) == nil
+			if !all && !alerts[e.Alert] {
+				if !e.concerns(selected) {
+					return true
+				}
+				if e.Alert != "" {
+					alerts[e.Alert] = true
+				}
+			}
+			return enc.Encode(e) == nil
 		})
 		if err == nil && damaged > 0 {
 			enc.Encode(logEvent{Time: time.Now().UTC(), Kind: "damage", Text: plural(damaged, "damaged line") + " skipped"})

@@ -250,14 +250,17 @@ func TestLogCommand(t *testing.T) {
 		}, "no delivery in %s", "the log")
 		return out
 	}
-	for _, want := range []string{"  start ", "web:shop          dead: connection refused\n", "box:disk          sick: 91 % full\n",
+	for _, want := range []string{"  start ", "web:shop          replica tcp://127.0.0.1:1 dead: connection refused\n", "web:shop          dead: connection refused\n", "box:disk          sick: 91 % full\n",
 		"  reload            done: sections notify", "  call              POST /manager/reload", "  alert to webhook  changed, the page is dead: web:shop\n"} {
 		if out := log(); !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}
 	}
-	if out := log("box"); !strings.Contains(out, "box:disk") || strings.Contains(out, "web:shop") || strings.Contains(out, "reload") {
+	if out := log("box"); !strings.Contains(out, "box:disk") || strings.Contains(out, "web:shop") || strings.Contains(out, "accepted") || strings.Contains(out, "reload") {
 		t.Errorf("of box there is\n%s", out)
+	}
+	if out := log("web:shop"); !strings.Contains(out, "accepted by webhook") || strings.Contains(out, "box:disk") || strings.Contains(out, "reload") {
+		t.Errorf("of web:shop there is\n%s", out)
 	}
 	for line := range strings.Lines(log("-json", "-since", "1d")) {
 		var e struct{ Kind, Time string }
@@ -342,6 +345,21 @@ func TestMaintenanceCommands(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	r.want(0, []string{"Acknowledged 1 outage.\n"}, "ack", s.Nodes[0].Outage, "Ann, on it")
+	var made struct {
+		ID      string
+		Outages []string
+	}
+	out = r.want(0, nil, "ack", "web:shop", "Ann, on it", "-json")
+	if err := json.Unmarshal([]byte(out), &made); err != nil || len(made.Outages) != 1 || made.Outages[0] != s.Nodes[0].Outage {
+		t.Errorf("%v: %s", err, out)
+	}
+	for _, command := range []string{"silence", "maintenance"} {
+		out := r.want(0, nil, command, "box", "-for", "1m", "a trial", "-json")
+		if err := json.Unmarshal([]byte(out), &made); err != nil || made.ID == "" {
+			t.Errorf("%v: %s", err, out)
+		}
+		r.want(0, []string{`"id": "` + made.ID + `"`}, command, "-end", made.ID, "-json")
+	}
 
 	// The log has all of it, and of the planned one only the calls.
 	log := r.want(0, []string{"  maintenance  began: Database upgrade: web:shop", "  maintenance  ended: Database upgrade: web:shop",
