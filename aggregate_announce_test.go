@@ -1,14 +1,50 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
 
 	"vigil/notify"
 )
+
+// What operators make is bounded. What is ended, or has ended long ago, makes room.
+func TestOperatorsListsAreBounded(t *testing.T) {
+	p := newPlay(alertConfig(Alerting{}))
+	plan := func(i int) error {
+		q := &quietTime{id: fmt.Sprint(i), selectors: selectors{"*"}, start: p.now.Add(time.Hour), end: p.now.Add(2 * time.Hour), silence: i%2 == 0}
+		return answered(t, func(done chan<- error) { p.st.plan(q, p.now, done) })
+	}
+	publish := func(at time.Time) error {
+		return answered(t, func(done chan<- error) {
+			p.st.announce(announcement{id: newUUID(), title: "a", text: "b", at: at, state: stateResolved}, done)
+		})
+	}
+	for i := range max(maxQuietTimes, maxKeptAnnouncements) {
+		if err := errors.Join(plan(i), publish(p.now)); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	if err := plan(-1); !errors.Is(err, errFull) || !strings.HasPrefix(err.Error(), "1000 maintenances and silences") || len(p.st.made) != maxQuietTimes {
+		t.Errorf("one more silence: %v, of %d", err, len(p.st.made))
+	}
+	if err := answered(t, func(done chan<- error) { p.st.endQuiet("6", true, p.now, done) }); err != nil || plan(-1) != nil {
+		t.Errorf("after the end of one: %v", err)
+	}
+	if p.st.replan(p.now.Add(3 * time.Hour)); plan(-2) != nil || len(p.st.made) != 1 {
+		t.Errorf("%d are left when all are over", len(p.st.made))
+	}
+	if err := publish(p.now.Add(keptAnnouncements - time.Second)); !errors.Is(err, errFull) || !strings.HasPrefix(err.Error(), "1000 announcements are kept") {
+		t.Errorf("one more announcement: %v", err)
+	}
+	if err := publish(p.now.Add(keptAnnouncements)); err != nil || len(p.st.announcements) != 1 {
+		t.Errorf("after %v: %v, %d are left", keptAnnouncements, err, len(p.st.announcements))
+	}
+}
 
 // answered runs something that replies at once when nothing is stored.
 func answered(t *testing.T, do func(done chan<- error)) error {

@@ -18,8 +18,10 @@ func TestCompletionPeer(t *testing.T) {
 	dir := t.TempDir()
 	config := "[branding]\npage_url = \"http://127.0.0.1/\"\n[[probe.service]]\nid = \"web\"\nlabel = \"A\"\n" +
 		"[[probe.service.node]]\nid = \"core\"\nlabel = \"C\"\nmode = \"push\"\n"
-	if err := os.WriteFile(filepath.Join(dir, "config.cfg"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"config.cfg": config, "other.cfg": strings.NewReplacer(`"web"`, `"db"`, `"core"`, `"disk"`).Replace(config)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, shell := range []struct{ name, script string }{
 		// Each script sets the line to $LINE, presses the key and prints what fits.
@@ -43,6 +45,11 @@ complete -C "$LINE"`},
 				"vigil chec":       "check",
 				"vigil check -str": "-strict",
 				"vigil check -c c": "config.cfg",
+
+				"vigil status we":                  "web",
+				"vigil log -since 1d web:co":       "web:core",
+				"vigil announce T -service web:co": "web:core",
+				"vigil status -c other.cfg db:":    "db:disk",
 			} {
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 				defer cancel()
@@ -54,6 +61,13 @@ complete -C "$LINE"`},
 					// Files are left to bash itself, which is not at work here.
 					if strings.TrimSpace(string(out)) != "" {
 						t.Errorf("%q goes on with %q (%v), want nothing", line, out, err)
+					}
+					continue
+				}
+				if shell.name == "bash" && strings.Contains(line, ":") {
+					// Bash has split the line at the colon: only the rest is missing.
+					if want = want[strings.Index(want, ":")+1:]; strings.TrimSpace(string(out)) != want {
+						t.Errorf("%q goes on with %q (%v), want %q alone", line, out, err, want)
 					}
 					continue
 				}

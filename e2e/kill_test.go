@@ -418,8 +418,8 @@ func killRounds(t *testing.T, rounds int) {
 	if all := v.alerts("loads"); len(all) > 0 {
 		t.Errorf("a channel was told what no route tells it: %+v", all)
 	}
-	if outages == 0 || op.acks < rounds || plans.acks < rounds {
-		t.Errorf("only %d outages, %d and %d acknowledged calls", outages, op.acks, plans.acks)
+	if outages == 0 || op.acks < rounds || plans.acks < rounds || plans.edits < rounds/2 {
+		t.Errorf("only %d outages, %d and %d acknowledged calls, %d of them edits", outages, op.acks, plans.acks, plans.edits)
 	}
 	if strings.Contains(v.log.String(), "level=ERROR") && !strings.Contains(v.log.String(), "damaged file") || t.Failed() {
 		t.Errorf("log:\n%s", tail(v.log.String(), 4000))
