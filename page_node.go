@@ -68,6 +68,9 @@ func (v *rowView) set(lang *language, base string, sv *serviceView, nv *nodeView
 			key := map[string]string{stateDown: "row_down_for", stateWarn: "row_degraded_for"}[v.State]
 			word = lang.say(key, "length", lang.length(max(0, now.Sub(since))))
 		}
+		if n := nv.replicas.states()[stateDown]; n > 0 && nv.conf.Needed != (Needed{}) {
+			word += ", " + lang.count("some_down_short", n, "all", nv.replicas.len())
+		}
 		if nv.cause != nil && !nv.cause.Hidden {
 			word += ", " + lang.say("because_of", "node", isolate(nv.cause.Label))
 		}
@@ -208,12 +211,18 @@ func (l *language) figures(n *Node, r *replicaView) (lines []string) {
 	return lines
 }
 
-// tally returns "1,204 operational, 3 down".
-func (l *language) tally(replicas viewList) string {
+// states returns how many replicas are in each state.
+func (l viewList) states() map[string]int {
 	n := make(map[string]int)
-	for _, r := range replicas.all() {
+	for _, r := range l.all() {
 		n[r.state()]++
 	}
+	return n
+}
+
+// tally returns "1,204 operational, 3 down".
+func (l *language) tally(replicas viewList) string {
+	n := replicas.states()
 	var parts []string
 	for _, state := range [...]string{stateOK, stateWarn, stateDown, stateWait} {
 		if n[state] > 0 {

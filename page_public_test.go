@@ -303,7 +303,7 @@ func TestDegradedByDeadReplica(t *testing.T) {
 	s := newSampler().service("Website", nv).snapshot
 	s.services[0].status, s.status = sick, sick
 	page := body(t, get(newTestPage(t, s).handler(nil), "GET", "/"))
-	for _, want := range []string{"Degraded for 1 d 2 h", "degraded for 1 d 2 h"} {
+	for _, want := range []string{"Degraded for 1 d 2 h", "degraded for 1 d 2 h, 1 of 2 down"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q on the page", want)
 		}
