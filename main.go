@@ -99,6 +99,11 @@ func commands() []command {
 	}
 }
 
+// init keeps the first thread for main, which only waits. Linux gives a signal to
+// that thread if it can, and one that waits for a disk that hangs would keep a
+// SIGTERM until the disk answers, though all others could act on it.
+func init() { runtime.LockOSThread() }
+
 func main() {
 	args := os.Args[1:]
 	if strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") == "vigil-local" {

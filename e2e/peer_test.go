@@ -239,21 +239,24 @@ func TestPeerHungDisk(t *testing.T) {
 		t.Errorf("the log is\n%s", r.logged())
 	}
 
-	// It waits for the disk at the start, and can be stopped.
-	hung := &running{t: t, cmd: exec.Command(vigil), done: make(chan struct{})}
-	hung.cmd.Dir = r.cmd.Dir
-	if err := hung.cmd.Start(); err != nil {
-		t.Fatal(err)
+	// It waits for the disk at the start, and can be stopped: whichever thread it
+	// is that waits must not be the one that takes signals.
+	for range 10 {
+		hung := &running{t: t, cmd: exec.Command(vigil), done: make(chan struct{})}
+		hung.cmd.Dir = r.cmd.Dir
+		if err := hung.cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		go func() { hung.cmd.Wait(); close(hung.done) }()
+		await(t, func() bool {
+			threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/wchan", hung.cmd.Process.Pid))
+			return slices.ContainsFunc(threads, func(name string) bool {
+				waits, _ := os.ReadFile(name)
+				return string(waits) == "request_wait_answer"
+			})
+		}, "it waits for the disk")
+		stop(hung)
 	}
-	go func() { hung.cmd.Wait(); close(hung.done) }()
-	await(t, func() bool {
-		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/wchan", hung.cmd.Process.Pid))
-		return slices.ContainsFunc(threads, func(name string) bool {
-			waits, _ := os.ReadFile(name)
-			return string(waits) == "request_wait_answer"
-		})
-	}, "it waits for the disk")
-	stop(hung)
 
 	disk.Process.Signal(syscall.SIGCONT)
 	r = startIn(t, r.cmd.Dir, config, serving)
